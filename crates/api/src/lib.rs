@@ -1,0 +1,1 @@
+//! The native admin API and its event stream.

@@ -1,0 +1,1 @@
+//! Builds every subsystem in order.

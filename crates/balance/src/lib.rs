@@ -1,0 +1,1 @@
+//! Which endpoint of a pool serves a request.

@@ -1,0 +1,2 @@
+//! Benchmarks against nginx, HAProxy and a plain relay.
+fn main() {}

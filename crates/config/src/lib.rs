@@ -1,0 +1,1 @@
+//! Flags, environment and node file to a NodeConfig.

@@ -1,0 +1,1 @@
+//! The data plane: accept, admit, match, before, pick, send, after, reply.

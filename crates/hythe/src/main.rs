@@ -1,0 +1,2 @@
+//! The `hythe` binary.
+fn main() {}

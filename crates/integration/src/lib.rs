@@ -1,0 +1,1 @@
+//! Whole walkthroughs against the built binary.

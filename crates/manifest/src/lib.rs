@@ -1,0 +1,1 @@
+//! hythe.yaml: raw text to model, with every problem and its position.

@@ -1,0 +1,1 @@
+//! The tiny parent of every service: fork, exec, reap, move output, keep descriptors.

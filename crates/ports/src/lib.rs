@@ -1,0 +1,1 @@
+//! The traits subsystems offer one another; no implementation.

@@ -1,0 +1,1 @@
+//! Observed state: endpoints and their health.

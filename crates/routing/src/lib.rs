@@ -1,0 +1,1 @@
+//! Which route a request takes, and the upstream path it gets.

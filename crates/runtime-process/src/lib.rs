@@ -1,0 +1,1 @@
+//! Services as operating system processes, through the minder.

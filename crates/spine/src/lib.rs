@@ -1,0 +1,1 @@
+//! Task tree, shutdown, and Latest: a watchable Arc.

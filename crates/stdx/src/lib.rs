@@ -1,0 +1,1 @@
+//! What the standard library lacks: human durations and sizes, atomic file writes.

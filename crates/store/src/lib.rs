@@ -1,0 +1,1 @@
+//! Desired state: durable, watchable documents in SQLite.

@@ -1,0 +1,1 @@
+//! Makes what runs equal what should run: a pure plan and a plain executor.

@@ -1,0 +1,1 @@
+//! Fakes, harnesses and conformance suites shared by tests.

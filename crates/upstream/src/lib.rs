@@ -1,0 +1,1 @@
+//! Connections to upstreams: keep-alive pools, liveness, deadlines.
