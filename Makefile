@@ -1,0 +1,35 @@
+# One line per job. `make` alone prints them.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench bench-check
+
+help: ## Print these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: ## Build the release binary and run the example application behind it
+	scripts/setup run
+	cargo build --release -p hythe
+	$(TARGET)/release/hythe up examples/directory
+
+test: ## Run all tests, the ones that drive the real binary included
+	scripts/setup test
+	cargo build -p hythe
+	cargo test --workspace
+
+check: ## Formatting, lints and documentation, warnings refused
+	scripts/setup run
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+bench: ## Measure against nginx, HAProxy and a plain relay, and print one table
+	scripts/setup bench
+	cargo build --release -p hythe -p hythe-bench
+	$(TARGET)/release/hythe-bench
+
+bench-check: ## The same, then compare with the bars; fails when a required one is missed
+	scripts/setup bench
+	cargo build --release -p hythe -p hythe-bench
+	$(TARGET)/release/hythe-bench --check
