@@ -1,1 +1,28 @@
-//! The words of Hythe: ids and desired-state types. Pure: no IO, no clock, no tokio.
+//! The words of Hythe: ids, desired state, observed state, and what people see of both.
+//!
+//! Pure: no IO, no clock, no randomness, no tokio. Times are milliseconds since the Unix epoch that the
+//! caller hands in.
+//!
+//! - [`name`]: names and projects, parsed once.
+//! - [`workload`]: what this node runs. [`traffic`]: routes, services, upstreams, targets, consumers,
+//!   plugins (shared by every gateway node). [`desired`]: all of it at one generation.
+//! - [`project`]: what one manifest says.
+//! - [`instance`]: what runs. [`endpoint`]: what may receive traffic.
+//! - [`view`]: the documented, versioned shapes that `--json` and the native API show.
+
+pub mod desired;
+pub mod endpoint;
+pub mod instance;
+pub mod name;
+pub mod project;
+pub mod traffic;
+pub mod view;
+pub mod workload;
+
+pub use desired::{Desired, Entry, Kind};
+pub use endpoint::{Endpoint, Endpoints};
+pub use instance::{Exit, Instance, InstanceId, InstanceState, Instances};
+pub use name::{FullName, Name, NameError, ProjectName};
+pub use project::ProjectSpec;
+pub use traffic::{Consumer, Plugin, Route, Service, Target, Upstream};
+pub use workload::{Revision, Workload};

@@ -1,1 +1,17 @@
-//! What the standard library lacks: human durations and sizes, atomic file writes.
+//! What the standard library lacks and several crates need: human durations and sizes, a stable hash,
+//! atomic file writes, milliseconds since the epoch.
+
+mod atomic_file;
+mod hash;
+mod quantity;
+
+pub use atomic_file::write_atomically;
+pub use hash::StableHash;
+pub use quantity::{ParseQuantityError, format_duration, format_size, parse_duration, parse_size};
+
+/// Milliseconds since the Unix epoch, from the system clock; 0 for a clock set before 1970.
+pub fn unix_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}

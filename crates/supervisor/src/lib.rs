@@ -1,1 +1,3 @@
 //! Makes what runs equal what should run: a pure plan and a plain executor.
+
+pub mod runtime;

@@ -1,0 +1,42 @@
+//! What may receive traffic: the registry's words.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::FullName;
+
+/// One place that serves a pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Who it is: an instance id, or `host:port` of a target.
+    pub id: Arc<str>,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Share of the traffic; never 0 here.
+    pub weight: u16,
+    /// Whether it may be picked now.
+    pub healthy: bool,
+    /// The revision of an instance, for metrics per release.
+    pub revision: Option<crate::Revision>,
+}
+
+/// Every pool the registry knows, by the name of its service or upstream.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Endpoints {
+    /// The desired generation this takes into account.
+    pub generation: u64,
+    /// Pools; one without a usable endpoint is there too.
+    pub pools: BTreeMap<FullName, Arc<PoolEndpoints>>,
+}
+
+/// The endpoints of one pool.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PoolEndpoints {
+    /// In a stable order (by slot, then id), so that rotation is predictable.
+    pub endpoints: Vec<Endpoint>,
+    /// Hosts of targets that have no address yet, with the reason: `name resolution failed`.
+    pub unresolved: Vec<(String, String)>,
+}

@@ -1,0 +1,263 @@
+//! What this node runs for one service: a program, its copies, its health, how it is replaced.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use hythe_stdx::StableHash;
+use serde::{Deserialize, Serialize};
+
+use crate::name::Name;
+
+/// What to run, resolved: paths absolute, variables interpolated, the environment complete but for what
+/// Hythe adds to each instance (`PORT`, `HYTHE_INSTANCE`, `NODE_APP_INSTANCE`, `HYTHE_GATEWAY_URL`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// The program and its arguments; never empty.
+    pub command: Vec<String>,
+    /// Where it starts; absolute.
+    pub working_dir: PathBuf,
+    /// Its environment.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Where the application listens when run by hand; each instance gets a port of its own through
+    /// `PORT`. `None`: it does not listen, so it has no endpoint.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// How many copies.
+    #[serde(default)]
+    pub replicas: Replicas,
+    /// What happens when a copy exits.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// The signal that asks a copy to stop, by number (15, SIGTERM).
+    #[serde(default = "sigterm")]
+    pub stop_signal: i32,
+    /// How long after the stop signal the whole process group is killed (Compose: 10 s).
+    #[serde(default = "ten_seconds")]
+    pub stop_grace_period_ms: u64,
+    /// How it is known to be ready; `None`: its port accepts connections, or it runs at all.
+    #[serde(default)]
+    pub healthcheck: Option<HealthCheck>,
+    /// What must be there before a copy starts, by service name in the same project.
+    #[serde(default)]
+    pub depends_on: BTreeMap<Name, Dependency>,
+    /// How copies are replaced when the revision changes.
+    #[serde(default)]
+    pub update: UpdatePolicy,
+    /// Limits per copy.
+    #[serde(default)]
+    pub limits: Limits,
+    /// `hythe stop`: keep the service, run no copy.
+    #[serde(default)]
+    pub stopped: bool,
+    /// Raised by `hythe restart`: a new revision of the same thing.
+    #[serde(default)]
+    pub restarts_asked: u64,
+}
+
+/// How many copies run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replicas {
+    /// A number; 0 keeps the service without a copy. At most 1,000.
+    Count(u32),
+    /// One per core of this machine.
+    Max,
+}
+
+/// Compose's `restart`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicy {
+    /// An exit is final.
+    No,
+    /// Whatever the exit code.
+    Always,
+    /// As `Always`, and a service stopped by hand stays stopped (ours always do).
+    UnlessStopped,
+    /// After a non-zero exit or a signal, `max_retries` times if given.
+    #[default]
+    OnFailure,
+    /// As [`RestartPolicy::OnFailure`], this many times in a row.
+    OnFailureAtMost(u32),
+}
+
+/// How an instance is known to be ready and alive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// What is tried.
+    pub probe: Probe,
+    /// Time between two tries once healthy (Compose: 30 s).
+    pub interval_ms: u64,
+    /// A try that takes longer has failed (Compose: 30 s).
+    pub timeout_ms: u64,
+    /// Failures in a row that make it unhealthy (Compose: 3).
+    pub retries: u32,
+    /// Failures in this time after the start do not count (Compose: 0).
+    pub start_period_ms: u64,
+    /// Time between tries until it was healthy once.
+    pub start_interval_ms: u64,
+}
+
+/// One try of a health check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// GET of this path on the instance's port answers 200 to 399.
+    Http(String),
+    /// The instance's port accepts a connection.
+    Tcp,
+    /// This command, run with the instance's environment and folder, exits with 0.
+    Command(Vec<String>),
+}
+
+/// Compose's `depends_on` entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dependency {
+    /// When the dependency counts as there.
+    pub condition: Condition,
+    /// Restart this service after the dependency was restarted by hand or updated.
+    #[serde(default)]
+    pub restart: bool,
+    /// `false`: only warn when it is missing or fails.
+    #[serde(default = "yes")]
+    pub required: bool,
+}
+
+/// Compose's dependency conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// At least one instance was started.
+    ServiceStarted,
+    /// At least one instance is ready.
+    ServiceHealthy,
+    /// It ran and exited with 0.
+    ServiceCompletedSuccessfully,
+}
+
+/// Compose's `deploy.update_config`, with our default of start-first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdatePolicy {
+    /// Start the new before stopping the old, or after.
+    pub order: UpdateOrder,
+    /// `parallelism`: how many instances are replaced at a time; with start-first, how many run above
+    /// the wished number (`max_surge`). At least 1.
+    pub max_surge: u32,
+    /// Pause between two batches.
+    pub delay_ms: u64,
+    /// How long a new instance may take to become ready before the update has failed.
+    pub ready_timeout_ms: u64,
+}
+
+/// Which goes first in an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateOrder {
+    /// New ready, then old stopped: nothing is lost.
+    StartFirst,
+    /// Old stopped, then new started: for what cannot run twice.
+    StopFirst,
+}
+
+/// Compose's `deploy.resources.limits`; parsed, not enforced yet.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Thousandths of a core.
+    #[serde(default)]
+    pub cpu_millis: Option<u64>,
+    /// Bytes.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    #[serde(default)]
+    pub pids: Option<u32>,
+}
+
+/// What an instance is made of, as a short hash: instances of another revision are replaced.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl Workload {
+    /// A workload with Compose's defaults.
+    pub fn new(command: Vec<String>, working_dir: PathBuf) -> Self {
+        Self {
+            command,
+            working_dir,
+            environment: BTreeMap::new(),
+            port: None,
+            replicas: Replicas::default(),
+            restart: RestartPolicy::default(),
+            stop_signal: sigterm(),
+            stop_grace_period_ms: ten_seconds(),
+            healthcheck: None,
+            depends_on: BTreeMap::new(),
+            update: UpdatePolicy::default(),
+            limits: Limits::default(),
+            stopped: false,
+            restarts_asked: 0,
+        }
+    }
+
+    /// Hashes what a running instance was started from. How many there are, how they are probed, stopped
+    /// and replaced can change under a running instance and is left out.
+    pub fn revision(&self) -> Revision {
+        let made_of =
+            (&self.command, &self.working_dir, &self.environment, self.port, &self.limits, self.restarts_asked);
+        let bytes = serde_json::to_vec(&made_of).unwrap_or_default();
+        Revision(StableHash::default().with(&bytes).finish())
+    }
+}
+
+impl Default for Replicas {
+    fn default() -> Self {
+        Self::Count(1)
+    }
+}
+
+impl Replicas {
+    /// The number on a machine with `cores`.
+    pub fn on(self, cores: usize) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Max => u32::try_from(cores).unwrap_or(u32::MAX).max(1),
+        }
+    }
+}
+
+impl Default for UpdatePolicy {
+    fn default() -> Self {
+        Self { order: UpdateOrder::StartFirst, max_surge: 1, delay_ms: 0, ready_timeout_ms: 60_000 }
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+fn sigterm() -> i32 {
+    15
+}
+
+fn ten_seconds() -> u64 {
+    10_000
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,38 @@
+//! What the gateway tells others about traffic.
+
+use std::net::SocketAddr;
+
+use hythe_model::view::{Explanation, RouteView};
+
+use crate::BoxFuture;
+
+/// Traffic of single endpoints, counted for the whole node. The supervisor drains by it.
+pub trait Traffic: Send + Sync {
+    /// Requests and tunnels in flight to `endpoint`.
+    fn in_flight(&self, endpoint: SocketAddr) -> u64;
+    /// Whether `endpoint` stands in a pool that new requests may still pick from.
+    fn is_listed(&self, endpoint: SocketAddr) -> bool;
+}
+
+/// What the gateway says about its routes.
+pub trait Routes: Send + Sync {
+    /// Every route in the order of precedence.
+    fn routes(&self) -> Vec<RouteView>;
+    /// What would happen to a request, without sending it.
+    fn explain<'a>(&'a self, request: &'a ExplainRequest) -> BoxFuture<'a, Explanation>;
+}
+
+/// A request to explain.
+#[derive(Debug, Clone)]
+pub struct ExplainRequest {
+    /// Method.
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Host, with its port if one was given.
+    pub host: String,
+    /// Path and query.
+    pub target: String,
+    /// Headers besides Host.
+    pub headers: Vec<(String, String)>,
+}

@@ -1,0 +1,167 @@
+//! The seam to whatever runs instances: processes today, containers and pods later.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use hythe_model::{Exit, FullName, InstanceId, Revision};
+use hythe_ports::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+/// Runs instances and remembers them across the server's own death.
+pub trait Runtime: Send + Sync {
+    /// Starts an instance. Its record is kept with it and comes back from [`Runtime::list`].
+    fn start(&self, spec: StartSpec) -> BoxFuture<'_, Result<Started, RuntimeError>>;
+    /// Every instance this runtime has: running ones, and ended ones until they are forgotten. What an
+    /// earlier server started is there too.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Found>, RuntimeError>>;
+    /// Replaces what is remembered with an instance.
+    fn record<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<(), RuntimeError>>;
+    /// Sends a signal to the main process, or to everything the instance started.
+    fn signal<'a>(&'a self, id: &'a InstanceId, signal: i32, group: bool) -> BoxFuture<'a, Result<(), RuntimeError>>;
+    /// Forgets an ended instance and kills what is left of its group.
+    fn forget<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<(), RuntimeError>>;
+    /// A free address for an instance that listens; not given out twice while it is in use.
+    fn allocate_address(&self) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>>;
+    /// Runs a command to its end with the instance's environment and folder (a health check) and says
+    /// whether it exited with 0; killed, with all it started, when the future is dropped.
+    fn probe(&self, command: ProbeSpec) -> BoxFuture<'_, Result<ProbeResult, RuntimeError>>;
+    /// CPU and memory of an instance's whole process tree; `None` if it does not run.
+    fn usage(&self, id: &InstanceId) -> Option<Usage>;
+    /// Exits, as they happen. Ends after [`RuntimeEvent::Lost`]; call [`Runtime::list`] again then.
+    fn events(&self) -> tokio::sync::mpsc::Receiver<RuntimeEvent>;
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct StartSpec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Folder.
+    pub working_dir: PathBuf,
+    /// Complete environment.
+    pub environment: BTreeMap<String, String>,
+    /// Kept with the instance.
+    pub record: Record,
+}
+
+/// What a later server needs to adopt an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Id.
+    pub id: InstanceId,
+    /// Service.
+    pub service: FullName,
+    /// Place among the copies.
+    pub slot: u32,
+    /// Revision.
+    pub revision: Revision,
+    /// Where it was told to listen.
+    pub address: Option<SocketAddr>,
+    /// Restarts so far.
+    pub restarts: u32,
+    /// Unix milliseconds of the start.
+    pub started_at: u64,
+    /// Whether it has been ready: an adopted instance that was serving goes on serving at once.
+    pub ready: bool,
+    /// Whether it was being stopped.
+    pub stopping: bool,
+    /// Signal and grace for stopping it once its workload is gone from the desired state.
+    pub stop_signal: i32,
+    /// Milliseconds.
+    pub stop_grace_period_ms: u64,
+}
+
+/// A started instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// Process id.
+    pub pid: u32,
+}
+
+/// An instance that a runtime has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// What was remembered.
+    pub record: Record,
+    /// Process id.
+    pub pid: u32,
+    /// How it ended, if it did.
+    pub exit: Option<Exit>,
+}
+
+/// A health check command.
+#[derive(Debug, Clone)]
+pub struct ProbeSpec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Folder.
+    pub working_dir: PathBuf,
+    /// Complete environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// How a health check command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeResult {
+    /// Exit code 0.
+    pub success: bool,
+    /// The end of its output, 1 KiB at most, for people.
+    pub output: String,
+}
+
+/// Use of resources by an instance's process tree.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time since the start, microseconds.
+    pub cpu_us: u64,
+    /// Resident memory, bytes.
+    pub memory_bytes: u64,
+}
+
+/// Something happened to an instance.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RuntimeEvent {
+    /// Its main process ended.
+    Exited {
+        /// Which.
+        id: InstanceId,
+        /// The process that ended.
+        pid: u32,
+        /// How.
+        exit: Exit,
+    },
+    /// Events may have been missed (the minder died or was restarted).
+    Lost,
+}
+
+/// Why a runtime could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The program could not be started.
+    #[error("start `{program}` in {}", folder.display())]
+    Start {
+        /// Program.
+        program: String,
+        /// Folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The instance is not there.
+    #[error("there is no instance `{0}`")]
+    Unknown(InstanceId),
+    /// The runtime itself does not answer.
+    #[error("the {runtime} runtime does not answer")]
+    Unreachable {
+        /// Which.
+        runtime: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Every port of the range is taken.
+    #[error("no free port between {0} and {1}")]
+    NoFreePort(u16, u16),
+}
