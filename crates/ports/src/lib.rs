@@ -1,5 +1,6 @@
 //! The traits subsystems offer one another; no implementation.
 
+pub mod documents;
 pub mod logs;
 pub mod traffic;
 
