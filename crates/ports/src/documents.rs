@@ -63,8 +63,9 @@ pub trait Documents: Send + Sync {
     /// The generation of the last transaction that changed something; 0 in a new store.
     fn generation(&self) -> BoxFuture<'_, Result<u64, ReadError>>;
 
-    /// What changed after `generation`, in order. `limit` (1 to [`MAX_CHANGES`]) is where to stop, but a
-    /// transaction is never split, so the answer may exceed it by the rest of one transaction.
+    /// What changed after `generation`, in order. It stops looking at `limit` changes (1 to [`MAX_CHANGES`]),
+    /// but never splits a transaction: the answer may exceed the limit by the rest of one, and may be empty
+    /// although there is more.
     fn changes_since(
         &self,
         generation: u64,

@@ -131,7 +131,6 @@ pub enum OnDelete {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// What it is called.
-    #[serde(flatten)]
     pub identity: Identity,
     /// Which document it is: a UUIDv7, another one after deletion and re-creation.
     pub uid: Uuid,

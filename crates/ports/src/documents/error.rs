@@ -7,14 +7,14 @@ use super::{Expect, Identity, MAX_DOCUMENT_BYTES};
 /// What a backend met underneath.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a transaction was refused. Nothing of it happened.
+/// Why a transaction was refused. Nothing of it happened. The documents are boxed to keep every `Result` of a commit small.
 #[derive(Debug, Error)]
 pub enum CommitError {
     /// Somebody else was first.
     #[error("{document}: expected {expected}, found {}", found(.actual))]
     Conflict {
         /// The document.
-        document: Identity,
+        document: Box<Identity>,
         /// What the writer believed.
         expected: Expect,
         /// Its generation, if it exists.
@@ -24,31 +24,31 @@ pub enum CommitError {
     #[error("{document}: {field} `{value}` is already taken by {existing}")]
     NotUnique {
         /// The document that wanted it.
-        document: Identity,
+        document: Box<Identity>,
         /// The key's field.
         field: String,
         /// The key's value.
         value: String,
         /// The document that holds it.
-        existing: Identity,
+        existing: Box<Identity>,
     },
     /// A document refers to one that would not exist.
     #[error("{document}: {field} refers to {target}, which does not exist")]
     ReferenceMissing {
         /// The document that refers.
-        document: Identity,
+        document: Box<Identity>,
         /// Its field.
         field: String,
         /// The missing document.
-        target: Identity,
+        target: Box<Identity>,
     },
     /// A document cannot go while another one needs it.
     #[error("{document} is still needed by {by} ({field})")]
     StillReferenced {
         /// The document that was to go.
-        document: Identity,
+        document: Box<Identity>,
         /// The one that needs it.
-        by: Identity,
+        by: Box<Identity>,
         /// The field that refers.
         field: String,
     },
@@ -56,13 +56,13 @@ pub enum CommitError {
     #[error("{document} is written twice in one transaction")]
     Repeated {
         /// The document.
-        document: Identity,
+        document: Box<Identity>,
     },
     /// The document exceeds [`MAX_DOCUMENT_BYTES`].
     #[error("{document} takes {bytes} bytes of at most {MAX_DOCUMENT_BYTES}")]
     TooLarge {
         /// The document.
-        document: Identity,
+        document: Box<Identity>,
         /// What it takes.
         bytes: usize,
     },
