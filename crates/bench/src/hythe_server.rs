@@ -1,0 +1,147 @@
+//! A Hythe server with a home of its own, and what is applied to it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::probe;
+use crate::programs::{pinned, program};
+
+/// How many routes the full row matches among.
+const FULL_ROUTES: usize = 1000;
+/// The path of one in the middle of them.
+pub(crate) const FULL_PATH: &str = "/r500";
+/// How many services the `ls` row lists.
+const LISTED_SERVICES: usize = 100;
+
+/// A server, not necessarily running.
+pub(crate) struct Server {
+    hythe: PathBuf,
+    home: PathBuf,
+    proxy: SocketAddr,
+    api: SocketAddr,
+    access_log: bool,
+}
+
+impl Server {
+    /// With its home in `folder`, proxying on `proxy`.
+    pub(crate) fn new(hythe: &Path, folder: &Path, proxy: SocketAddr, access_log: bool) -> Result<Self> {
+        ensure!(
+            hythe.is_file(),
+            "no hythe binary at {}: build it, or name it with --hythe",
+            hythe.display()
+        );
+        Ok(Self {
+            hythe: hythe.to_owned(),
+            home: folder.join("home"),
+            proxy,
+            api: probe::free_address()?,
+            access_log,
+        })
+    }
+
+    /// The command that runs it in the foreground, pinned to a core or not.
+    pub(crate) fn command(&self, core: Option<usize>) -> Command {
+        let mut command = match core {
+            Some(core) => pinned(core, &self.hythe),
+            None => program(&self.hythe),
+        };
+        command.args(["server", "run", "--workers", "1"]);
+        command.args(["--access-log", if self.access_log { "json" } else { "off" }]);
+        command.arg("--home").arg(&self.home);
+        command.arg("--proxy-listen").arg(self.proxy.to_string());
+        command.arg("--api-listen").arg(self.api.to_string());
+        command
+    }
+
+    /// Applies a manifest to the running server.
+    pub(crate) async fn apply(&self, manifest: &str) -> Result<()> {
+        let file = self.home.with_file_name("hythe.yaml");
+        fs::write(&file, manifest).context("cannot write the manifest")?;
+        let file = file.to_string_lossy();
+        self.ask(&["up", "-d", &file]).await
+    }
+
+    /// Runs a client command to its end.
+    pub(crate) async fn ask(&self, args: &[&str]) -> Result<()> {
+        let mut client = tokio::process::Command::new(&self.hythe);
+        client.args(args).env("HYTHE_HOME", &self.home).kill_on_drop(true);
+        let output = client
+            .output()
+            .await
+            .with_context(|| format!("cannot run {}", self.hythe.display()))?;
+        ensure!(
+            output.status.success(),
+            "hythe {} failed: {}{}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+}
+
+/// One service, one route that takes everything.
+pub(crate) fn plain_manifest(backend: SocketAddr) -> String {
+    format!(
+        "services:\n  backend: {{url: \"http://{backend}\"}}\nroutes:\n  - {{name: all, service: backend, paths: [/]}}\n"
+    )
+}
+
+/// One service, a thousand routes to it.
+pub(crate) fn full_manifest(backend: SocketAddr) -> String {
+    let mut manifest = format!("services:\n  backend: {{url: \"http://{backend}\"}}\nroutes:\n");
+    for route in 0..FULL_ROUTES {
+        let _ = writeln!(
+            manifest,
+            "  - {{name: r{route}, service: backend, paths: [/r{route}], strip_path: true}}"
+        );
+    }
+    manifest
+}
+
+/// The plain manifest with services to list.
+pub(crate) fn listed_manifest(backend: SocketAddr) -> String {
+    let mut services = String::new();
+    for service in 1..LISTED_SERVICES {
+        let _ = writeln!(services, "  service-{service}: {{url: \"http://{backend}\"}}");
+    }
+    plain_manifest(backend).replacen("routes:", &format!("{services}routes:"), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 81))
+    }
+
+    #[test]
+    fn the_plain_manifest() {
+        let expected = "services:
+  backend: {url: \"http://127.0.0.1:81\"}
+routes:
+  - {name: all, service: backend, paths: [/]}
+";
+        assert_eq!(plain_manifest(backend()), expected);
+    }
+
+    #[test]
+    fn the_full_manifest_has_the_measured_route_among_a_thousand() {
+        let manifest = full_manifest(backend());
+        assert_eq!(manifest.matches("strip_path: true").count(), FULL_ROUTES);
+        assert_eq!(manifest.matches(&format!("[{FULL_PATH}]")).count(), 1);
+    }
+
+    #[test]
+    fn the_listed_manifest_has_a_hundred_services_and_a_route() {
+        let manifest = listed_manifest(backend());
+        assert_eq!(manifest.matches("url:").count(), LISTED_SERVICES);
+        assert!(manifest.ends_with("routes:\n  - {name: all, service: backend, paths: [/]}\n"));
+    }
+}
