@@ -1,1 +1,3 @@
 //! Fakes, harnesses and conformance suites shared by tests.
+
+pub mod store_suite;

@@ -7,7 +7,8 @@ use super::{Expect, Identity, MAX_DOCUMENT_BYTES};
 /// What a backend met underneath.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a transaction was refused. Nothing of it happened. The documents are boxed to keep every `Result` of a commit small.
+/// Why a transaction was refused. Nothing of it happened. The documents are boxed to keep every `Result` of a
+/// commit small.
 #[derive(Debug, Error)]
 pub enum CommitError {
     /// Somebody else was first.
