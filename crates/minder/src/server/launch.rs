@@ -1,0 +1,349 @@
+//! Fork and exec.
+//!
+//! Everything that allocates happens before the fork; between fork and exec there are only system calls. A
+//! pipe that exec closes tells the outcome: nothing when the program runs, else the step and the error number.
+//! The minder waits for that, so an exec from a file system that hangs would hang it too: the price of a
+//! failed exec being an error and never an exit.
+
+use std::{
+    ffi::{CString, c_char},
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    ptr,
+};
+
+use rustix::{
+    fs::Mode,
+    io::{Errno, ioctl_fionbio, retry_on_intr},
+    pipe::{PipeFlags, pipe_with},
+    process::{
+        Pid, Resource, Rlimit, Signal, WaitOptions, chdir, getpid, getppid, getrlimit,
+        set_parent_process_death_signal, setpgid, setrlimit, umask, waitpid,
+    },
+    stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
+};
+
+use super::signals;
+use crate::protocol::{Refusal, Spawn, SpawnStep};
+
+/// Where a program without a slash is looked for when the environment has no `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The steps after the fork, which the new process reports by their place in this list.
+const STEPS: [SpawnStep; 4] = [
+    SpawnStep::Prepare,
+    SpawnStep::Limits,
+    SpawnStep::Chdir,
+    SpawnStep::Exec,
+];
+
+/// What every child inherits from before the minder changed it for itself.
+pub(super) struct Launcher {
+    null: File,
+    descriptors: Rlimit,
+    umask: Mode,
+}
+
+/// A running child.
+pub(super) struct Launched {
+    pub(super) pid: Pid,
+    /// In clock ticks since boot.
+    pub(super) start_time: u64,
+    /// The reading ends of standard output and standard error; they do not block.
+    pub(super) pipes: [OwnedFd; 2],
+}
+
+type Failure = (SpawnStep, Errno);
+
+impl Launcher {
+    /// Remembers the limits of this process and takes for itself what it may: private files, many descriptors.
+    pub(super) fn take_over() -> io::Result<Self> {
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        let descriptors = getrlimit(Resource::Nofile);
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: descriptors.maximum,
+                maximum: descriptors.maximum,
+            },
+        )?;
+        Ok(Self {
+            null,
+            descriptors,
+            umask: umask(Mode::RWXG | Mode::RWXO),
+        })
+    }
+
+    /// Standard input of every child.
+    pub(super) fn null(&self) -> &File {
+        &self.null
+    }
+
+    /// Starts a child in a process group of its own.
+    pub(super) fn launch(&self, spawn: &Spawn) -> Result<Launched, Refusal> {
+        let image = Image::of(spawn)?;
+        let (out, out_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
+        let (err, err_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
+        let pid = self.start(&image, &out_end, &err_end).map_err(refusal)?;
+        Ok(Launched {
+            pid,
+            start_time: start_time(pid),
+            pipes: [out, err],
+        })
+    }
+
+    fn start(&self, image: &Image, out: &OwnedFd, err: &OwnedFd) -> Result<Pid, Failure> {
+        let (outcome, report) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| (SpawnStep::Pipe, error))?;
+        let minder = getpid();
+        // SAFETY: this process has one thread, so the new one finds every lock as it must be.
+        let forked = unsafe { libc::fork() };
+        if forked < 0 {
+            return Err((SpawnStep::Fork, last_errno()));
+        }
+        let Some(pid) = Pid::from_raw(forked) else {
+            let failure = self.become_child(image, out, err, minder);
+            let _ = rustix::io::write(&report, &encode_failure(failure));
+            // SAFETY: leaves at once, without running what belongs to the minder.
+            unsafe { libc::_exit(127) }
+        };
+        drop(report);
+        match read_failure(&outcome) {
+            None => Ok(pid),
+            Some(failure) => {
+                let _ = retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Runs in the new process; returns only when it failed.
+    fn become_child(&self, image: &Image, out: &OwnedFd, err: &OwnedFd, minder: Pid) -> Failure {
+        let prepared = self.prepare(out, err, minder);
+        let Err(failure) = prepared
+            .map_err(|error| (SpawnStep::Prepare, error))
+            .and_then(|()| self.limit(image).map_err(|error| (SpawnStep::Limits, error)))
+            .and_then(|()| chdir(&image.cwd).map_err(|error| (SpawnStep::Chdir, error)))
+        else {
+            return (SpawnStep::Exec, image.execute());
+        };
+        failure
+    }
+
+    fn prepare(&self, out: &OwnedFd, err: &OwnedFd, minder: Pid) -> Result<(), Errno> {
+        setpgid(None, None)?;
+        set_parent_process_death_signal(Some(Signal::TERM))?;
+        if getppid() != Some(minder) {
+            // It died before the signal was asked for.
+            return Err(Errno::SRCH);
+        }
+        signals::reset_in_child()?;
+        dup2_stdin(&self.null)?;
+        dup2_stdout(out)?;
+        dup2_stderr(err)
+    }
+
+    fn limit(&self, image: &Image) -> Result<(), Errno> {
+        umask(image.umask.unwrap_or(self.umask));
+        setrlimit(Resource::Nofile, image.descriptors.unwrap_or(self.descriptors))?;
+        image
+            .address_space
+            .map_or(Ok(()), |limit| setrlimit(Resource::As, limit))
+    }
+}
+
+/// Everything the new process needs, ready for the system calls.
+struct Image {
+    /// The files to try, in order.
+    programs: Vec<CString>,
+    argv: Strings,
+    env: Strings,
+    cwd: CString,
+    umask: Option<Mode>,
+    descriptors: Option<Rlimit>,
+    address_space: Option<Rlimit>,
+}
+
+impl Image {
+    fn of(spawn: &Spawn) -> Result<Self, Refusal> {
+        let program = spawn
+            .argv
+            .first()
+            .filter(|program| !program.is_empty())
+            .ok_or_else(|| bad("argv"))?;
+        if !spawn.cwd.is_absolute() {
+            return Err(bad("cwd"));
+        }
+        let bad_name = |(name, _): &(String, String)| name.is_empty() || name.contains('=');
+        if spawn.env.iter().any(bad_name) {
+            return Err(bad("env"));
+        }
+        let env = spawn.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let limit = |value: Option<u64>| {
+            value.map(|value| Rlimit {
+                current: Some(value),
+                maximum: Some(value),
+            })
+        };
+        Ok(Self {
+            programs: c_strings(candidates(program, &spawn.env), "argv")?,
+            argv: Strings::new(c_strings(spawn.argv.iter().cloned(), "argv")?),
+            env: Strings::new(c_strings(env, "env")?),
+            cwd: CString::new(spawn.cwd.as_os_str().as_bytes()).map_err(|_| bad("cwd"))?,
+            umask: spawn.umask.map(Mode::from_raw_mode),
+            descriptors: limit(spawn.limits.descriptors),
+            address_space: limit(spawn.limits.address_space),
+        })
+    }
+
+    /// Tries the files one after the other; returns only when none could be executed.
+    fn execute(&self) -> Errno {
+        let mut outcome = Errno::NOENT;
+        for program in &self.programs {
+            // SAFETY: all are NUL-terminated, the lists end with a null pointer, and `self` keeps them alive.
+            unsafe {
+                libc::execve(
+                    program.as_ptr(),
+                    self.argv.pointers.as_ptr(),
+                    self.env.pointers.as_ptr(),
+                )
+            };
+            match last_errno() {
+                Errno::NOENT | Errno::NOTDIR => {}
+                Errno::ACCESS => outcome = Errno::ACCESS,
+                other => return other,
+            }
+        }
+        outcome
+    }
+}
+
+/// Strings and the null-terminated list of pointers to them.
+struct Strings {
+    pointers: Vec<*const c_char>,
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    fn new(owned: Vec<CString>) -> Self {
+        let pointers = owned
+            .iter()
+            .map(|text| text.as_ptr())
+            .chain([ptr::null()])
+            .collect();
+        Self {
+            pointers,
+            _owned: owned,
+        }
+    }
+}
+
+fn candidates(program: &str, env: &[(String, String)]) -> Vec<String> {
+    if program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    let path = env
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "PATH")
+        .map_or(DEFAULT_PATH, |(_, value)| value);
+    let folders = path
+        .split(':')
+        .map(|folder| if folder.is_empty() { "." } else { folder });
+    folders.map(|folder| format!("{folder}/{program}")).collect()
+}
+
+fn c_strings(texts: impl IntoIterator<Item = String>, field: &str) -> Result<Vec<CString>, Refusal> {
+    texts
+        .into_iter()
+        .map(|text| CString::new(text).map_err(|_| bad(field)))
+        .collect()
+}
+
+fn output_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC)?;
+    ioctl_fionbio(&reading, true)?;
+    Ok((reading, writing))
+}
+
+fn encode_failure((step, error): Failure) -> [u8; 5] {
+    let index = STEPS.iter().position(|each| *each == step).unwrap_or(0);
+    let [a, b, c, d] = error.raw_os_error().to_ne_bytes();
+    [index as u8, a, b, c, d]
+}
+
+fn read_failure(outcome: impl AsFd) -> Option<Failure> {
+    let mut message = [0; 5];
+    let read = retry_on_intr(|| rustix::io::read(outcome.as_fd(), &mut message)).unwrap_or(0);
+    let [index, error @ ..] = message;
+    let step = STEPS
+        .get(usize::from(index))
+        .copied()
+        .unwrap_or(SpawnStep::Prepare);
+    (read == message.len()).then(|| (step, Errno::from_raw_os_error(i32::from_ne_bytes(error))))
+}
+
+/// Field 22 of the process's `stat`. The second field is the program's name in parentheses and may hold anything.
+fn start_time(pid: Pid) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    after_name
+        .split(' ')
+        .nth(19)
+        .and_then(|field| field.parse().ok())
+        .unwrap_or(0)
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+fn refusal((step, error): Failure) -> Refusal {
+    Refusal::SpawnFailed {
+        step,
+        errno: error.raw_os_error(),
+    }
+}
+
+fn bad(field: &str) -> Refusal {
+    Refusal::BadField {
+        field: field.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_looked_for_in_the_childs_own_path() {
+        let path = |value: &str| vec![("PATH".to_owned(), value.to_owned())];
+        for (program, env, tried) in [
+            ("/bin/true", path("/a"), vec!["/bin/true"]),
+            ("./run", path("/a"), vec!["./run"]),
+            ("node", path("/a:/b"), vec!["/a/node", "/b/node"]),
+            ("node", path("/a:"), vec!["/a/node", "./node"]),
+            (
+                "node",
+                vec![],
+                vec!["/usr/local/bin/node", "/usr/bin/node", "/bin/node"],
+            ),
+        ] {
+            assert_eq!(candidates(program, &env), tried, "{program} {env:?}");
+        }
+    }
+
+    #[test]
+    fn failures_travel_through_the_pipe() {
+        for step in STEPS {
+            let (reading, writing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            rustix::io::write(&writing, &encode_failure((step, Errno::ACCESS))).unwrap();
+            assert_eq!(read_failure(&reading), Some((step, Errno::ACCESS)));
+            drop(writing);
+            assert_eq!(read_failure(&reading), None);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What each request does.
+
+use std::{collections::BTreeMap, io, os::fd::OwnedFd};
+
+use rustix::{net::sockopt::socket_type, process::Signal};
+
+use super::{child::Outputs, connection::Connection, minder::Minder};
+use crate::protocol::{
+    Answer, FrameError, Hello, MAX_CHILDREN, MAX_LABEL, MAX_SOCKETS, PAGE_CHILDREN, Refusal, Reply, Request,
+    Spawn, VERSION, is_name,
+};
+
+/// The longest text of a client that is given back in a refusal, in characters.
+const QUOTED: usize = 200;
+
+/// Sockets that outlive the server, by name.
+pub(super) type KeptSockets = BTreeMap<String, OwnedFd>;
+
+impl Minder {
+    /// Answers the requests that have come, as long as the client takes the answers.
+    pub(super) fn answer_all(&mut self, slot: usize, connection: &mut Connection) -> io::Result<()> {
+        while connection.is_heard() {
+            match connection.next_request() {
+                Ok(Some(request)) => self.answer(slot, connection, request)?,
+                Ok(None) => break,
+                Err(_) if connection.subscribed => return Err(io::ErrorKind::InvalidData.into()),
+                Err(error) => refuse(connection, malformed(&error))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, slot: usize, connection: &mut Connection, request: Request) -> io::Result<()> {
+        if connection.subscribed {
+            return self.acknowledge(slot, &request);
+        }
+        if !connection.greeted && !matches!(request, Request::Hello { .. }) {
+            return refuse(connection, Refusal::HelloFirst {});
+        }
+        let answer = self.execute(slot, connection, request);
+        connection.send(&answer)
+    }
+
+    /// The only request of a subscriber: an answer among events would have no address.
+    fn acknowledge(&mut self, slot: usize, request: &Request) -> io::Result<()> {
+        let Request::Acknowledge { id, stream } = request else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if let Ok(child) = self.children.named(id) {
+            child.output(*stream).unacknowledged.remove(slot);
+            self.owed.insert(slot);
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, slot: usize, connection: &mut Connection, request: Request) -> Answer {
+        match request {
+            Request::Hello { .. } => {
+                connection.greeted = true;
+                return Ok(Reply::Hello(self.hello()));
+            }
+            Request::Spawn(spawn) => return self.spawn(*spawn),
+            Request::Signal { id, signal, group } => self.signal(&id, signal, group)?,
+            Request::List { after } => return Ok(self.list(after)),
+            Request::Label { id, label } => self.label(&id, label)?,
+            Request::Forget { id, discard_output } => self.forget(&id, discard_output)?,
+            Request::Consumed { id, stream, up_to } => {
+                self.children.named(&id)?.output(stream).consume(up_to);
+            }
+            Request::KeepSocket { name, replace } => {
+                self.keep_socket(name, replace, connection.take_descriptor())?;
+            }
+            Request::TakeSocket { name } => {
+                connection.attach(self.take_socket(&name)?);
+                return Ok(Reply::Socket {});
+            }
+            Request::DropSocket { name } => self.drop_socket(&name)?,
+            Request::ListSockets {} => {
+                return Ok(Reply::Sockets {
+                    names: self.sockets.keys().cloned().collect(),
+                });
+            }
+            Request::Shutdown { force } => self.shutdown(force)?,
+            Request::Subscribe {} => {
+                connection.subscribed = true;
+                self.subscribe(slot);
+            }
+            Request::Acknowledge { .. } => {
+                return Err(Refusal::Malformed {
+                    reason: "acknowledge without subscribe".to_owned(),
+                });
+            }
+        }
+        Ok(Reply::Done {})
+    }
+
+    fn hello(&self) -> Hello {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        Hello {
+            pid,
+            version: VERSION,
+            started_at_ms: self.started_at_ms,
+        }
+    }
+
+    fn subscribe(&mut self, slot: usize) {
+        self.subscribers.insert(slot);
+        self.owed.insert(slot);
+        for child in self.children.iter_mut() {
+            child.welcome(slot);
+        }
+    }
+
+    fn spawn(&mut self, spawn: Spawn) -> Answer {
+        self.check_spawn(&spawn)?;
+        let outputs =
+            Outputs::prepare(&self.raw, &spawn).map_err(|error| failed("looking for segments", &error))?;
+        let launched = self.launcher.launch(&spawn)?;
+        let child = self.children.insert(outputs, launched, spawn.label);
+        let (serial, spawned) = (child.serial(), child.spawned());
+        self.watch_outputs(serial);
+        Ok(Reply::Spawned(spawned))
+    }
+
+    fn check_spawn(&self, spawn: &Spawn) -> Result<(), Refusal> {
+        if self.is_stopping() {
+            return Err(Refusal::Stopping {});
+        }
+        check_name(&spawn.id)?;
+        check_label(&spawn.label)?;
+        if spawn.segment_limit == 0 {
+            return Err(Refusal::BadField {
+                field: "segment_limit".to_owned(),
+            });
+        }
+        if self.children.contains(&spawn.id) {
+            return Err(Refusal::ChildExists { id: spawn.id.clone() });
+        }
+        if self.children.len() >= MAX_CHILDREN {
+            return Err(Refusal::TooMany {
+                what: "children".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn signal(&mut self, id: &str, signal: i32, group: bool) -> Result<(), Refusal> {
+        let child = self.children.named(id)?;
+        let bad = || Refusal::BadField {
+            field: "signal".to_owned(),
+        };
+        child.signal(Signal::from_named_raw(signal).ok_or_else(bad)?, group)
+    }
+
+    fn list(&self, after: u64) -> Reply {
+        let mut rest = self.children.after(after);
+        let children = rest
+            .by_ref()
+            .take(PAGE_CHILDREN)
+            .map(super::child::Child::status)
+            .collect();
+        Reply::Children {
+            children,
+            more: rest.next().is_some(),
+        }
+    }
+
+    fn label(&mut self, id: &str, label: serde_json::Value) -> Result<(), Refusal> {
+        check_label(&label)?;
+        self.children.named(id)?.label = label;
+        Ok(())
+    }
+
+    fn forget(&mut self, id: &str, discard_output: bool) -> Result<(), Refusal> {
+        let child = self.children.named(id)?;
+        if child.is_running() {
+            return Err(Refusal::ChildRunning { id: id.to_owned() });
+        }
+        if discard_output {
+            child
+                .outputs_mut()
+                .iter_mut()
+                .for_each(super::output::Output::discard);
+        }
+        let serial = child.serial();
+        self.children.remove(serial);
+        Ok(())
+    }
+
+    fn keep_socket(&mut self, name: String, replace: bool, socket: Option<OwnedFd>) -> Result<(), Refusal> {
+        check_name(&name)?;
+        let socket = socket
+            .filter(|socket| socket_type(socket).is_ok())
+            .ok_or(Refusal::MissingSocket {})?;
+        let exists = self.sockets.contains_key(&name);
+        if exists && !replace {
+            return Err(Refusal::SocketExists { name });
+        }
+        if !exists && self.sockets.len() >= MAX_SOCKETS {
+            return Err(Refusal::TooMany {
+                what: "sockets".to_owned(),
+            });
+        }
+        self.sockets.insert(name, socket);
+        Ok(())
+    }
+
+    fn take_socket(&self, name: &str) -> Result<OwnedFd, Refusal> {
+        let socket = self
+            .sockets
+            .get(name)
+            .ok_or_else(|| Refusal::NoSocket { name: quoted(name) })?;
+        socket
+            .try_clone()
+            .map_err(|error| failed("duplicating the socket", &error))
+    }
+
+    fn drop_socket(&mut self, name: &str) -> Result<(), Refusal> {
+        self.sockets
+            .remove(name)
+            .map(drop)
+            .ok_or_else(|| Refusal::NoSocket { name: quoted(name) })
+    }
+
+    fn shutdown(&mut self, force: bool) -> Result<(), Refusal> {
+        let running = self.children.running();
+        if running > 0 && !force {
+            return Err(Refusal::ChildrenRunning { running });
+        }
+        self.stop();
+        Ok(())
+    }
+}
+
+fn refuse(connection: &mut Connection, refusal: Refusal) -> io::Result<()> {
+    connection.closing = true;
+    connection.send::<Answer>(&Err(refusal))
+}
+
+fn malformed(error: &FrameError) -> Refusal {
+    let reason = match error {
+        FrameError::Json(source) => source.to_string(),
+        FrameError::TooLong(_) => error.to_string(),
+    };
+    Refusal::Malformed {
+        reason: quoted(&reason),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Refusal> {
+    if is_name(name) {
+        Ok(())
+    } else {
+        Err(Refusal::BadName { name: quoted(name) })
+    }
+}
+
+fn check_label(label: &serde_json::Value) -> Result<(), Refusal> {
+    let length = label.to_string().len();
+    if length <= MAX_LABEL {
+        Ok(())
+    } else {
+        Err(Refusal::BadField {
+            field: "label".to_owned(),
+        })
+    }
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED).collect()
+}
+
+fn failed(what: &str, error: &io::Error) -> Refusal {
+    Refusal::Failed {
+        what: what.to_owned(),
+        errno: error.raw_os_error().unwrap_or(0),
+    }
+}
