@@ -1,1 +1,197 @@
 //! The data plane: accept, admit, match, before, pick, send, after, reply.
+//!
+//! ```text
+//! listener     sockets, one for each worker and address
+//! worker       one core: accepts, owns connections, buffers, counters
+//! connection   one client: heads come in, one exchange after another
+//! proxy        one exchange: match, plugins, pick, send; what may be repeated
+//! attempt      one try over one upstream connection: request up, answer down
+//! heads, body  what is written: heads cleaned and marked, bodies framed anew
+//! respond      the only place where a failure becomes a page
+//! record       what is counted and logged of a request
+//! ```
+//!
+//! Calls go down this list only. A request runs on the core that accepted it, from beginning to end; it
+//! takes no lock, waits for nobody but its two sides, and reads one immutable [`snapshot`]. The control
+//! task ([`control`]) compiles a new snapshot when the desired state changes and swaps a single pool when
+//! only endpoints change. A configuration that cannot be compiled changes nothing that serves.
+//!
+//! Left out for now: HTTP/2, TLS, trusted proxies in front of us.
+
+mod access_log;
+mod attempt;
+mod body;
+mod clock;
+mod connection;
+mod control;
+mod edits;
+mod exchange;
+mod explain;
+mod heads;
+mod listener;
+mod metrics;
+pub mod plugin;
+mod pools;
+mod proxy;
+mod record;
+mod respond;
+mod snapshot;
+mod tunnel;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hythe_balance::EndpointTable;
+use hythe_model::{Desired, Endpoints};
+use hythe_spine::{Latest, Spine};
+use hythe_telemetry::{LineSink, LineSinkConfig};
+use hythe_upstream::KeepAlive;
+
+pub use access_log::AccessLogFormat;
+pub use control::Status;
+pub use edits::{Edit, Edits};
+pub use exchange::Exchange;
+pub use explain::Explainer;
+pub use listener::{BindError, Listeners};
+pub use metrics::{Metrics, MetricsCollector};
+pub use plugin::{Plugin, PluginKind, Resumed, SettingProblem, Verdict};
+pub use respond::{Failure, Form, Reply};
+pub use snapshot::Problem;
+
+/// How the gateway is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Worker threads; at least 1.
+    pub workers: usize,
+    /// Where the access log goes and how it looks; `None`: nowhere.
+    pub access_log: Option<(AccessLogFormat, PathBuf)>,
+    /// Limits.
+    pub limits: Limits,
+    /// Every plugin there is.
+    pub plugins: &'static [PluginKind],
+}
+
+/// What clients and upstreams may take of time and memory.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Sizes of a request's head and framing.
+    pub wire: hythe_http1::Limits,
+    /// Sizes of an answer's head and framing.
+    pub answer: hythe_http1::Limits,
+    /// Time for a whole head.
+    pub head_timeout: Duration,
+    /// Time a kept client connection may stay silent.
+    pub idle_timeout: Duration,
+    /// Time between two reads of a request's body.
+    pub body_timeout: Duration,
+    /// Time for one write to a client.
+    pub client_write_timeout: Duration,
+    /// Requests on one client connection before it is closed.
+    pub requests_per_connection: u32,
+    /// Client connections of one worker; more are closed at once.
+    pub connections_per_worker: usize,
+    /// Kept connections to upstreams.
+    pub upstream_keep_alive: KeepAlive,
+    /// Size of a read from an upstream's body, bytes.
+    pub answer_chunk: usize,
+    /// Time for open connections to finish when the server stops.
+    pub drain: Duration,
+}
+
+/// What the gateway reads.
+pub struct Inputs {
+    /// Routes, services, upstreams, plugins.
+    pub desired: Latest<Desired>,
+    /// Who serves them.
+    pub endpoints: Latest<Endpoints>,
+    /// Counters of endpoints, shared with whoever drains them.
+    pub table: Arc<EndpointTable>,
+}
+
+/// What the gateway offers.
+pub struct Outputs {
+    /// How far it is.
+    pub status: Latest<Status>,
+    /// Its routes, in words.
+    pub explainer: Explainer,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A gateway that knows its routes and does not accept yet.
+pub struct Gateway {
+    seeds: Vec<worker::WorkerSeed>,
+}
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) endpoints: Arc<EndpointTable>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let wire = hythe_http1::Limits::default();
+        Self {
+            wire,
+            answer: hythe_http1::Limits { line: 64 * 1024, head: 256 * 1024, fields: 512, ..wire },
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            client_write_timeout: Duration::from_secs(60),
+            requests_per_connection: 10_000,
+            connections_per_worker: 16_384,
+            upstream_keep_alive: KeepAlive::default(),
+            answer_chunk: 64 * 1024,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Compiles the state as it stands and starts following it. The gateway does not accept before
+/// [`Gateway::serve`], so nobody is answered 404 or 503 for what is merely not known yet.
+///
+/// # Errors
+/// When the access log cannot be opened.
+pub fn build(config: Config, inputs: Inputs, spine: &Spine) -> std::io::Result<(Gateway, Outputs)> {
+    let workers = config.workers.max(1);
+    let metrics = Arc::new(Metrics::default());
+    let shared =
+        Arc::new(Shared { limits: config.limits, metrics: Arc::clone(&metrics), endpoints: Arc::clone(&inputs.table) });
+    let access_log = match config.access_log {
+        Some((format, path)) => {
+            Some((format, LineSink::open(LineSinkConfig { path, file_bytes: 64 << 20, older_files: 4 })?))
+        }
+        None => None,
+    };
+    let compiler = snapshot::Compiler::new(config.plugins, workers, Arc::clone(&metrics));
+    let (snapshot, status) = control::start(compiler, inputs, spine);
+    let seeds = (0..workers)
+        .map(|index| worker::WorkerSeed {
+            index,
+            shared: Arc::clone(&shared),
+            snapshot: snapshot.clone(),
+            access_log: access_log.clone(),
+            shutdown: spine.shutdown(),
+        })
+        .collect();
+    Ok((Gateway { seeds }, Outputs { status, explainer: Explainer::new(snapshot), metrics }))
+}
+
+impl Gateway {
+    /// Starts a thread for each worker; they end, after draining, when the spine stops.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn serve(self, listeners: Listeners) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
+        let shares = listeners.shares(self.seeds.len());
+        let start = |(seed, share): (worker::WorkerSeed, Vec<std::net::TcpListener>)| {
+            let name = format!("gateway-{}", seed.index);
+            std::thread::Builder::new().name(name).spawn(move || seed.run(share))
+        };
+        self.seeds.into_iter().zip(shares).map(start).collect()
+    }
+}

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::FullName;
+use crate::desired::Desired;
+use crate::name::{FullName, Name};
+use crate::traffic::Service;
 
 /// One place that serves a pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,4 +41,16 @@ pub struct PoolEndpoints {
     pub endpoints: Vec<Endpoint>,
     /// Hosts of targets that have no address yet, with the reason: `name resolution failed`.
     pub unresolved: Vec<(String, String)>,
+}
+
+/// The pool that serves a service: the upstream or workload of its project that its host names, otherwise
+/// a pool of its own for that host, `<service>~external`. Registry and gateway must agree on it.
+pub fn pool_name(desired: &Desired, service: &FullName, spec: &Service) -> FullName {
+    if let Ok(host) = spec.host.parse::<Name>() {
+        let named = FullName::new(service.project.clone(), host);
+        if desired.upstreams.contains_key(&named) || desired.workloads.contains_key(&named) {
+            return named;
+        }
+    }
+    FullName::new(service.project.clone(), service.name.derived("external"))
 }

@@ -53,6 +53,15 @@ impl Name {
     }
 }
 
+impl Name {
+    /// This name with something behind a `~`, for what is derived from a named thing. May be longer than
+    /// what people may write.
+    #[must_use]
+    pub fn derived(&self, suffix: &str) -> Self {
+        Self(format!("{self}~{suffix}").into())
+    }
+}
+
 impl ProjectName {
     /// The text.
     pub fn as_str(&self) -> &str {

@@ -200,6 +200,26 @@ pub struct Plugin {
     pub tags: Vec<String>,
 }
 
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Grpc => "grpc",
+            Self::Grpcs => "grpcs",
+        })
+    }
+}
+
+impl std::fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::RoundRobin => "round-robin",
+            Self::LeastConnections => "least-connections",
+        })
+    }
+}
+
 impl Service {
     /// A service at `host`, with the defaults.
     pub fn at(host: impl Into<String>) -> Self {

@@ -1,0 +1,218 @@
+//! One line for each request, made on the worker and written elsewhere.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hythe_telemetry::LineSink;
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AccessLogFormat {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// The combined format of Apache and nginx.
+    Combined,
+}
+
+/// A worker's end of the access log: lines are gathered here and handed over in batches.
+pub(crate) struct AccessLog {
+    format: AccessLogFormat,
+    sink: LineSink,
+    batch: RefCell<Vec<u8>>,
+    lines: Cell<u64>,
+    metrics: Arc<Metrics>,
+}
+
+/// A finished request, as its line tells it.
+pub(crate) struct Line<'a> {
+    pub(crate) client: IpAddr,
+    pub(crate) method: &'a [u8],
+    pub(crate) target: &'a [u8],
+    pub(crate) http10: bool,
+    pub(crate) host: &'a [u8],
+    pub(crate) status: u16,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) total: Duration,
+    pub(crate) upstream_time: Option<Duration>,
+    pub(crate) route: Option<&'a str>,
+    pub(crate) service: Option<&'a str>,
+    pub(crate) instance: Option<&'a str>,
+    pub(crate) tries: u32,
+    pub(crate) request_id: &'a str,
+    pub(crate) referer: Option<&'a [u8]>,
+    pub(crate) user_agent: Option<&'a [u8]>,
+}
+
+const BATCH: usize = 32 * 1024;
+
+impl AccessLog {
+    pub(crate) fn new(format: AccessLogFormat, sink: LineSink, metrics: Arc<Metrics>) -> Self {
+        Self { format, sink, batch: RefCell::default(), lines: Cell::new(0), metrics }
+    }
+
+    /// Adds a line.
+    pub(crate) fn write(&self, line: &Line<'_>, clock: &mut Clock) {
+        let milliseconds = clock.tick();
+        let mut batch = self.batch.borrow_mut();
+        match self.format {
+            AccessLogFormat::Json => write_json(&mut batch, line, clock, milliseconds),
+            AccessLogFormat::Combined => write_combined(&mut batch, line, clock),
+        }
+        self.lines.set(self.lines.get() + 1);
+        if batch.len() >= BATCH {
+            let full = std::mem::replace(&mut *batch, Vec::with_capacity(BATCH + 4096));
+            drop(batch);
+            self.hand_over(full);
+        }
+    }
+
+    /// Hands over what was gathered. Whether there was anything.
+    pub(crate) fn flush(&self) -> bool {
+        let batch = std::mem::take(&mut *self.batch.borrow_mut());
+        let any = !batch.is_empty();
+        if any {
+            self.hand_over(batch);
+        }
+        any
+    }
+
+    fn hand_over(&self, batch: Vec<u8>) {
+        let lines = self.lines.take();
+        if self.sink.write(batch).is_err() {
+            self.metrics.log_dropped.fetch_add(lines, Ordering::Relaxed);
+        }
+    }
+}
+
+fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u32) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{{\"time\":\"{}.{milliseconds:03}Z\",\"client\":\"{}\"", clock.iso(), line.client);
+    text(out, "method", line.method);
+    text(out, "uri", line.target);
+    out.extend_from_slice(if line.http10 { b",\"protocol\":\"HTTP/1.0\"" } else { b",\"protocol\":\"HTTP/1.1\"" });
+    text(out, "host", line.host);
+    let _ = write!(
+        out,
+        ",\"status\":{},\"bytes_in\":{},\"bytes_out\":{},\"duration_us\":{}",
+        line.status,
+        line.bytes_in,
+        line.bytes_out,
+        line.total.as_micros()
+    );
+    if let Some(time) = line.upstream_time {
+        let _ = write!(out, ",\"upstream_us\":{}", time.as_micros());
+    }
+    for (name, value) in [("route", line.route), ("service", line.service), ("instance", line.instance)] {
+        if let Some(value) = value {
+            text(out, name, value.as_bytes());
+        }
+    }
+    if line.tries > 1 {
+        let _ = write!(out, ",\"tries\":{}", line.tries);
+    }
+    text(out, "request_id", line.request_id.as_bytes());
+    for (name, value) in [("referer", line.referer), ("user_agent", line.user_agent)] {
+        if let Some(value) = value {
+            text(out, name, value);
+        }
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let _ = write!(out, ",\"{name}\":");
+    if value.iter().all(|byte| matches!(byte, 0x20..=0x7e) && *byte != b'"' && *byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(value);
+        out.push(b'"');
+    } else {
+        let _ = serde_json::to_writer(out, &String::from_utf8_lossy(value));
+    }
+}
+
+fn write_combined(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock) {
+    let _ = write!(out, "{} - - [{}] \"", line.client, clock.common());
+    escaped(out, line.method);
+    out.push(b' ');
+    escaped(out, line.target);
+    let version = if line.http10 { "1.0" } else { "1.1" };
+    let _ = write!(out, " HTTP/{version}\" {} {} \"", line.status, line.bytes_out);
+    escaped(out, line.referer.unwrap_or(b"-"));
+    out.extend_from_slice(b"\" \"");
+    escaped(out, line.user_agent.unwrap_or(b"-"));
+    out.extend_from_slice(b"\"\n");
+}
+
+/// nginx's escaping: quotes, backslashes and everything unprintable as `\xXX`.
+fn escaped(out: &mut Vec<u8>, value: &[u8]) {
+    for byte in value {
+        match byte {
+            b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => {
+                let _ = write!(out, "\\x{byte:02X}");
+            }
+            _ => out.push(*byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line<'static> {
+        Line {
+            client: IpAddr::from([10, 0, 0, 1]),
+            method: b"GET",
+            target: b"/a?b=\"c\"",
+            http10: false,
+            host: b"shop",
+            status: 200,
+            bytes_in: 0,
+            bytes_out: 12,
+            total: Duration::from_micros(1234),
+            upstream_time: Some(Duration::from_micros(1000)),
+            route: Some("r"),
+            service: Some("s"),
+            instance: Some("s-1"),
+            tries: 2,
+            request_id: "00ff",
+            referer: None,
+            user_agent: Some(b"curl\xff\n"),
+        }
+    }
+
+    #[test]
+    fn a_json_line_is_json() {
+        let mut clock = Clock::default();
+        clock.tick();
+        let mut out = Vec::new();
+        write_json(&mut out, &line(), &clock, 7);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert!(value["time"].as_str().unwrap().ends_with(".007Z"));
+        assert_eq!(value["uri"], "/a?b=\"c\"");
+        assert_eq!(value["user_agent"], "curl\u{fffd}\n");
+        assert_eq!(value["upstream_us"], 1000);
+        assert_eq!(value["tries"], 2);
+        assert!(value.get("referer").is_none());
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn a_combined_line_cannot_be_forged() {
+        let mut clock = Clock::default();
+        clock.tick();
+        let mut out = Vec::new();
+        write_combined(&mut out, &line(), &clock);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("\"GET /a?b=\\x22c\\x22 HTTP/1.1\" 200 12 \"-\" \"curl\\xFF\\x0A\"\n"), "{text}");
+    }
+}

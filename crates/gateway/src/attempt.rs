@@ -1,0 +1,372 @@
+//! One attempt over one connection: the request up, the answer down, both at once when they overlap.
+
+use std::cell::Cell;
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+use hythe_balance::Lease;
+use hythe_http1::{Framing, Progress, RequestKind, Version};
+use hythe_upstream::{ReadHalf, Reuse, Wire, WireError, WriteHalf};
+use tokio::time::Instant;
+
+use crate::body::{Body, BodyError, Frame, Patience, Pump, SourceError};
+use crate::connection::Client;
+use crate::heads::{Answer, AnswerFraming, write_answer, write_interim};
+use crate::record::Record;
+use crate::respond::Failure;
+use crate::snapshot::ServicePlan;
+use crate::tunnel;
+use crate::worker::{CHUNK, Worker, Workspace};
+
+/// Why an attempt did not end in an answer.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// No connection; nothing was sent.
+    Connect(WireError),
+    /// The connection broke before any byte of an answer.
+    Broken,
+    /// No answer in time.
+    Slow,
+    /// The answer is not HTTP as it should be, or stopped in the middle.
+    BadAnswer,
+    /// The request's body broke its framing.
+    BadBody,
+    /// The client was too slow with its body.
+    SlowClient,
+    /// The client is gone.
+    ClientGone,
+}
+
+impl Trouble {
+    /// Whether another endpoint may be tried. `repeatable`: the request may be sent twice and all of it is
+    /// here.
+    pub(crate) fn is_repeatable(&self, repeatable: bool) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Broken => repeatable,
+            _ => false,
+        }
+    }
+
+    /// What to tell the client; `None` if there is nobody to tell.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Connect(error) if error.is_timeout() => Some(Failure::UpstreamTimeout),
+            Self::Connect(_) | Self::Broken | Self::BadAnswer => Some(Failure::BadUpstream),
+            Self::Slow => Some(Failure::UpstreamTimeout),
+            Self::BadBody => Some(Failure::BadBody),
+            Self::SlowClient => Some(Failure::RequestTimeout),
+            Self::ClientGone => None,
+        }
+    }
+}
+
+/// A kept connection to the endpoint that may be used now.
+pub(crate) fn kept(worker: &Worker, lease: &Lease, reuse: Reuse) -> Option<Wire> {
+    worker.idle.borrow_mut().take(lease.endpoint().address, reuse, Instant::now())
+}
+
+/// A new connection to the endpoint.
+pub(crate) async fn connect(lease: &Lease, service: &ServicePlan) -> Result<Wire, Trouble> {
+    hythe_upstream::connect(lease.endpoint().address, service.connect_timeout).await.map_err(Trouble::Connect)
+}
+
+/// More interim answers than this are not an answer.
+const INTERIM_MOST: u32 = 16;
+
+/// The upload's state, seen by whoever waits for the answer: its silence only counts once all was sent.
+struct Upload {
+    ended: Cell<Option<Instant>>,
+}
+
+/// Sends the request over `wire` and passes the answer on. Afterwards the connection is kept if it may be.
+#[expect(clippy::too_many_arguments, reason = "the parts of one exchange, borrowed apart")]
+pub(crate) async fn run(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    service: &ServicePlan,
+    lease: &Lease,
+    mut wire: Wire,
+    body: &mut Body,
+    record: &mut Record,
+) -> Result<(), Trouble> {
+    let sent_at = Instant::now();
+    let (mut up_reader, mut up_writer) = wire.split();
+    let (mut client_reader, mut client_writer) = client.wire.split();
+    up_writer.set_deadline(sent_at + service.write_timeout);
+    up_writer.write_all(&space.outbox).await.map_err(|error| if error.is_timeout() { Trouble::Slow } else { Trouble::Broken })?;
+    space.answer.clear();
+    space.answer_head.reset();
+    let upload = Upload { ended: Cell::new(body.is_done().then_some(sent_at)) };
+    let uploading = !body.is_done();
+    let mut download = Download {
+        worker,
+        service,
+        upload: &upload,
+        reader: &mut up_reader,
+        writer: &mut client_writer,
+        answer: &mut space.answer,
+        head: &mut space.answer_head,
+        reply: &mut space.reply,
+        request: &space.head,
+        request_bytes: space.inbox.bytes(),
+        request_id: &space.request_id,
+        edits: &space.answer_edits,
+        keep_client: client.keep,
+        sent_at,
+        record,
+    };
+    let done = if uploading {
+        if space.head.expect_continue {
+            download.say_continue().await?;
+        }
+        let mut bytes_in = 0;
+        let mut pump = Pump {
+            reader: &mut client_reader,
+            writer: &mut up_writer,
+            source: &mut space.body,
+            out: &mut space.outbox,
+            frame: if matches!(body, Body::Chunked(_)) { Frame::Chunks } else { Frame::Plain },
+            patience: Patience { read: worker.limits().body_timeout, write: service.write_timeout },
+            limits: &worker.limits().wire,
+            chunk: CHUNK,
+        };
+        pump.out.clear();
+        let done = overlap(&mut pump, body, &mut bytes_in, &upload, &mut download).await;
+        download.record.bytes_in = bytes_in;
+        done?
+    } else {
+        download.record.bytes_in = space.head.framing.length().unwrap_or(0);
+        download.run(Some((&mut client_reader, &mut up_writer))).await?
+    };
+    // A request that was not taken to its end leaves both connections in the middle of something.
+    client.keep &= done.keep_client && body.is_done();
+    let reusable = done.keep_upstream && body.is_done() && space.answer.is_empty() && lease.is_listed();
+    if reusable {
+        let promised = space.answer_head.keep_alive_timeout;
+        worker.idle.borrow_mut().put(lease.endpoint().address, wire, promised, Instant::now());
+        worker.want_chores();
+    }
+    Ok(())
+}
+
+/// Runs both directions until the answer is through. The answer may end before the request does.
+async fn overlap(
+    pump: &mut Pump<'_, '_, '_>,
+    body: &mut Body,
+    moved: &mut u64,
+    upload: &Upload,
+    download: &mut Download<'_, '_, '_>,
+) -> Result<Done, Trouble> {
+    let answered = {
+        let up = pin!(pump.run(body, moved));
+        let down = pin!(download.run(None));
+        match select(down, up).await {
+            Either::Left((done, _)) => return done,
+            Either::Right((Ok(()), down)) => {
+                upload.ended.set(Some(Instant::now()));
+                return down.await;
+            }
+            // The upstream takes no more, which it may: its answer says why.
+            Either::Right((Err(BodyError::Sink(_)), down)) => {
+                upload.ended.set(Some(Instant::now()));
+                return down.await;
+            }
+            Either::Right((Err(BodyError::Source(error)), _)) => error,
+        }
+    };
+    Err(match answered {
+        SourceError::Malformed => Trouble::BadBody,
+        SourceError::Wire(error) if error.is_timeout() => Trouble::SlowClient,
+        SourceError::Wire(_) | SourceError::Truncated => Trouble::ClientGone,
+    })
+}
+
+/// What may be kept after an answer.
+struct Done {
+    keep_client: bool,
+    keep_upstream: bool,
+}
+
+/// The way of an answer: from the upstream's socket to the client's.
+struct Download<'a, 'r, 'w> {
+    worker: &'a Worker,
+    service: &'a ServicePlan,
+    upload: &'a Upload,
+    reader: &'a mut ReadHalf<'r>,
+    writer: &'a mut WriteHalf<'w>,
+    answer: &'a mut hythe_upstream::Buffer,
+    head: &'a mut hythe_http1::ResponseHead,
+    reply: &'a mut Vec<u8>,
+    request: &'a hythe_http1::RequestHead,
+    request_bytes: &'a [u8],
+    request_id: &'a str,
+    edits: &'a crate::edits::Edits,
+    keep_client: bool,
+    sent_at: Instant,
+    record: &'a mut Record,
+}
+
+impl Download<'_, '_, '_> {
+    /// `tunnel`: the other two directions, there when the request has no body to send and so may become a
+    /// tunnel.
+    async fn run(
+        &mut self,
+        tunnel: Option<(&mut ReadHalf<'_>, &mut WriteHalf<'_>)>,
+    ) -> Result<Done, Trouble> {
+        self.reply.clear();
+        self.read_final_head().await?;
+        self.record.upstream_time = Some(self.sent_at.elapsed());
+        self.record.status = self.head.status;
+        if self.head.status == 101 {
+            return match tunnel {
+                Some((reader, writer)) if self.request.websocket => self.tunnel(reader, writer).await,
+                _ => Err(Trouble::BadAnswer),
+            };
+        }
+        self.relay().await
+    }
+
+    /// Answers `Expect: 100-continue` for the upstream, once it is clear that the body is wanted.
+    async fn say_continue(&mut self) -> Result<(), Trouble> {
+        self.writer.set_deadline(Instant::now() + self.worker.limits().client_write_timeout);
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+        self.writer.write_all(interim).await.map_err(|_| Trouble::ClientGone)
+    }
+
+    /// Reads heads until one is final or a 101; passes interim ones on to clients that know them.
+    async fn read_final_head(&mut self) -> Result<(), Trouble> {
+        for _ in 0..INTERIM_MOST {
+            self.read_head().await?;
+            let status = self.head.status;
+            if status >= 200 || status == 101 {
+                return Ok(());
+            }
+            // A 100 answers an expectation that we have answered ourselves.
+            if status != 100 && self.request.version == Version::Http11 {
+                write_interim(self.reply, self.head, self.answer.bytes());
+                self.flush_reply().await?;
+            }
+            self.answer.consume(self.head.len);
+            self.head.reset();
+        }
+        Err(Trouble::BadAnswer)
+    }
+
+    async fn read_head(&mut self) -> Result<(), Trouble> {
+        let kind = match self.request.method.of(self.request_bytes) {
+            b"HEAD" => RequestKind::Head,
+            _ => RequestKind::Other,
+        };
+        loop {
+            if !self.answer.is_empty() {
+                match self.head.parse(self.answer.bytes(), &self.worker.limits().answer, kind) {
+                    Ok(Progress::Complete) => return Ok(()),
+                    Ok(Progress::Partial) => {}
+                    Err(_) => return Err(Trouble::BadAnswer),
+                }
+            }
+            self.reader.set_deadline(self.upload.ended.get().unwrap_or_else(Instant::now) + self.service.read_timeout);
+            match self.reader.read(self.answer, CHUNK).await {
+                Ok(0) | Err(WireError::Broken(_)) if self.answer.is_empty() => return Err(Trouble::Broken),
+                Ok(0) | Err(WireError::Broken(_)) => return Err(Trouble::BadAnswer),
+                Ok(_) => {}
+                // As long as the request is still on its way, silence is no failure.
+                Err(WireError::TimedOut) if self.may_wait_longer() => {}
+                Err(WireError::TimedOut) => return Err(Trouble::Slow),
+            }
+        }
+    }
+
+    fn may_wait_longer(&self) -> bool {
+        self.upload.ended.get().is_none_or(|ended| ended + self.service.read_timeout > Instant::now())
+    }
+
+    /// Writes the final head and moves the body.
+    async fn relay(&mut self) -> Result<Done, Trouble> {
+        let framing = self.framing();
+        let keep_client = self.keep_client && framing != AnswerFraming::UntilClose;
+        self.write_head(framing, keep_client);
+        self.answer.consume(self.head.len);
+        self.record.answered = true;
+        let mut body = Body::of(self.head.framing);
+        let mut moved = 0;
+        let mut pump = Pump {
+            reader: &mut *self.reader,
+            writer: &mut *self.writer,
+            source: &mut *self.answer,
+            out: &mut *self.reply,
+            frame: if framing == AnswerFraming::Chunked { Frame::Chunks } else { Frame::Plain },
+            patience: Patience {
+                read: self.service.read_timeout,
+                write: self.worker.limits().client_write_timeout,
+            },
+            limits: &self.worker.limits().answer,
+            chunk: self.worker.limits().answer_chunk,
+        };
+        let pumped = pump.run(&mut body, &mut moved).await;
+        self.record.bytes_out = moved;
+        match pumped {
+            Ok(()) => Ok(Done { keep_client, keep_upstream: self.head.keep_alive }),
+            Err(BodyError::Source(_)) => Err(Trouble::BadAnswer),
+            Err(BodyError::Sink(_)) => Err(Trouble::ClientGone),
+        }
+    }
+
+    fn framing(&self) -> AnswerFraming {
+        let old = self.request.version == Version::Http10;
+        match self.head.framing {
+            Framing::None => AnswerFraming::Bodiless { keep_length: self.head.status != 204 },
+            Framing::Length(length) => AnswerFraming::Length(length),
+            Framing::Chunked | Framing::UntilClose if old => AnswerFraming::UntilClose,
+            Framing::Chunked | Framing::UntilClose => AnswerFraming::Chunked,
+        }
+    }
+
+    fn write_head(&mut self, framing: AnswerFraming, keep: bool) {
+        let mut clock = self.worker.clock.borrow_mut();
+        clock.tick();
+        let answer = Answer {
+            head: self.head,
+            bytes: self.answer.bytes(),
+            framing,
+            request_id: self.request_id,
+            date: clock.http(),
+            edits: self.edits,
+            close: !keep,
+            announce_keep_alive: keep && self.request.version == Version::Http10,
+        };
+        write_answer(self.reply, &answer);
+    }
+
+    /// A 101 that was asked for: from here on the bytes are the application's.
+    async fn tunnel(
+        &mut self,
+        client_reader: &mut ReadHalf<'_>,
+        up_writer: &mut WriteHalf<'_>,
+    ) -> Result<Done, Trouble> {
+        write_interim(self.reply, self.head, self.answer.bytes());
+        self.answer.consume(self.head.len);
+        self.record.answered = true;
+        self.flush_reply().await?;
+        let mut early = hythe_upstream::Buffer::default();
+        early.extend(self.request_bytes.get(self.request.len..).unwrap_or_default());
+        let moved = tunnel::run(
+            (client_reader, &mut *self.writer),
+            (&mut *self.reader, up_writer),
+            (&mut early, &mut *self.answer),
+            self.service.read_timeout,
+        )
+        .await;
+        (self.record.bytes_in, self.record.bytes_out) = (moved.from_client, moved.to_client);
+        Ok(Done { keep_client: false, keep_upstream: false })
+    }
+
+    async fn flush_reply(&mut self) -> Result<(), Trouble> {
+        self.writer.set_deadline(Instant::now() + self.worker.limits().client_write_timeout);
+        let written = self.writer.write_all(self.reply).await;
+        self.reply.clear();
+        written.map_err(|_| Trouble::ClientGone)
+    }
+}

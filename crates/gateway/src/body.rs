@@ -1,0 +1,261 @@
+//! Moves bodies: from the client to the upstream, and back.
+//!
+//! Back-pressure is the sockets' own: nothing is read that was not written on. Chunked bodies are decoded
+//! strictly and framed anew; a length or an end that does not come true is an error, never repaired.
+
+use hythe_http1::{Chunk, ChunkedDecoder, Framing, LAST_CHUNK, Limits, push_chunk_head, push_field};
+use hythe_upstream::{Buffer, ReadHalf, WireError, WriteHalf};
+use tokio::time::Instant;
+
+use std::time::Duration;
+
+/// Why a body could not be moved to its end.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    /// The side it comes from failed, stopped early or was too slow.
+    Source(SourceError),
+    /// The side it goes to failed or was too slow.
+    Sink(WireError),
+}
+
+/// What was wrong with the side a body comes from.
+#[derive(Debug)]
+pub(crate) enum SourceError {
+    /// The socket.
+    Wire(WireError),
+    /// It ended before the body did.
+    Truncated,
+    /// Its chunks break the rules.
+    Malformed,
+}
+
+/// A body on its way: what is left of it, by its framing.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Nothing (left).
+    Done,
+    /// This many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked(Box<ChunkedDecoder>),
+    /// Whatever comes until the end.
+    UntilClose,
+}
+
+/// How a body is framed on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// As it is.
+    Plain,
+    /// In chunks.
+    Chunks,
+}
+
+impl Body {
+    pub(crate) fn of(framing: Framing) -> Self {
+        match framing {
+            Framing::None | Framing::Length(0) => Self::Done,
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked(Box::default()),
+            Framing::UntilClose => Self::UntilClose,
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    /// Takes what it can from `source` and appends it to `out`, framed. Returns how many bytes of payload
+    /// that was.
+    pub(crate) fn take(
+        &mut self,
+        source: &mut Buffer,
+        out: &mut Vec<u8>,
+        frame: Frame,
+        limits: &Limits,
+    ) -> Result<u64, SourceError> {
+        match self {
+            Self::Done => Ok(0),
+            Self::Length(left) => {
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(source.len());
+                push_data(out, source.bytes().get(..count).unwrap_or_default(), frame);
+                source.consume(count);
+                *left -= count as u64;
+                if *left == 0 {
+                    *self = Self::Done;
+                    push_end(out, frame);
+                }
+                Ok(count as u64)
+            }
+            Self::UntilClose => {
+                let count = source.len();
+                push_data(out, source.bytes(), frame);
+                source.clear();
+                Ok(count as u64)
+            }
+            Self::Chunked(decoder) => {
+                let (count, ended) = take_chunks(decoder, source, out, frame, limits)?;
+                if ended {
+                    *self = Self::Done;
+                }
+                Ok(count)
+            }
+        }
+    }
+
+    /// The source has ended. Only a body without a known end may end with it.
+    fn end(&mut self, out: &mut Vec<u8>, frame: Frame) -> Result<(), SourceError> {
+        if !matches!(self, Self::UntilClose) {
+            return Err(SourceError::Truncated);
+        }
+        *self = Self::Done;
+        push_end(out, frame);
+        Ok(())
+    }
+
+    /// How much may be read without touching what follows the body.
+    fn appetite(&self, most: usize) -> usize {
+        match self {
+            Self::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(most),
+            _ => most,
+        }
+    }
+}
+
+fn take_chunks(
+    decoder: &mut ChunkedDecoder,
+    source: &mut Buffer,
+    out: &mut Vec<u8>,
+    frame: Frame,
+    limits: &Limits,
+) -> Result<(u64, bool), SourceError> {
+    let mut payload = 0;
+    loop {
+        match decoder.step(source.bytes(), limits).map_err(|_| SourceError::Malformed)? {
+            Chunk::Data { skip, len } => {
+                push_data(out, source.bytes().get(skip..skip + len).unwrap_or_default(), frame);
+                source.consume(skip + len);
+                payload += len as u64;
+            }
+            Chunk::More { consumed } => {
+                source.consume(consumed);
+                return Ok((payload, false));
+            }
+            Chunk::End { consumed } => {
+                source.consume(consumed);
+                push_trailers(out, decoder, frame);
+                return Ok((payload, true));
+            }
+        }
+    }
+}
+
+fn push_data(out: &mut Vec<u8>, data: &[u8], frame: Frame) {
+    if data.is_empty() {
+        return;
+    }
+    if frame == Frame::Chunks {
+        push_chunk_head(out, data.len() as u64);
+    }
+    out.extend_from_slice(data);
+    if frame == Frame::Chunks {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn push_end(out: &mut Vec<u8>, frame: Frame) {
+    if frame == Frame::Chunks {
+        out.extend_from_slice(LAST_CHUNK);
+    }
+}
+
+fn push_trailers(out: &mut Vec<u8>, decoder: &ChunkedDecoder, frame: Frame) {
+    if frame == Frame::Chunks {
+        out.extend_from_slice(b"0\r\n");
+        for (name, value) in decoder.trailers() {
+            push_field(out, name, value);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Time allowed for single steps of a pump.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Between two reads.
+    pub(crate) read: Duration,
+    /// For a write.
+    pub(crate) write: Duration,
+}
+
+/// A pump: its ends, and the buffers between.
+pub(crate) struct Pump<'a, 'r, 'w> {
+    pub(crate) reader: &'a mut ReadHalf<'r>,
+    pub(crate) writer: &'a mut WriteHalf<'w>,
+    pub(crate) source: &'a mut Buffer,
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) frame: Frame,
+    pub(crate) patience: Patience,
+    pub(crate) limits: &'a Limits,
+    /// Size of a read.
+    pub(crate) chunk: usize,
+}
+
+impl Pump<'_, '_, '_> {
+    /// Moves `body` to its end. What is already in `out` (a head) goes with the first write. Returns the
+    /// payload moved, from `moved` on.
+    pub(crate) async fn run(&mut self, body: &mut Body, moved: &mut u64) -> Result<(), BodyError> {
+        loop {
+            *moved += body.take(self.source, self.out, self.frame, self.limits).map_err(BodyError::Source)?;
+            self.flush().await?;
+            if body.is_done() {
+                return Ok(());
+            }
+            if self.passes_through(body) {
+                self.read_and_pass(body, moved).await?;
+            } else {
+                self.read(body).await?;
+            }
+        }
+    }
+
+    /// A plain body needs no copy: what is read is written from where it was read to.
+    fn passes_through(&self, body: &Body) -> bool {
+        self.frame == Frame::Plain && matches!(body, Body::Length(_))
+    }
+
+    async fn read_and_pass(&mut self, body: &mut Body, moved: &mut u64) -> Result<(), BodyError> {
+        self.read(body).await?;
+        self.writer.set_deadline(Instant::now() + self.patience.write);
+        self.writer.write_all(self.source.bytes()).await.map_err(BodyError::Sink)?;
+        if let Body::Length(left) = body {
+            let count = self.source.len() as u64;
+            *moved += count;
+            *left -= count;
+            if *left == 0 {
+                *body = Body::Done;
+            }
+        }
+        self.source.clear();
+        Ok(())
+    }
+
+    async fn read(&mut self, body: &mut Body) -> Result<(), BodyError> {
+        self.reader.set_deadline(Instant::now() + self.patience.read);
+        let count = self.reader.read(self.source, body.appetite(self.chunk)).await;
+        match count.map_err(|error| BodyError::Source(SourceError::Wire(error)))? {
+            0 => body.end(self.out, self.frame).map_err(BodyError::Source),
+            _ => Ok(()),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), BodyError> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.writer.set_deadline(Instant::now() + self.patience.write);
+        let written = self.writer.write_all(self.out).await.map_err(BodyError::Sink);
+        self.out.clear();
+        written
+    }
+}

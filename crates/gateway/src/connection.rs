@@ -1,0 +1,131 @@
+//! One client connection: heads come in, exchanges happen one after another, until either side is done.
+
+use std::net::SocketAddr;
+
+use hythe_http1::Progress;
+use hythe_upstream::{ReadHalf, Wire, WireError};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::proxy;
+use crate::respond::Failure;
+use crate::worker::{CHUNK, Worker, Workspace, plain_ip};
+
+/// A client, as exchanges see it.
+pub(crate) struct Client {
+    pub(crate) wire: Wire,
+    pub(crate) peer: std::net::IpAddr,
+    pub(crate) local: SocketAddr,
+    /// Whether the connection may be kept after the current exchange.
+    pub(crate) keep: bool,
+}
+
+/// What is known after waiting for a head.
+enum Arrival {
+    Head,
+    /// Closed, or nothing came in time: nobody waits for an answer.
+    Nobody,
+    Failed(Failure),
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr) {
+    let Ok(local) = stream.local_addr() else { return };
+    let wire = Wire::new(stream, worker.limits().head_timeout);
+    let mut client = Client { wire, peer: plain_ip(peer), local, keep: true };
+    let mut served = 0_u32;
+    let mut kept: Option<Box<Workspace>> = None;
+    while client.keep {
+        let Some(mut space) = await_bytes(worker, &mut client, kept.take(), served == 0).await else { return };
+        match read_head(worker, &mut client, &mut space).await {
+            Arrival::Head => {
+                served += 1;
+                client.keep = space.head.keep_alive
+                    && served < worker.limits().requests_per_connection
+                    && !worker.shutdown.is_requested();
+                proxy::exchange(worker, &mut client, &mut space).await;
+            }
+            Arrival::Nobody => return,
+            Arrival::Failed(failure) => {
+                client.keep = false;
+                proxy::refuse(worker, &mut client, &mut space, failure).await;
+            }
+        }
+        if space.inbox.is_empty() {
+            worker.give_back(space);
+        } else {
+            kept = Some(space);
+        }
+    }
+    linger(&mut client).await;
+}
+
+/// Waits for the next request's first byte, holding no buffer meanwhile. `None`: it will not come.
+async fn await_bytes(
+    worker: &Worker,
+    client: &mut Client,
+    kept: Option<Box<Workspace>>,
+    first: bool,
+) -> Option<Box<Workspace>> {
+    if kept.is_some() {
+        return kept;
+    }
+    let limits = worker.limits();
+    let patience = if first { limits.head_timeout } else { limits.idle_timeout };
+    let (mut reader, _) = client.wire.split();
+    reader.set_deadline(Instant::now() + patience);
+    let shutdown = worker.shutdown.clone();
+    shutdown.unless_requested(reader.readable()).await?.ok()?;
+    Some(worker.take_space())
+}
+
+/// Reads until the head is complete. The whole head must come within one deadline: a byte a minute does
+/// not keep a connection.
+async fn read_head(worker: &Worker, client: &mut Client, space: &mut Workspace) -> Arrival {
+    let limits = worker.limits();
+    let (mut reader, _) = client.wire.split();
+    reader.set_deadline(Instant::now() + limits.head_timeout);
+    space.head.reset();
+    loop {
+        if !space.inbox.is_empty() {
+            match space.head.parse(space.inbox.bytes(), &limits.wire) {
+                Ok(Progress::Complete) => return Arrival::Head,
+                Ok(Progress::Partial) => {}
+                Err(refusal) => return Arrival::Failed(Failure::Refused(refusal)),
+            }
+        }
+        match reader.read(&mut space.inbox, CHUNK).await {
+            Ok(0) if space.inbox.is_empty() => return Arrival::Nobody,
+            // Cut off in the middle of a head; the peer may still read.
+            Ok(0) => return Arrival::Failed(Failure::Truncated),
+            Ok(_) => {}
+            Err(WireError::TimedOut) if space.inbox.is_empty() => return Arrival::Nobody,
+            Err(WireError::TimedOut) => return Arrival::Failed(Failure::RequestTimeout),
+            Err(WireError::Broken(_)) => return Arrival::Nobody,
+        }
+    }
+}
+
+/// Closes without losing the answer: a socket that is closed with unread bytes is reset by the kernel, and
+/// a reset may overtake what was just sent. So: say that we are done, then take in what still comes, for a
+/// while and up to a limit.
+async fn linger(client: &mut Client) {
+    let (mut reader, mut writer) = client.wire.split();
+    writer.finish().await;
+    drain(&mut reader).await;
+}
+
+async fn drain(reader: &mut ReadHalf<'_>) {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+    const MOST: usize = 1024 * 1024;
+    reader.set_deadline(Instant::now() + PATIENCE);
+    let mut sink = hythe_upstream::Buffer::default();
+    let mut taken = 0;
+    while taken < MOST {
+        match reader.read(&mut sink, 4096).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => taken += count,
+        }
+        sink.clear();
+    }
+}

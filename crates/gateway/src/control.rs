@@ -1,0 +1,105 @@
+//! Keeps what workers read up to date: compiles on a new desired state, swaps pools on new endpoints.
+
+use std::sync::Arc;
+
+use hythe_model::{Desired, Endpoints};
+use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
+
+use crate::Inputs;
+use crate::pools::Pools;
+use crate::snapshot::{Compiler, Problem, Snapshot};
+
+/// How far the gateway is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The desired generation that it serves, endpoints included.
+    pub generation: u64,
+    /// Why the newest desired state is not served; the one before is then.
+    pub problems: Vec<Problem>,
+}
+
+/// Compiles what is there, then follows it in a task.
+pub(crate) fn start(compiler: Compiler, inputs: Inputs, spine: &Spine) -> (Latest<Snapshot>, Latest<Status>) {
+    let (snapshot, snapshot_reader) = latest(compiler.empty());
+    let (status, status_reader) = latest(Status::default());
+    let pools = Pools::new(inputs.table);
+    let mut control =
+        Control { compiler, pools, desired: Arc::default(), problems: Vec::new(), snapshot, status };
+    let (mut desired, mut endpoints) = (inputs.desired, inputs.endpoints);
+    control.follow(&desired.get_and_mark(), &endpoints.get_and_mark());
+    spine.spawn("gateway control", |shutdown| run(control, desired, endpoints, shutdown));
+    (snapshot_reader, status_reader)
+}
+
+async fn run(
+    mut control: Control,
+    mut desired: Latest<Desired>,
+    mut endpoints: Latest<Endpoints>,
+    shutdown: Shutdown,
+) {
+    let changed = async {
+        loop {
+            tokio::select! {
+                () = desired.changed() => {}
+                () = endpoints.changed() => {}
+            }
+            control.follow(&desired.get_and_mark(), &endpoints.get_and_mark());
+        }
+    };
+    shutdown.unless_requested(changed).await;
+}
+
+struct Control {
+    compiler: Compiler,
+    pools: Pools,
+    desired: Arc<Desired>,
+    problems: Vec<Problem>,
+    snapshot: Publisher<Snapshot>,
+    status: Publisher<Status>,
+}
+
+impl Control {
+    /// Takes the newest of both in. Pools first: a new route must find its endpoints.
+    fn follow(&mut self, desired: &Arc<Desired>, endpoints: &Arc<Endpoints>) {
+        self.pools.update(Arc::clone(endpoints));
+        if concerns_routes(&self.desired, desired) {
+            self.compile(desired);
+        }
+        self.desired = Arc::clone(desired);
+        let generation = if self.problems.is_empty() { desired.generation.min(endpoints.generation) } else { self.snapshot.get().generation };
+        let status = Status { generation, problems: self.problems.clone() };
+        if *self.status.get() != status {
+            self.status.publish(status);
+        }
+    }
+
+    fn compile(&mut self, desired: &Desired) {
+        match self.compiler.compile(desired, &mut self.pools) {
+            Ok(snapshot) => {
+                self.snapshot.publish(snapshot);
+                self.problems.clear();
+                self.pools.prune();
+            }
+            Err(problems) => {
+                for problem in &problems {
+                    tracing::error!(%problem, "the configuration is not served; the one before goes on");
+                }
+                self.problems = problems;
+            }
+        }
+    }
+}
+
+/// Whether anything that routes are made of is another than before.
+fn concerns_routes(before: &Desired, now: &Desired) -> bool {
+    !(Arc::ptr_eq(&before.routes, &now.routes)
+        && Arc::ptr_eq(&before.services, &now.services)
+        && Arc::ptr_eq(&before.upstreams, &now.upstreams)
+        && Arc::ptr_eq(&before.plugins, &now.plugins)
+        && same_names(before, now))
+}
+
+/// Which workloads there are decides what a service's host means; what they say does not.
+fn same_names(before: &Desired, now: &Desired) -> bool {
+    Arc::ptr_eq(&before.workloads, &now.workloads) || before.workloads.keys().eq(now.workloads.keys())
+}

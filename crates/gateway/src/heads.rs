@@ -1,0 +1,355 @@
+//! Writes the head that goes upstream and the head that goes back, from the head that came in.
+//!
+//! Fields are never passed on as raw bytes of the other side: each goes out as `name: value`. Neighbours
+//! that already stand in exactly that form are copied as one run, which is nearly always all of them.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use hythe_http1::{Field, Framing, Known, RequestHead, ResponseHead, Version, push_decimal, push_field, push_status_line};
+
+use crate::edits::Edits;
+
+/// What the request's head gets beside what the client sent.
+pub(crate) struct Forward<'a> {
+    pub(crate) head: &'a RequestHead,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) path: &'a [u8],
+    pub(crate) host: &'a [u8],
+    pub(crate) peer: IpAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) https: bool,
+    /// The part of the path that the route cut off.
+    pub(crate) stripped_prefix: Option<&'a [u8]>,
+    pub(crate) request_id: &'a str,
+    pub(crate) edits: &'a Edits,
+}
+
+/// Writes the request's head for the upstream.
+pub(crate) fn write_request(out: &mut Vec<u8>, forward: &Forward<'_>) {
+    let (head, bytes) = (forward.head, forward.bytes);
+    out.extend_from_slice(head.method.of(bytes));
+    out.push(b' ');
+    out.extend_from_slice(forward.path);
+    if let Some(query) = head.query {
+        out.push(b'?');
+        out.extend_from_slice(query.of(bytes));
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    push_field(out, b"Host", forward.host);
+    let edits = forward.edits;
+    copy_fields(out, bytes, &head.fields, |field| {
+        !field.hop
+            && !is_ours(field)
+            && (edits.is_empty() || !edits.drops(field.name.of(bytes)))
+    });
+    push_forwarded(out, forward);
+    for (name, value) in edits.added() {
+        push_field(out, name.as_bytes(), value);
+    }
+    push_connection(out, head, bytes);
+    push_request_framing(out, head.framing);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Fields that are written anew, and those by which a client could pose as somebody the gateway knows.
+fn is_ours(field: &Field) -> bool {
+    matches!(
+        field.known,
+        Some(
+            Known::Host
+                | Known::ContentLength
+                | Known::Expect
+                | Known::Identity
+                | Known::UnderscoreTwin
+                | Known::XForwardedFor
+                | Known::XForwardedHost
+                | Known::XForwardedProto
+                | Known::XForwardedPort
+                | Known::XForwardedPath
+                | Known::XForwardedPrefix
+                | Known::XRealIp
+                | Known::XRequestId
+                | Known::Via
+        )
+    )
+}
+
+fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
+    let (head, bytes) = (forward.head, forward.bytes);
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "X-Real-IP: {0}\r\nX-Forwarded-For: {0}\r\n", forward.peer);
+    out.extend_from_slice(if forward.https {
+        b"X-Forwarded-Proto: https\r\n"
+    } else {
+        b"X-Forwarded-Proto: http\r\n"
+    });
+    let (host, port) = split_port(head.host.of(bytes));
+    push_field(out, b"X-Forwarded-Host", host);
+    match port {
+        Some(port) => push_field(out, b"X-Forwarded-Port", port),
+        None => {
+            let _ = write!(out, "X-Forwarded-Port: {}\r\n", forward.local.port());
+        }
+    }
+    push_field(out, b"X-Forwarded-Path", head.path.of(bytes));
+    if let Some(prefix) = forward.stripped_prefix {
+        push_field(out, b"X-Forwarded-Prefix", prefix);
+    }
+    push_field(out, b"X-Request-Id", forward.request_id.as_bytes());
+    let hop: &[u8] = if head.version == Version::Http10 { b"1.0 hythe" } else { b"1.1 hythe" };
+    push_via(out, bytes, &head.fields, hop);
+}
+
+/// `Via` is appended to, whatever field it stood in (RFC 9110 7.6.3).
+fn push_via(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field], hop: &[u8]) {
+    out.extend_from_slice(b"Via: ");
+    for field in fields.iter().filter(|field| field.known == Some(Known::Via)) {
+        out.extend_from_slice(field.value.of(bytes));
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(hop);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_connection(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8]) {
+    if head.websocket
+        && let Some(upgrade) = head.upgrade
+    {
+        out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\n");
+        push_field(out, b"Upgrade", upgrade.of(bytes));
+    }
+    if head.te_trailers {
+        out.extend_from_slice(b"TE: trailers\r\n");
+    }
+}
+
+fn push_request_framing(out: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::Length(length) => push_length(out, length),
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        Framing::None | Framing::UntilClose => {}
+    }
+}
+
+/// How the answer's body is framed towards the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AnswerFraming {
+    /// No body, and the length fields as the upstream sent them (HEAD, 304) or none (204, 1xx).
+    Bodiless { keep_length: bool },
+    /// Exactly this much.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// Until the connection closes: an old client, and a length nobody knows.
+    UntilClose,
+}
+
+/// What the answer's head gets beside what the upstream sent.
+pub(crate) struct Answer<'a> {
+    pub(crate) head: &'a ResponseHead,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) framing: AnswerFraming,
+    pub(crate) request_id: &'a str,
+    pub(crate) date: &'a [u8],
+    pub(crate) edits: &'a Edits,
+    pub(crate) close: bool,
+    /// An old client that asked to keep the connection must be told that it is kept.
+    pub(crate) announce_keep_alive: bool,
+}
+
+/// Writes the answer's head for the client.
+pub(crate) fn write_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
+    let (head, bytes, edits) = (answer.head, answer.bytes, answer.edits);
+    push_status_line(out, head.status, head.reason.of(bytes));
+    let keep_length = matches!(answer.framing, AnswerFraming::Bodiless { keep_length: true });
+    copy_fields(out, bytes, &head.fields, |field| {
+        !field.hop
+            && match field.known {
+                Some(Known::ContentLength) => keep_length,
+                Some(Known::Via | Known::XRequestId) => false,
+                _ => true,
+            }
+            && (edits.is_empty() || !edits.drops(field.name.of(bytes)))
+    });
+    if !head.fields.iter().any(|field| field.known == Some(Known::Date)) {
+        push_field(out, b"Date", answer.date);
+    }
+    let hop: &[u8] = if head.version == Version::Http10 { b"1.0 hythe" } else { b"1.1 hythe" };
+    push_via(out, bytes, &head.fields, hop);
+    push_field(out, b"X-Request-Id", answer.request_id.as_bytes());
+    for (name, value) in edits.added() {
+        push_field(out, name.as_bytes(), value);
+    }
+    match answer.framing {
+        AnswerFraming::Length(length) => push_length(out, length),
+        AnswerFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        AnswerFraming::Bodiless { .. } | AnswerFraming::UntilClose => {}
+    }
+    if answer.close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if answer.announce_keep_alive {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes an interim (1xx) head. For a 101 the upgrade fields are passed on, which are hop-by-hop
+/// everywhere else.
+pub(crate) fn write_interim(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8]) {
+    push_status_line(out, head.status, head.reason.of(bytes));
+    copy_fields(out, bytes, &head.fields, |field| !field.hop && field.known != Some(Known::ContentLength));
+    if head.status == 101 {
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+        for field in head.fields.iter().filter(|field| field.known == Some(Known::Upgrade)) {
+            push_field(out, b"Upgrade", field.value.of(bytes));
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    push_decimal(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Copies the fields that `keep` accepts; neighbours in exactly the form `name: value CRLF` as one run.
+fn copy_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field], keep: impl Fn(&Field) -> bool) {
+    let mut run: Option<(u32, u32)> = None;
+    for field in fields {
+        if !keep(field) {
+            flush(out, bytes, &mut run);
+            continue;
+        }
+        let plain = field.value.start == field.name.end + 2
+            && bytes.get(field.name.end as usize + 1) == Some(&b' ');
+        match run {
+            Some((start, end)) if plain && field.name.start == end + 2 => run = Some((start, field.value.end)),
+            _ if plain => {
+                flush(out, bytes, &mut run);
+                run = Some((field.name.start, field.value.end));
+            }
+            _ => {
+                flush(out, bytes, &mut run);
+                push_field(out, field.name.of(bytes), field.value.of(bytes));
+            }
+        }
+    }
+    flush(out, bytes, &mut run);
+}
+
+fn flush(out: &mut Vec<u8>, bytes: &[u8], run: &mut Option<(u32, u32)>) {
+    if let Some((start, end)) = run.take() {
+        out.extend_from_slice(bytes.get(start as usize..end as usize).unwrap_or_default());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// `host` and `port` of an authority; the brackets of an IPv6 address stay.
+fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memrchr(b':', authority) {
+        Some(colon) if authority.iter().skip(colon + 1).all(u8::is_ascii_digit) => {
+            let (host, port) = authority.split_at(colon);
+            let port = port.get(1..).filter(|port| !port.is_empty());
+            (host, port)
+        }
+        _ => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hythe_http1::{Limits, Progress, RequestKind};
+
+    use super::*;
+
+    fn forwarded(request: &str, edits: &Edits) -> String {
+        let mut head = RequestHead::default();
+        assert_eq!(head.parse(request.as_bytes(), &Limits::default()).unwrap(), Progress::Complete);
+        let mut out = Vec::new();
+        write_request(
+            &mut out,
+            &Forward {
+                head: &head,
+                bytes: request.as_bytes(),
+                path: b"/up",
+                host: b"users",
+                peer: IpAddr::from([10, 0, 0, 9]),
+                local: SocketAddr::from(([127, 0, 0, 1], 8000)),
+                https: false,
+                stripped_prefix: Some(b"/cut"),
+                request_id: "00ff",
+                edits,
+            },
+        );
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_cleaned_and_marked() {
+        let request = "POST /cut/up?q=1 HTTP/1.1\r\nHost: shop.test:81\r\nAccept:  text/html \r\nX-A: 1\r\nX-B: 2\r\n\
+             Connection: close, X-Secret\r\nX-Secret: s\r\nKeep-Alive: 5\r\nProxy: evil\r\nX-Forwarded-For: 6.6.6.6\r\n\
+             X_Forwarded_For: 6.6.6.6\r\nX-Consumer-Username: admin\r\nX_Consumer_Id: 1\r\nVia: 1.0 old\r\n\
+             Expect: 100-continue\r\nContent-Length: 3\r\nX-Last: z\r\n\r\n";
+        let mut edits = Edits::default();
+        edits.set("x-b", "3");
+        assert_eq!(
+            forwarded(request, &edits),
+            "POST /up?q=1 HTTP/1.1\r\nHost: users\r\nAccept: text/html\r\nX-A: 1\r\nX-Last: z\r\n\
+             X-Real-IP: 10.0.0.9\r\nX-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\n\
+             X-Forwarded-Host: shop.test\r\nX-Forwarded-Port: 81\r\nX-Forwarded-Path: /cut/up\r\n\
+             X-Forwarded-Prefix: /cut\r\nX-Request-Id: 00ff\r\nVia: 1.0 old, 1.1 hythe\r\nx-b: 3\r\n\
+             Content-Length: 3\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_again() {
+        let request = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
+        let sent = forwarded(request, &Edits::default());
+        assert!(sent.contains("\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"), "{sent}");
+        assert!(sent.contains("\r\nSec-WebSocket-Key: k\r\n"), "{sent}");
+    }
+
+    #[test]
+    fn an_answer_is_cleaned_and_marked() {
+        let reply = "HTTP/1.1 200 Fine\r\nServer: node\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n\
+             Content-Length: 2\r\nVia: 1.1 inner\r\nX-Own: 1\r\n\r\n";
+        let mut head = ResponseHead::default();
+        head.parse(reply.as_bytes(), &Limits::default(), RequestKind::Other).unwrap();
+        let mut out = Vec::new();
+        write_answer(
+            &mut out,
+            &Answer {
+                head: &head,
+                bytes: reply.as_bytes(),
+                framing: AnswerFraming::Length(2),
+                request_id: "00ff",
+                date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+                edits: &Edits::default(),
+                close: true,
+                announce_keep_alive: false,
+            },
+        );
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 200 Fine\r\nServer: node\r\nX-Own: 1\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Via: 1.1 inner, 1.1 hythe\r\nX-Request-Id: 00ff\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn ports_are_split_off() {
+        let rows: [(&str, &str, Option<&str>); 5] = [
+            ("a.com", "a.com", None),
+            ("a.com:81", "a.com", Some("81")),
+            ("[::1]:81", "[::1]", Some("81")),
+            ("[::1]", "[::1]", None),
+            ("a:", "a", None),
+        ];
+        for (authority, host, port) in rows {
+            assert_eq!(split_port(authority.as_bytes()), (host.as_bytes(), port.map(str::as_bytes)), "{authority}");
+        }
+    }
+}

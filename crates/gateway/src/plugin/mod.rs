@@ -1,0 +1,84 @@
+//! The seam for what teams do to requests: authenticate, limit, rewrite, answer.
+//!
+//! A plugin is one file: its settings, their `parse`, its behaviour, its tests; and one line in the list
+//! of built-ins (`app/src/builtin.rs`). Nothing registers itself. For each request the chain of its route
+//! is already built: scoped (the most specific instance of a plugin wins) and ordered by priority, so a
+//! request pays for the plugins it has and nothing else.
+//!
+//! A plugin runs on the worker's thread and must not block. [`Verdict::Await`] hands a future that may
+//! wait for another system; only that costs an allocation.
+
+pub mod chain;
+pub mod correlation_id;
+pub mod request_termination;
+pub mod settings;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use serde_json::{Map, Value};
+
+use crate::edits::Edits;
+use crate::exchange::Exchange;
+use crate::respond::Reply;
+
+/// A plugin with its settings read and checked.
+pub trait Plugin: Send + Sync {
+    /// Sees the request before it is sent upstream.
+    fn before(&self, exchange: &mut Exchange<'_>) -> Verdict;
+}
+
+/// What happens next.
+pub enum Verdict {
+    /// The next plugin, then the upstream.
+    Continue,
+    /// This answer; nothing is sent upstream.
+    Respond(Reply),
+    /// Whatever this future says. It must bound its own waiting; it is dropped when the client leaves.
+    Await(Pin<Box<dyn Future<Output = Resumed>>>),
+}
+
+/// The outcome of a [`Verdict::Await`].
+pub enum Resumed {
+    /// Go on, with these changes to the request.
+    Continue(Edits),
+    /// This answer.
+    Respond(Reply),
+}
+
+/// An entry in the list of built-in plugins: everything there is to know about one.
+#[derive(Clone, Copy)]
+pub struct PluginKind {
+    /// Its name, as in manifests and Kong's API.
+    pub name: &'static str,
+    /// Order: higher runs first (Kong's numbers).
+    pub priority: i32,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Reads its settings; all mistakes at once.
+    pub parse: fn(&Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProblem>>,
+}
+
+/// A mistake in a plugin's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingProblem {
+    /// Where, from the top of `config`.
+    pub path: Vec<String>,
+    /// What is wrong, in Kong's words where it has them.
+    pub message: String,
+    /// What to write instead.
+    pub suggestion: Option<String>,
+}
+
+impl fmt::Debug for PluginKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginKind").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for SettingProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "config.{}: {}", self.path.join("."), self.message)
+    }
+}

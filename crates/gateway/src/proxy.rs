@@ -1,0 +1,372 @@
+//! One exchange: match, before, pick, send, reply.
+//!
+//! A request is sent again only when that is safe: it was never sent (no connection), or it may be sent
+//! twice by its method and all of it is still here, and no byte of an answer was seen. What must not be
+//! sent twice only goes over connections that are certainly open (`hythe-upstream`, pool rules).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt;
+use hythe_balance::{Lease, Tried};
+use hythe_http1::{Known, RequestHead, Version, path};
+use hythe_routing::{HeaderLookup, Match, RequestKey, upstream_path};
+use hythe_upstream::Reuse;
+
+use crate::attempt::{self, Trouble};
+use crate::body::{Body, Frame};
+use crate::connection::Client;
+use crate::exchange::{Exchange, known_value};
+use crate::heads::{Forward, write_request};
+use crate::plugin::{Resumed, Verdict};
+use crate::record::Record;
+use crate::respond::{Failure, Form, Reply, ReplyParts};
+use crate::snapshot::{RoutePlan, ServicePlan, Snapshot};
+use crate::worker::{Worker, Workspace};
+
+/// What becomes of a request that the gateway answers itself.
+enum Outcome {
+    /// The upstream answered, or the client is gone.
+    Served,
+    /// The gateway answers.
+    Answer(Reply),
+    /// The gateway says why not.
+    Fail(Failure),
+}
+
+/// Serves the request whose head stands in `space`.
+pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut Workspace) {
+    let snapshot = worker.snapshot();
+    let mut record = Record::start();
+    choose_request_id(worker, space);
+    let mut body = take_early_body(space);
+    let matched = find(&snapshot, space);
+    let plan = matched.as_ref().map(|matched| &matched.entry.payload);
+    let run = async {
+        let Some(matched) = &matched else { return Outcome::Fail(Failure::NoRoute) };
+        pass_on(worker, client, space, matched, &mut body, &mut record).await
+    };
+    let outcome = std::panic::AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+        worker.count_panic();
+        Outcome::Fail(Failure::Internal)
+    });
+    match outcome {
+        Outcome::Served => {}
+        Outcome::Answer(reply) => answer(worker, client, space, &body, &mut record, &reply).await,
+        Outcome::Fail(failure) => {
+            client.keep &= failure != Failure::Internal;
+            let form = Form::wanted_by(&space.head, space.inbox.bytes());
+            let reply = Reply::page(failure, form, &space.request_id);
+            answer(worker, client, space, &body, &mut record, &reply).await;
+        }
+    }
+    record.finish(worker, client, space, plan, &snapshot);
+    leave_what_follows(space, &body);
+}
+
+/// Answers a request that never became one.
+pub(crate) async fn refuse(worker: &Worker, client: &mut Client, space: &mut Workspace, failure: Failure) {
+    worker.metrics().refused.fetch_add(1, Ordering::Relaxed);
+    worker.write_request_id(&mut space.request_id);
+    space.head.reset();
+    let mut record = Record::start();
+    let reply = Reply::page(failure, Form::Plain, &space.request_id);
+    answer(worker, client, space, &Body::Done, &mut record, &reply).await;
+    record.finish(worker, client, space, None, &worker.snapshot());
+    space.inbox.clear();
+}
+
+/// The client's own id is kept when it is short and plain enough to go into logs and headers.
+fn choose_request_id(worker: &Worker, space: &mut Workspace) {
+    let sent = known_value(&space.head, space.inbox.bytes(), Known::XRequestId);
+    let usable = |id: &&[u8]| {
+        (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=#".contains(byte))
+    };
+    match sent.filter(usable).and_then(|id| std::str::from_utf8(id).ok()) {
+        Some(id) => id.clone_into(&mut space.request_id),
+        None => worker.write_request_id(&mut space.request_id),
+    }
+}
+
+/// Moves what came behind the head out of the inbox when it belongs to a body, so that the head's bytes
+/// stay where its ranges point.
+fn take_early_body(space: &mut Workspace) -> Body {
+    let body = Body::of(space.head.framing);
+    space.body.clear();
+    space.request_edits.clear();
+    space.answer_edits.clear();
+    if !body.is_done() {
+        space.body.extend(space.inbox.bytes().get(space.head.len..).unwrap_or_default());
+    }
+    body
+}
+
+/// Puts what follows this request, if it already came, where the next head is looked for.
+fn leave_what_follows(space: &mut Workspace, body: &Body) {
+    if !body.is_done() || space.head.framing == hythe_http1::Framing::None {
+        space.inbox.consume(space.head.len);
+    } else {
+        space.inbox.clear();
+        space.inbox.extend(space.body.bytes());
+    }
+    space.body.clear();
+}
+
+/// Headers of a head, for routes that look at them.
+struct Headers<'a> {
+    head: &'a RequestHead,
+    bytes: &'a [u8],
+}
+
+impl HeaderLookup for Headers<'_> {
+    fn any_value(&self, name: &str, accept: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let same = |field: &&hythe_http1::Field| field.name.of(self.bytes).eq_ignore_ascii_case(name.as_bytes());
+        self.head.fields.iter().filter(same).any(|field| accept(field.value.of(self.bytes)))
+    }
+}
+
+fn find<'s>(snapshot: &'s Snapshot, space: &mut Workspace) -> Option<Match<'s, RoutePlan>> {
+    let (head, bytes) = (&space.head, space.inbox.bytes());
+    let normal = path::normalize(head.path.of(bytes));
+    let found = snapshot.table.find(&RequestKey {
+        method: head.method.of(bytes),
+        host: head.host.of(bytes),
+        path: &normal,
+        https: false,
+        sni: None,
+        headers: &Headers { head, bytes },
+    })?;
+    let plan = &found.entry.payload;
+    space.path.clear();
+    upstream_path(
+        plan.service.as_ref().and_then(|service| service.path.as_deref()),
+        found.matched_path,
+        head.path.of(bytes),
+        &normal,
+        plan.strip_path,
+        plan.path_handling,
+        &mut space.path,
+    );
+    Some(found)
+}
+
+async fn pass_on(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    matched: &Match<'_, RoutePlan>,
+    body: &mut Body,
+    record: &mut Record,
+) -> Outcome {
+    let plan = &matched.entry.payload;
+    if matched.protocol_mismatch {
+        return https_required(plan, space);
+    }
+    if let Some(reply) = run_plugins(plan, client, space).await {
+        return Outcome::Answer(reply);
+    }
+    let Some(service) = &plan.service else { return Outcome::Fail(Failure::NoService) };
+    write_outbox(worker, client, space, plan, service, body);
+    send(worker, client, space, service, body, record).await
+}
+
+/// A route that only takes HTTPS: 426, or a redirect to the same address over HTTPS.
+fn https_required(plan: &RoutePlan, space: &Workspace) -> Outcome {
+    if plan.https_redirect == 426 {
+        return Outcome::Fail(Failure::HttpsRequired);
+    }
+    let (head, bytes) = (&space.head, space.inbox.bytes());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut location = format!("https://{}{}", text(head.host.of(bytes)), text(head.path.of(bytes)));
+    if let Some(query) = head.query {
+        location = format!("{location}?{}", text(query.of(bytes)));
+    }
+    let mut reply = Reply::new(plan.https_redirect, "text/plain; charset=utf-8".to_owned(), Vec::new());
+    reply.fields.push(("Location".to_owned(), location));
+    Outcome::Answer(reply)
+}
+
+async fn run_plugins(plan: &RoutePlan, client: &Client, space: &mut Workspace) -> Option<Reply> {
+    for link in plan.chain.links() {
+        let mut exchange = Exchange {
+            head: &space.head,
+            bytes: space.inbox.bytes(),
+            peer: client.peer,
+            https: false,
+            request_id: &space.request_id,
+            route: &plan.label,
+            service: plan.service.as_ref().map(|service| service.label.as_str()),
+            request_edits: &mut space.request_edits,
+            answer_edits: &mut space.answer_edits,
+        };
+        match link.plugin.before(&mut exchange) {
+            Verdict::Continue => {}
+            Verdict::Respond(reply) => return Some(reply),
+            Verdict::Await(waiting) => match waiting.await {
+                Resumed::Continue(edits) => space.request_edits.merge(edits),
+                Resumed::Respond(reply) => return Some(reply),
+            },
+        }
+    }
+    None
+}
+
+/// The head for the upstream and as much of the body as has come: the same for every attempt.
+fn write_outbox(
+    worker: &Worker,
+    client: &Client,
+    space: &mut Workspace,
+    plan: &RoutePlan,
+    service: &ServicePlan,
+    body: &mut Body,
+) {
+    let (head, bytes) = (&space.head, space.inbox.bytes());
+    let original = head.path.of(bytes);
+    let cut = plan.strip_path && space.path != original;
+    let prefix = cut.then(|| stripped_prefix(original, &space.path)).flatten();
+    space.outbox.clear();
+    let host = if plan.preserve_host { head.host.of(bytes) } else { service.host.as_bytes() };
+    write_request(
+        &mut space.outbox,
+        &Forward {
+            head,
+            bytes,
+            path: &space.path,
+            host,
+            peer: client.peer,
+            local: client.local,
+            https: false,
+            stripped_prefix: prefix,
+            request_id: &space.request_id,
+            edits: &space.request_edits,
+        },
+    );
+    // A body that breaks its framing at once is found again, and refused, when it is streamed.
+    if matches!(body, Body::Length(_)) {
+        let _ = body.take(&mut space.body, &mut space.outbox, Frame::Plain, &worker.limits().wire);
+    }
+}
+
+/// What was cut off in front: the original without the rest that is still there.
+fn stripped_prefix<'a>(original: &'a [u8], sent: &[u8]) -> Option<&'a [u8]> {
+    let common = original.iter().rev().zip(sent.iter().rev()).take_while(|(a, b)| a == b).count();
+    original.get(..original.len() - common).filter(|prefix| !prefix.is_empty())
+}
+
+async fn send(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    service: &ServicePlan,
+    body: &mut Body,
+    record: &mut Record,
+) -> Outcome {
+    let repeatable = is_idempotent(space.head.method.of(space.inbox.bytes()));
+    let mut tried = Tried::default();
+    let mut last = None;
+    while record.tries <= service.retries {
+        let Some(lease) = service.pool.pick(&tried) else { break };
+        record.tries += 1;
+        record.instance = Some(Arc::clone(&lease.endpoint().id));
+        match try_endpoint(worker, client, space, service, &lease, repeatable, body, record).await {
+            Ok(()) => return Outcome::Served,
+            Err(trouble) => {
+                lease.failed();
+                let again = !record.answered && trouble.is_repeatable(repeatable && body.is_done());
+                last = Some(trouble);
+                if !again {
+                    break;
+                }
+                worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
+                tried.add(&lease);
+            }
+        }
+    }
+    after_trouble(client, record, last, service)
+}
+
+/// One endpoint: over a kept connection if there is one, and once more over a new one if the kept one
+/// turns out to be dead.
+#[expect(clippy::too_many_arguments, reason = "the parts of one exchange, borrowed apart")]
+async fn try_endpoint(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    service: &ServicePlan,
+    lease: &Lease,
+    repeatable: bool,
+    body: &mut Body,
+    record: &mut Record,
+) -> Result<(), Trouble> {
+    let reuse = if repeatable && body.is_done() { Reuse::Likely } else { Reuse::OnlyCertain };
+    if let Some(wire) = attempt::kept(worker, lease, reuse) {
+        match attempt::run(worker, client, space, service, lease, wire, body, record).await {
+            Err(Trouble::Broken) if !record.answered && repeatable && body.is_done() => {
+                worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
+            }
+            other => return other,
+        }
+    }
+    let wire = attempt::connect(lease, service).await?;
+    attempt::run(worker, client, space, service, lease, wire, body, record).await
+}
+
+fn after_trouble(client: &mut Client, record: &Record, last: Option<Trouble>, service: &ServicePlan) -> Outcome {
+    let Some(trouble) = last else {
+        let unresolved = service.pool.load().is_unresolved();
+        return Outcome::Fail(if unresolved { Failure::NameResolution } else { Failure::NoEndpoint });
+    };
+    if record.answered {
+        client.keep = false;
+        return Outcome::Served;
+    }
+    match trouble.failure() {
+        Some(failure) => Outcome::Fail(failure),
+        None => {
+            client.keep = false;
+            Outcome::Served
+        }
+    }
+}
+
+/// RFC 9110 9.2.2: sending these twice is the same as once.
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE")
+}
+
+/// Sends an answer of our own. When the request's body has not been read the connection ends with it.
+async fn answer(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    body: &Body,
+    record: &mut Record,
+    reply: &Reply,
+) {
+    client.keep &= body.is_done();
+    record.status = reply.status;
+    record.answered = true;
+    space.reply.clear();
+    let mut clock = worker.clock.borrow_mut();
+    clock.tick();
+    let method = space.head.method.of(space.inbox.bytes());
+    reply.write(
+        &mut space.reply,
+        &ReplyParts {
+            date: clock.http(),
+            request_id: &space.request_id,
+            edits: &space.answer_edits,
+            close: !client.keep,
+            announce_keep_alive: client.keep && space.head.version == Version::Http10,
+            head_only: method == b"HEAD",
+        },
+    );
+    drop(clock);
+    record.bytes_out = reply.body.len() as u64;
+    let (_, mut writer) = client.wire.split();
+    writer.set_deadline(tokio::time::Instant::now() + worker.limits().client_write_timeout);
+    if writer.write_all(&space.reply).await.is_err() {
+        client.keep = false;
+    }
+    space.reply.clear();
+}

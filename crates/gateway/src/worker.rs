@@ -1,0 +1,314 @@
+//! One core's share of the gateway: everything a request needs, on the thread that accepted it.
+//!
+//! A worker is a thread with a runtime of its own. What it uses for a request (snapshot pointer, upstream
+//! connections, buffers, counters, log lines) belongs to it alone, so there is nothing to lock. If
+//! anything outside a single request panics, the thread starts again on the same listening sockets.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hythe_http1::{RequestHead, ResponseHead};
+use hythe_spine::{Cached, Latest, Shutdown};
+use hythe_telemetry::LineSink;
+use hythe_upstream::{Buffer, IdlePool};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::access_log::{AccessLog, AccessLogFormat};
+use crate::clock::Clock;
+use crate::connection;
+use crate::edits::Edits;
+use crate::metrics::Metrics;
+use crate::snapshot::Snapshot;
+use crate::{Limits, Shared};
+
+/// What a worker is made of; cloned for each start of its thread.
+#[derive(Clone)]
+pub(crate) struct WorkerSeed {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) snapshot: Latest<Snapshot>,
+    pub(crate) access_log: Option<(AccessLogFormat, LineSink)>,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// A running worker.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) idle: RefCell<IdlePool>,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) clock: RefCell<Clock>,
+    pub(crate) shutdown: Shutdown,
+    snapshot: RefCell<(Cached<Snapshot>, Rc<Arc<Snapshot>>)>,
+    spaces: RefCell<Vec<Box<Workspace>>>,
+    ids: RefCell<fastrand::Rng>,
+    connections: Cell<usize>,
+    closed: Notify,
+    chores: Notify,
+    chores_wanted: Cell<bool>,
+}
+
+/// What one exchange works with. An idle connection has none, so 10,000 of them cost little.
+pub(crate) struct Workspace {
+    /// Bytes from the client: the head, and what came with it.
+    pub(crate) inbox: Buffer,
+    /// Bytes of a request body that is streamed.
+    pub(crate) body: Buffer,
+    /// Bytes from the upstream.
+    pub(crate) answer: Buffer,
+    /// Bytes about to be sent to the upstream.
+    pub(crate) outbox: Vec<u8>,
+    /// Bytes about to be sent to the client.
+    pub(crate) reply: Vec<u8>,
+    pub(crate) head: RequestHead,
+    pub(crate) answer_head: ResponseHead,
+    pub(crate) request_edits: Edits,
+    pub(crate) answer_edits: Edits,
+    pub(crate) request_id: String,
+    pub(crate) path: Vec<u8>,
+}
+
+/// Size of a read, and of the buffers that are kept.
+pub(crate) const CHUNK: usize = 16 * 1024;
+/// Workspaces kept for the next exchange; more are freed.
+const SPARE_SPACES: usize = 128;
+/// How often log lines are handed over and idle connections looked at.
+const CHORES_EVERY: Duration = Duration::from_millis(200);
+
+impl WorkerSeed {
+    /// Runs the worker on this thread until shutdown, again after a panic.
+    pub(crate) fn run(self, listeners: Vec<std::net::TcpListener>) {
+        while !self.shutdown.is_requested() {
+            let copies: std::io::Result<Vec<_>> = listeners.iter().map(std::net::TcpListener::try_clone).collect();
+            let started = copies.and_then(|listeners| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .event_interval(61)
+                    .build_local(tokio::runtime::LocalOptions::default())?;
+                Ok((runtime, listeners))
+            });
+            let (runtime, listeners) = match started {
+                Ok(started) => started,
+                Err(error) => {
+                    tracing::error!(worker = self.index, %error, "a gateway worker cannot start");
+                    return;
+                }
+            };
+            let worker = Rc::new(self.clone().start());
+            let served = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(worker, listeners))));
+            if served.is_err() {
+                self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(worker = self.index, "a gateway worker panicked and is started again");
+            }
+        }
+    }
+
+    fn start(self) -> Worker {
+        let first = self.snapshot.get();
+        let access_log = self
+            .access_log
+            .map(|(format, sink)| AccessLog::new(format, sink, Arc::clone(&self.shared.metrics)));
+        Worker {
+            index: self.index,
+            idle: RefCell::new(IdlePool::new(self.shared.limits.upstream_keep_alive)),
+            access_log,
+            clock: RefCell::default(),
+            shutdown: self.shutdown,
+            snapshot: RefCell::new((self.snapshot.cached(), Rc::new(first))),
+            spaces: RefCell::default(),
+            ids: RefCell::new(fastrand::Rng::new()),
+            connections: Cell::new(0),
+            closed: Notify::new(),
+            chores: Notify::new(),
+            chores_wanted: Cell::new(false),
+            shared: self.shared,
+        }
+    }
+}
+
+/// Accepts until shutdown, then waits for the connections that are left, up to the drain limit.
+async fn serve(worker: Rc<Worker>, listeners: Vec<std::net::TcpListener>) {
+    tokio::task::spawn_local(do_chores(Rc::clone(&worker)));
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&worker), listener)))
+        .collect();
+    worker.shutdown.requested().await;
+    for task in accepting {
+        let _ = task.await;
+    }
+    let _ = tokio::time::timeout(worker.shared.limits.drain, worker.all_closed()).await;
+    if let Some(log) = &worker.access_log {
+        log.flush();
+    }
+}
+
+async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listening socket cannot be used");
+            return;
+        }
+    };
+    let shutdown = worker.shutdown.clone();
+    while let Some(accepted) = shutdown.unless_requested(listener.accept()).await {
+        match accepted {
+            Ok((stream, peer)) => worker.admit(stream, peer),
+            // Out of descriptors or memory: those that are open go on, and the kernel keeps the new ones
+            // waiting until there is room.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+impl Worker {
+    /// Serves a connection, unless there are too many.
+    fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let metrics = &self.shared.metrics;
+        metrics.accepted.fetch_add(1, Ordering::Relaxed);
+        if self.connections.get() >= self.shared.limits.connections_per_worker {
+            return;
+        }
+        self.connections.set(self.connections.get() + 1);
+        metrics.open.fetch_add(1, Ordering::Relaxed);
+        let open = OpenConnection(Rc::clone(self));
+        tokio::task::spawn_local(async move {
+            let served = AssertUnwindSafe(connection::serve(&open.0, stream, peer)).catch_unwind().await;
+            if served.is_err() {
+                open.0.count_panic();
+            }
+        });
+    }
+
+    /// The snapshot to use for one exchange.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        let mut held = self.snapshot.borrow_mut();
+        let (cached, current) = &mut *held;
+        let latest = cached.load();
+        if !Arc::ptr_eq(latest, current) {
+            *current = Rc::new(Arc::clone(latest));
+        }
+        Rc::clone(current)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn take_space(&self) -> Box<Workspace> {
+        self.spaces.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back(&self, mut space: Box<Workspace>) {
+        let mut spaces = self.spaces.borrow_mut();
+        if spaces.len() < SPARE_SPACES {
+            space.clear();
+            spaces.push(space);
+        }
+    }
+
+    /// 32 hex digits that have not been given out before.
+    pub(crate) fn write_request_id(&self, out: &mut String) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let id = self.ids.borrow_mut().u128(..);
+        out.clear();
+        out.extend((0..32).rev().map(|digit| char::from(DIGITS[(id >> (digit * 4)) as usize & 15])));
+    }
+
+    pub(crate) fn count_panic(&self) {
+        self.metrics().panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(worker = self.index, "a request panicked; its connection was closed");
+    }
+
+    /// Asks for [`do_chores`] to look soon.
+    pub(crate) fn want_chores(&self) {
+        if !self.chores_wanted.replace(true) {
+            self.chores.notify_one();
+        }
+    }
+
+    async fn all_closed(&self) {
+        while self.connections.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+}
+
+/// Hands log lines over and closes upstream connections nobody should use, as long as there are any: an
+/// idle worker does not wake up.
+async fn do_chores(worker: Rc<Worker>) {
+    loop {
+        worker.chores.notified().await;
+        while worker.chores_wanted.get() {
+            tokio::time::sleep(CHORES_EVERY).await;
+            let logged = worker.access_log.as_ref().is_some_and(AccessLog::flush);
+            let endpoints = &worker.shared.endpoints;
+            let mut idle = worker.idle.borrow_mut();
+            idle.sweep(Instant::now(), |address| endpoints.is_listed(address));
+            worker.chores_wanted.set(logged || !idle.is_empty());
+        }
+    }
+}
+
+/// Counts a connection as open while it lives.
+struct OpenConnection(Rc<Worker>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let worker = &self.0;
+        worker.connections.set(worker.connections.get() - 1);
+        worker.metrics().open.fetch_sub(1, Ordering::Relaxed);
+        worker.closed.notify_one();
+    }
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self {
+            inbox: Buffer::with_capacity(CHUNK),
+            body: Buffer::default(),
+            answer: Buffer::with_capacity(CHUNK),
+            outbox: Vec::with_capacity(2048),
+            reply: Vec::with_capacity(CHUNK),
+            head: RequestHead::default(),
+            answer_head: ResponseHead::default(),
+            request_edits: Edits::default(),
+            answer_edits: Edits::default(),
+            request_id: String::with_capacity(32),
+            path: Vec::new(),
+        }
+    }
+}
+
+impl Workspace {
+    fn clear(&mut self) {
+        self.inbox.clear();
+        self.inbox.shrink_to(CHUNK);
+        self.body.clear();
+        self.body.shrink_to(CHUNK);
+        self.answer.clear();
+        self.answer.shrink_to(CHUNK);
+        self.outbox.clear();
+        self.outbox.shrink_to(CHUNK);
+        self.reply.clear();
+        self.reply.shrink_to(2 * CHUNK);
+    }
+}
+
+/// The address a peer is known by: IPv4 in IPv6 clothing is IPv4.
+pub(crate) fn plain_ip(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}
