@@ -1,4 +1,5 @@
-//! Measures commits per second, one after the other and from many tasks at once, and what one costs at the median and the tail.
+//! Measures commits per second, one after the other and from many tasks at once, and what one costs at the
+//! median and the tail.
 //!
 //! ```sh
 //! cargo run --release -p hythe-store --example commit_rate -- [DIRECTORY]
@@ -31,7 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Has `tasks` tasks update `documents` documents in turn; with as many documents as commits, each commit creates one.
+/// Has `tasks` tasks update `documents` documents in turn; with as many documents as commits, each commit
+/// creates one.
 async fn measure(directory: &Path, tasks: usize, documents: usize) -> Result<(), Box<dyn Error>> {
     let store = hythe_store::open(Config::new(directory, NodeId("bench".to_owned())))?;
     let started = Instant::now();

@@ -1,14 +1,13 @@
 //! Desired state: durable, watchable documents in SQLite.
 //!
-//! One process owns a data directory ([`lock`]); in it one thread writes ([`writer`]) and a few connections
-//! read ([`readers`]). [`apply`] is what a transaction means, [`rows`] and [`query`] are its SQL,
-//! [`ownership`] remembers who set which field, [`schema`] is the file and its versions, [`copy`] takes and
-//! restores backups.
+//! One process owns a data directory (`lock`); in it one thread writes (`writer`) and a few connections read
+//! (`readers`). `apply` is what a transaction means, `rows` and `query` are its SQL, `ownership` remembers
+//! who set which field, `schema` is the file and its versions, `copy` takes and restores backups.
 //!
-//! **Durable before acknowledged**: SQLite's write-ahead log with full sync, acknowledged after the commit. **Every change once**: the
-//! generation comes from a row that is updated inside the transaction, so numbers become visible in their
-//! order, and the changes are logged in the same transaction as the documents. **A full disk hurts writes
-//! only**, and only while it is full.
+//! Durable before acknowledged: SQLite's write-ahead log with full sync, acknowledged after the commit. Every
+//! change once: the generation comes from a row that is updated inside the transaction, so numbers become
+//! visible in their order, and the changes are logged in the same transaction as the documents. A full disk
+//! hurts writes only, and only while it is full.
 //!
 //! Left out: several processes on one directory (nodes that share a store share a database server, behind the
 //! same trait), and any knowledge of what documents mean.

@@ -173,7 +173,8 @@ pub(crate) fn claim(connection: &Connection, uid: Uuid, key: &UniqueKey) -> Resu
     let UniqueKey { field, value } = key;
     let holder = connection
         .prepare_cached(
-            "SELECT kind, scope, name FROM unique_keys JOIN documents USING (uid) WHERE field = ? AND value = ?",
+            "SELECT kind, scope, name FROM unique_keys JOIN documents USING (uid)
+              WHERE field = ? AND value = ?",
         )?
         .query_row([field, value], identity)
         .optional()?;

@@ -1,7 +1,8 @@
 //! The one connection that writes, on a thread of its own.
 //!
 //! ```text
-//! commit() --bounded queue--> take all that wait -> BEGIN -> a savepoint each -> COMMIT (the log is synced) -> publish -> acknowledge
+//! commit() -- bounded queue --> BEGIN -> a savepoint each -> COMMIT -> publish -> acknowledge
+//!                   all that wait                     the log is synced
 //! ```
 //!
 //! Transactions that arrive while a sync is under way share the next one: each keeps its own generation and

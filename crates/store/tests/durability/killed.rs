@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use hythe_ports::documents::{Documents, Reach};
+use hythe_ports::documents::{Documents, NodeId, Reach};
+use hythe_store::{Config, OpenError};
 
 use super::{child, open};
 
@@ -43,8 +44,8 @@ async fn every_acknowledged_write_survives_kill_9() {
     }
 }
 
-/// Has a child write until it has acknowledged `count` writes, kills it, and returns all that it acknowledged
-/// before it died.
+/// Has a child write until it has acknowledged `count` writes, sees that nobody else can open its store,
+/// kills it, and returns all that it acknowledged before it died.
 fn write_until_killed(directory: &Path, count: usize) -> Vec<(u64, String)> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     child::configure(&mut command, directory, 8, u64::MAX);
@@ -59,6 +60,13 @@ fn write_until_killed(directory: &Path, count: usize) -> Vec<(u64, String)> {
         .map_while(Result::ok);
     let mut lines = lines.filter_map(|line| child::acknowledged(&line));
     let mut acknowledged: Vec<_> = lines.by_ref().take(count).collect();
+    let refused = hythe_store::open(Config::new(directory, NodeId("two".to_owned())))
+        .err()
+        .unwrap();
+    assert!(
+        matches!(refused, OpenError::InUse { pid, .. } if pid == Some(process.id())),
+        "{refused}"
+    );
     process.kill().unwrap();
     acknowledged.extend(lines);
     process.wait().unwrap();
