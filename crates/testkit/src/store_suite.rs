@@ -1,6 +1,6 @@
 //! What every implementation of [`Documents`] must do, as tests.
 //!
-//! A backend implements [`Backend`] and calls [`store_suite!`](crate::store_suite) in a test module: each
+//! A backend implements [`Backend`] and calls [`store_suite!`](crate::store_suite!) in a test module: each
 //! case becomes a test of its own, on an empty store. The cases know only the trait; what a backend keeps on
 //! disk, and how, is for its own tests.
 
