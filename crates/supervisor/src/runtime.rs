@@ -18,7 +18,12 @@ pub trait Runtime: Send + Sync {
     /// Replaces what is remembered with an instance.
     fn record<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<(), RuntimeError>>;
     /// Sends a signal to the main process, or to everything the instance started.
-    fn signal<'a>(&'a self, id: &'a InstanceId, signal: i32, group: bool) -> BoxFuture<'a, Result<(), RuntimeError>>;
+    fn signal<'a>(
+        &'a self,
+        id: &'a InstanceId,
+        signal: i32,
+        group: bool,
+    ) -> BoxFuture<'a, Result<(), RuntimeError>>;
     /// Forgets an ended instance and kills what is left of its group.
     fn forget<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<(), RuntimeError>>;
     /// A free address for an instance that listens; not given out twice while it is in use.

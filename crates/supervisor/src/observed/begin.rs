@@ -1,0 +1,109 @@
+//! Marks actions as under way, so that they are not wanted again.
+
+use std::sync::Arc;
+
+use super::{FailedUpdate, Observed, Sync};
+use crate::plan::Action;
+use crate::unit::{Measured, Phase, Unit};
+
+impl Observed {
+    /// Marks `action`, of a plan for this very state, as begun.
+    pub(crate) fn begin(&mut self, action: &Action, now: u64) {
+        match action {
+            Action::List => {
+                if let Sync::Needed { tries, .. } = self.sync {
+                    self.sync = Sync::Asked { tries };
+                }
+            }
+            Action::Create {
+                service,
+                number,
+                slot,
+                revision,
+                entry,
+                trial,
+            } => {
+                let entry = Arc::clone(entry);
+                let mut unit = Unit::new(service.clone(), *number, *slot, *revision, entry, now);
+                unit.trial = *trial;
+                self.remember_number(service, *number);
+                self.units.insert(unit.id.clone(), unit);
+            }
+            Action::FailUpdate {
+                service,
+                revision,
+                reason,
+            } => {
+                let failed = FailedUpdate {
+                    revision: *revision,
+                    reason: reason.clone(),
+                };
+                self.memories.entry(service.clone()).or_default().failed = Some(failed);
+            }
+            Action::Start { id, .. }
+            | Action::Record { id }
+            | Action::Drain { id }
+            | Action::Stop { id }
+            | Action::Kill { id }
+            | Action::Sweep { id }
+            | Action::Forget { id } => {
+                if let Some(unit) = self.units.get_mut(id) {
+                    begin_on(unit, action, now);
+                }
+            }
+        }
+    }
+}
+
+fn begin_on(unit: &mut Unit, action: &Action, now: u64) {
+    // Draining is watched, not asked for: it must not keep a kill from being sent.
+    unit.busy = !matches!(action, Action::Drain { .. });
+    match action {
+        Action::Start { .. } => {
+            match unit.phase {
+                Phase::Ended { .. } => unit.restarts += 1,
+                _ => unit.unready_since = now,
+            }
+            unit.phase = Phase::Launching { early_exit: None };
+            unit.started_at = Some(now);
+            unit.address = None;
+            unit.recorded_ready = false;
+            unit.usage = Measured::default();
+        }
+        Action::Record { .. } => unit.recorded_ready = true,
+        Action::Drain { .. } => {
+            unit.phase = Phase::Draining {
+                since: now,
+                drained: false,
+            }
+        }
+        Action::Stop { .. } => {
+            unit.phase = Phase::Stopping {
+                since: now,
+                killed: false,
+            }
+        }
+        Action::Kill { .. } => match &mut unit.phase {
+            Phase::Stopping { killed, .. } => *killed = true,
+            phase => {
+                *phase = Phase::Stopping {
+                    since: now,
+                    killed: true,
+                }
+            }
+        },
+        Action::Sweep { .. } => {
+            if let Phase::Ended { swept, .. } = &mut unit.phase {
+                *swept = true;
+            }
+        }
+        Action::Forget { .. } => {
+            unit.phase = Phase::Ended {
+                at: now,
+                asked: true,
+                swept: true,
+            }
+        }
+        Action::List | Action::Create { .. } | Action::FailUpdate { .. } => {}
+    }
+}

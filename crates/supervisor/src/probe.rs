@@ -1,0 +1,191 @@
+//! Finds out whether an instance is ready, in a task of its own.
+//!
+//! Until it was ready once it is tried at short intervals; failures then only tell why it is not ready
+//! yet. After that it is tried at the interval of its health check: `retries` failures in a row make it
+//! unhealthy, one success makes it ready again. An unhealthy instance gets no traffic; it is not
+//! restarted. Without a health check the first connection that its address accepts is all there is to it.
+
+mod http;
+mod judge;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hythe_model::InstanceId;
+use hythe_model::workload::{HealthCheck, Probe};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::owner::Event;
+use crate::runtime::{ProbeSpec, Runtime};
+use crate::unit::Health;
+use judge::Judge;
+
+/// What is tried, and on what.
+pub(crate) enum Subject {
+    /// A connection, until one is accepted.
+    Accepts(SocketAddr),
+    /// A health check, for as long as the instance lives.
+    Health(HealthSubject),
+}
+
+/// A health check with what its tries need; a command runs with this folder and environment.
+pub(crate) struct HealthSubject {
+    pub(crate) check: HealthCheck,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) working_dir: PathBuf,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+}
+
+/// What a probe task says. `message`: the last failure, while that matters.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) health: Health,
+    pub(crate) message: Option<String>,
+}
+
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(1);
+const ACCEPT_FIRST_WAIT: Duration = Duration::from_millis(20);
+const ACCEPT_LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// Between two tries of a health check that does not say.
+const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Where the verdicts on one process go.
+pub(crate) struct Teller {
+    pub(crate) id: InstanceId,
+    pub(crate) pid: u32,
+    pub(crate) events: mpsc::Sender<Event>,
+}
+
+/// Tries `subject`, whose health is known so far, and tells every change of mind, until there is nothing
+/// more to learn or nobody listens.
+pub(crate) async fn run(subject: Subject, health: Health, teller: Teller) {
+    match subject {
+        Subject::Accepts(address) => wait_for_accept(address, &teller).await,
+        Subject::Health(subject) => watch_health(&subject, health, &teller).await,
+    }
+}
+
+impl Teller {
+    /// `false` if nobody listens.
+    async fn tell(&self, verdict: Verdict) -> bool {
+        self.events
+            .send(Event::Probed {
+                id: self.id.clone(),
+                pid: self.pid,
+                verdict,
+            })
+            .await
+            .is_ok()
+    }
+}
+
+async fn wait_for_accept(address: SocketAddr, teller: &Teller) {
+    let mut wait = ACCEPT_FIRST_WAIT;
+    let mut said = None;
+    loop {
+        let result = within(ACCEPT_TIMEOUT, accepts(address)).await;
+        let verdict = match result {
+            Ok(()) => Verdict {
+                health: Health::Ready,
+                message: None,
+            },
+            Err(reason) => Verdict {
+                health: Health::Pending,
+                message: Some(reason),
+            },
+        };
+        let ready = verdict.health == Health::Ready;
+        if said.as_ref() != Some(&verdict) {
+            said = Some(verdict.clone());
+            if !teller.tell(verdict).await || ready {
+                return;
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 5 / 4).min(ACCEPT_LONGEST_WAIT);
+    }
+}
+
+async fn watch_health(subject: &HealthSubject, health: Health, teller: &Teller) {
+    let check = &subject.check;
+    let started = Instant::now();
+    let start_period = Duration::from_millis(check.start_period_ms);
+    let mut judge = Judge::new(check.retries, health);
+    loop {
+        let timeout = Duration::from_millis(check.timeout_ms.max(1));
+        let result = within(timeout, subject.attempt()).await;
+        let excused = started.elapsed() < start_period;
+        if let Some(verdict) = judge.judge(result, excused)
+            && !teller.tell(verdict).await
+        {
+            return;
+        }
+        tokio::time::sleep(pause(check, judge.was_ready())).await;
+    }
+}
+
+/// Time to the next try; spread by a tenth so that the checks of many copies do not beat together.
+fn pause(check: &HealthCheck, was_ready: bool) -> Duration {
+    if !was_ready {
+        let interval = Duration::from_millis(check.start_interval_ms);
+        return if interval.is_zero() {
+            DEFAULT_START_INTERVAL
+        } else {
+            interval
+        };
+    }
+    let interval = Duration::from_millis(check.interval_ms.max(1));
+    interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+impl HealthSubject {
+    async fn attempt(&self) -> Result<(), String> {
+        match (&self.check.probe, self.address) {
+            (Probe::Http(path), Some(address)) => http::get(address, path).await,
+            (Probe::Tcp, Some(address)) => accepts(address).await,
+            (Probe::Command(command), _) => self.runs(command).await,
+            (Probe::Http(_) | Probe::Tcp, None) => Err("there is no address to probe".to_owned()),
+        }
+    }
+
+    async fn runs(&self, command: &[String]) -> Result<(), String> {
+        let spec = ProbeSpec {
+            command: command.to_vec(),
+            working_dir: self.working_dir.clone(),
+            environment: self.environment.clone(),
+        };
+        match self.runtime.probe(spec).await {
+            Ok(result) if result.success => Ok(()),
+            Ok(result) if result.output.trim().is_empty() => {
+                Err("the health check command failed".to_owned())
+            }
+            Ok(result) => Err(format!(
+                "the health check command failed: {}",
+                result.output.trim()
+            )),
+            Err(error) => Err(crate::execute::chain(&error)),
+        }
+    }
+}
+
+async fn accepts(address: SocketAddr) -> Result<(), String> {
+    TcpStream::connect(address)
+        .await
+        .map(drop)
+        .map_err(|error| format!("connect to {address}: {error}"))
+}
+
+async fn within(timeout: Duration, attempt: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| {
+        Err(format!(
+            "no answer within {}",
+            hythe_stdx::format_duration(timeout)
+        ))
+    })
+}

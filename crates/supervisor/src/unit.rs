@@ -1,0 +1,338 @@
+//! One instance as the supervisor knows it: what was decided about it and what became of it.
+//!
+//! ```text
+//! Waiting --start--> Launching --pid--> Up(pending -> ready <-> unhealthy)
+//!                      ^  |              |            |
+//!                      |  +--refused--+  | exit       | drain
+//!                      |              v  v            v
+//!                      +--restart--- Ended       Draining --stop--> Stopping
+//!                                     |               |               |
+//!                                     |               +------exit-----+
+//!                                     v                               v
+//!                                  forgotten <--------------- Ended (asked)
+//! ```
+//!
+//! Draining and everything right of it is a decision that is not taken back: such a unit only moves on
+//! towards being forgotten, and whatever takes its place is a unit of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hythe_model::workload::{Probe, RestartPolicy};
+use hythe_model::{Entry, Exit, FullName, InstanceId, Revision, Workload};
+
+use crate::backoff::Backoff;
+use crate::runtime::{Found, Record, Usage};
+
+/// An instance and its history. Times are Unix milliseconds of the supervisor's clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Unit {
+    pub(crate) id: InstanceId,
+    pub(crate) service: FullName,
+    /// The number in its id; later units of a service have higher ones.
+    pub(crate) number: u64,
+    pub(crate) slot: u32,
+    pub(crate) revision: Revision,
+    /// What it is (re)started from. `None`: an earlier server started it from something that is no longer
+    /// desired, so it can run on and be stopped, but not be started again.
+    pub(crate) workload: Option<Arc<Entry<Workload>>>,
+    pub(crate) stop_signal: i32,
+    pub(crate) stop_grace_ms: u64,
+    pub(crate) phase: Phase,
+    /// First of a new revision while an old one could go on: if it fails, the update has failed.
+    pub(crate) trial: bool,
+    /// A request to the runtime is on its way; nothing else is asked until it is answered.
+    pub(crate) busy: bool,
+    pub(crate) pid: Option<u32>,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) restarts: u32,
+    pub(crate) started_at: Option<u64>,
+    /// Since when it has not been ready; a service that takes too long reports a failure.
+    pub(crate) unready_since: u64,
+    pub(crate) last_exit: Option<Exit>,
+    pub(crate) message: Option<String>,
+    /// Exits in a row, none of them after a long run.
+    pub(crate) failures: u32,
+    /// How many of the last of them came within moments of the start.
+    pub(crate) quick_failures: u32,
+    /// Whether the runtime's record says that it was ready.
+    pub(crate) recorded_ready: bool,
+    pub(crate) usage: Measured,
+}
+
+/// Where a unit is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Phase {
+    /// Not started; something it needs is missing.
+    Waiting,
+    /// The runtime was asked to start it. An exit can be heard of before the answer.
+    Launching { early_exit: Option<(u32, Exit)> },
+    /// A process runs.
+    Up { since: u64, health: Health },
+    /// A process runs and should get no new requests. `drained`: those in flight have ended.
+    Draining { since: u64, drained: bool },
+    /// The stop signal was sent.
+    Stopping { since: u64, killed: bool },
+    /// No process. `asked`: as was wanted, so it is only there to be forgotten. `swept`: what the main
+    /// process left behind was killed.
+    Ended { at: u64, asked: bool, swept: bool },
+}
+
+/// What the probes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    Pending,
+    Ready,
+    Unhealthy,
+}
+
+/// The last two measurements, as one rate and one level.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Measured {
+    pub(crate) last: Option<(Usage, u64)>,
+    pub(crate) cpu_millis: u32,
+    pub(crate) memory_bytes: u64,
+}
+
+/// What becomes of a unit that ended by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    RestartAt(u64),
+    Completed,
+    Failed(String),
+}
+
+impl Unit {
+    /// A unit of `entry` that was not started yet.
+    pub(crate) fn new(
+        service: FullName,
+        number: u64,
+        slot: u32,
+        revision: Revision,
+        entry: Arc<Entry<Workload>>,
+        now: u64,
+    ) -> Self {
+        Self {
+            id: instance_id(&service, number),
+            service,
+            number,
+            slot,
+            revision,
+            stop_signal: entry.spec.stop_signal,
+            stop_grace_ms: entry.spec.stop_grace_period_ms,
+            workload: Some(entry),
+            phase: Phase::Waiting,
+            trial: false,
+            busy: false,
+            pid: None,
+            address: None,
+            restarts: 0,
+            started_at: None,
+            unready_since: now,
+            last_exit: None,
+            message: None,
+            failures: 0,
+            quick_failures: 0,
+            recorded_ready: false,
+            usage: Measured::default(),
+        }
+    }
+
+    /// A unit that an earlier server started. `None` if its id is not one of ours.
+    pub(crate) fn adopted(found: &Found, now: u64) -> Option<Self> {
+        let record = &found.record;
+        let number = record.id.0.rsplit_once('-')?.1.parse().ok()?;
+        let phase = match (found.exit, record.stopping) {
+            (Some(_), asked) => Phase::Ended {
+                at: now,
+                asked,
+                swept: false,
+            },
+            // The signal may not have been sent any more, so it is sent (again).
+            (None, true) => Phase::Draining {
+                since: now,
+                drained: true,
+            },
+            (None, false) => Phase::Up {
+                since: record.started_at,
+                health: adopted_health(record),
+            },
+        };
+        Some(Self {
+            id: record.id.clone(),
+            service: record.service.clone(),
+            number,
+            slot: record.slot,
+            revision: record.revision,
+            workload: None,
+            stop_signal: record.stop_signal,
+            stop_grace_ms: record.stop_grace_period_ms,
+            phase,
+            trial: false,
+            busy: false,
+            pid: found.exit.is_none().then_some(found.pid),
+            address: record.address,
+            restarts: record.restarts,
+            started_at: Some(record.started_at),
+            unready_since: now,
+            last_exit: found.exit,
+            message: None,
+            failures: u32::from(found.exit.is_some()),
+            quick_failures: 0,
+            recorded_ready: record.ready,
+            usage: Measured::default(),
+        })
+    }
+
+    /// Takes what its service says now, if that is what it was started from.
+    pub(crate) fn attach(&mut self, entry: &Arc<Entry<Workload>>) {
+        self.stop_signal = entry.spec.stop_signal;
+        self.stop_grace_ms = entry.spec.stop_grace_period_ms;
+        self.workload = Some(Arc::clone(entry));
+    }
+
+    /// What the runtime should remember.
+    pub(crate) fn record(&self) -> Record {
+        Record {
+            id: self.id.clone(),
+            service: self.service.clone(),
+            slot: self.slot,
+            revision: self.revision,
+            address: self.address,
+            restarts: self.restarts,
+            started_at: self.started_at.unwrap_or_default(),
+            ready: self.recorded_ready || self.is_serving(),
+            stopping: matches!(self.phase, Phase::Stopping { .. }),
+            stop_signal: self.stop_signal,
+            stop_grace_period_ms: self.stop_grace_ms,
+        }
+    }
+
+    /// Whether it only moves towards being forgotten.
+    pub(crate) fn is_retiring(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Ended { asked: true, .. }
+        )
+    }
+
+    /// Whether a process is there or about to be.
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.phase, Phase::Waiting | Phase::Ended { .. })
+    }
+
+    /// Whether it counts against the number that may run at once: everything but what ended as asked.
+    pub(crate) fn takes_a_place(&self) -> bool {
+        !matches!(self.phase, Phase::Ended { asked: true, .. })
+    }
+
+    /// Whether it may receive traffic.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Up {
+                health: Health::Ready,
+                ..
+            }
+        )
+    }
+
+    /// Whether it has been ready in this run and may have requests in flight.
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Up {
+                health: Health::Ready | Health::Unhealthy,
+                ..
+            }
+        )
+    }
+
+    /// What its probes said last.
+    pub(crate) fn health(&self) -> Health {
+        match self.phase {
+            Phase::Up { health, .. } => health,
+            _ => Health::Pending,
+        }
+    }
+
+    /// Whether its work is done.
+    pub(crate) fn is_completed(&self, backoff: &Backoff) -> bool {
+        matches!(self.outcome(backoff), Some(Outcome::Completed))
+    }
+
+    /// What is next for a unit that ended by itself; `None` for any other.
+    pub(crate) fn outcome(&self, backoff: &Backoff) -> Option<Outcome> {
+        let Phase::Ended { at, asked: false, .. } = self.phase else {
+            return None;
+        };
+        let Some(workload) = &self.workload else {
+            return Some(Outcome::Failed(
+                "what it was started from is no longer known".to_owned(),
+            ));
+        };
+        let success = self.last_exit.is_some_and(Exit::is_success);
+        let given_up = |why: &str| Some(Outcome::Failed(format!("{}{why}", self.end())));
+        match workload.spec.restart {
+            RestartPolicy::No | RestartPolicy::OnFailure | RestartPolicy::OnFailureAtMost(_) if success => {
+                return Some(Outcome::Completed);
+            }
+            RestartPolicy::No => return given_up(""),
+            RestartPolicy::OnFailureAtMost(most) if self.failures > most => {
+                return given_up(&format!(", {most} restarts did not help"));
+            }
+            _ => {}
+        }
+        if self.quick_failures >= backoff.quick_failures {
+            return given_up(&format!(
+                ", {} times in a row right after its start",
+                self.quick_failures
+            ));
+        }
+        Some(Outcome::RestartAt(at + backoff.delay_ms(self.failures, &self.id)))
+    }
+
+    /// How it ended, for people.
+    pub(crate) fn end(&self) -> String {
+        match (&self.last_exit, &self.message) {
+            (Some(exit), _) => exit.to_string(),
+            (None, Some(message)) => message.clone(),
+            (None, None) => "an unknown end".to_owned(),
+        }
+    }
+
+    /// What tells whether it is ready.
+    pub(crate) fn check(&self) -> Option<Check> {
+        let workload = &self.workload.as_ref()?.spec;
+        match (&workload.healthcheck, self.address) {
+            (None, None) => Some(Check::Running),
+            (None, Some(address)) => Some(Check::Accepts(address)),
+            (Some(health), None) if !matches!(health.probe, Probe::Command(_)) => Some(Check::Running),
+            (Some(_), _) => Some(Check::Health),
+        }
+    }
+}
+
+/// What tells whether a unit is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// That it runs.
+    Running,
+    /// That its address accepts a connection, once.
+    Accepts(SocketAddr),
+    /// Its workload's health check, for as long as it runs.
+    Health,
+}
+
+/// `<service>-<number>`.
+pub(crate) fn instance_id(service: &FullName, number: u64) -> InstanceId {
+    InstanceId(format!("{service}-{number}").into())
+}
+
+fn adopted_health(record: &Record) -> Health {
+    if record.ready {
+        Health::Ready
+    } else {
+        Health::Pending
+    }
+}

@@ -1,0 +1,162 @@
+//! One task beside each instance that has something to wait for: its health, or the end of its requests.
+//!
+//! Which task there should be follows from the unit alone; [`Watches::keep`] starts what is missing and
+//! ends what is not wanted any more, so a changed health check or a restart needs no rule of its own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hythe_model::{Entry, InstanceId, Workload};
+use hythe_ports::Traffic;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::launch::environment;
+use crate::owner::Event;
+use crate::probe::{self, HealthSubject, Subject, Teller};
+use crate::runtime::Runtime;
+use crate::unit::{Check, Phase, Unit};
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Accepts(SocketAddr),
+    Health,
+    Drained(SocketAddr),
+}
+
+/// The tasks.
+pub(crate) struct Watches {
+    tasks: BTreeMap<InstanceId, Watch>,
+    runtime: Arc<dyn Runtime>,
+    traffic: Arc<dyn Traffic>,
+    events: mpsc::Sender<Event>,
+    gateway_url: String,
+}
+
+struct Watch {
+    pid: u32,
+    aim: Aim,
+    workload: Option<Arc<Entry<Workload>>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// How often it is looked whether an instance has drained. An address counts as drained when two looks
+/// in a row found nothing: between them whoever was still working with an older list has picked.
+const DRAIN_POLL: Duration = Duration::from_millis(15);
+
+impl Watches {
+    pub(crate) fn new(
+        runtime: Arc<dyn Runtime>,
+        traffic: Arc<dyn Traffic>,
+        events: mpsc::Sender<Event>,
+        gateway_url: String,
+    ) -> Self {
+        Self {
+            tasks: BTreeMap::new(),
+            runtime,
+            traffic,
+            events,
+            gateway_url,
+        }
+    }
+
+    /// Makes the tasks those that `units` need.
+    pub(crate) fn keep(&mut self, units: &BTreeMap<InstanceId, Unit>) {
+        self.tasks.retain(|id, _| units.contains_key(id));
+        for unit in units.values() {
+            let Some((pid, aim)) = unit.pid.zip(aim(unit)) else {
+                self.tasks.remove(&unit.id);
+                continue;
+            };
+            if self
+                .tasks
+                .get(&unit.id)
+                .is_none_or(|watch| !watch.fits(unit, pid, aim))
+            {
+                self.tasks.remove(&unit.id);
+                if let Some(task) = self.spawn(unit, pid, aim) {
+                    let task = AbortOnDropHandle::new(task);
+                    let watch = Watch {
+                        pid,
+                        aim,
+                        workload: unit.workload.clone(),
+                        _task: task,
+                    };
+                    self.tasks.insert(unit.id.clone(), watch);
+                }
+            }
+        }
+    }
+
+    fn spawn(&self, unit: &Unit, pid: u32, aim: Aim) -> Option<JoinHandle<()>> {
+        let (id, events) = (unit.id.clone(), self.events.clone());
+        let subject = match aim {
+            Aim::Accepts(address) => Subject::Accepts(address),
+            Aim::Health => Subject::Health(self.health_subject(unit)?),
+            Aim::Drained(address) => {
+                let traffic = Arc::clone(&self.traffic);
+                return Some(tokio::spawn(async move {
+                    wait_until_drained(&*traffic, address).await;
+                    let _ = events.send(Event::Drained { id, pid }).await;
+                }));
+            }
+        };
+        Some(tokio::spawn(probe::run(
+            subject,
+            unit.health(),
+            Teller { id, pid, events },
+        )))
+    }
+
+    fn health_subject(&self, unit: &Unit) -> Option<HealthSubject> {
+        let workload = &unit.workload.as_ref()?.spec;
+        Some(HealthSubject {
+            check: workload.healthcheck.clone()?,
+            address: unit.address,
+            working_dir: workload.working_dir.clone(),
+            environment: environment(unit, workload, unit.address, &self.gateway_url),
+            runtime: Arc::clone(&self.runtime),
+        })
+    }
+}
+
+impl Watch {
+    /// Whether it is what `unit` needs. Folder and environment cannot change under a running instance,
+    /// its health check can.
+    fn fits(&self, unit: &Unit, pid: u32, aim: Aim) -> bool {
+        let check = |entry: &Option<Arc<Entry<Workload>>>| {
+            entry.as_ref().and_then(|entry| entry.spec.healthcheck.clone())
+        };
+        let same_workload = match (&self.workload, &unit.workload) {
+            (Some(ours), Some(theirs)) if Arc::ptr_eq(ours, theirs) => true,
+            (ours, theirs) => check(ours) == check(theirs),
+        };
+        self.pid == pid && self.aim == aim && (aim != Aim::Health || same_workload)
+    }
+}
+
+fn aim(unit: &Unit) -> Option<Aim> {
+    match unit.phase {
+        Phase::Up { .. } => match unit.check()? {
+            Check::Running => None,
+            Check::Accepts(_) if unit.is_serving() => None,
+            Check::Accepts(address) => Some(Aim::Accepts(address)),
+            Check::Health => Some(Aim::Health),
+        },
+        Phase::Draining { drained: false, .. } => unit.address.map(Aim::Drained),
+        _ => None,
+    }
+}
+
+async fn wait_until_drained(traffic: &dyn Traffic, address: SocketAddr) {
+    let mut quiet = 0;
+    while quiet < 2 {
+        tokio::time::sleep(DRAIN_POLL).await;
+        let busy = traffic.is_listed(address) || traffic.in_flight(address) > 0;
+        quiet = if busy { 0 } else { quiet + 1 };
+    }
+}
