@@ -92,7 +92,7 @@ pub enum Known {
 }
 
 impl Known {
-    /// What `name` means, whatever its case.
+    /// What `name`, a token, means, whatever its case.
     #[inline]
     pub fn of(name: &[u8]) -> Option<Known> {
         plain(name).or_else(|| underscore_twin(name))
@@ -129,63 +129,103 @@ pub(crate) fn known(name: &[u8], has_underscore: bool) -> Option<Known> {
 
 #[inline]
 fn plain(name: &[u8]) -> Option<Known> {
-    by_length(name.len())
-        .iter()
-        .find(|(candidate, _)| same_name(candidate, name))
-        .map(|&(_, known)| known)
+    let key = key(name);
+    BY_LENGTH
+        .get(name.len())
+        .and_then(|candidates| candidates.iter().find(|candidate| candidate.is(key, name)))
+        .map(|candidate| candidate.known)
         .or_else(|| is_identity(name).then_some(Known::Identity))
 }
 
-/// Compares the last byte first: names of one length differ there sooner than at the start.
-#[inline]
-fn same_name(candidate: &[u8], name: &[u8]) -> bool {
-    let last = |bytes: &[u8]| bytes.last().map(u8::to_ascii_lowercase);
-    last(candidate) == last(name) && candidate.eq_ignore_ascii_case(name)
+/// A name of the table, in lower case.
+struct Candidate {
+    name: &'static [u8],
+    key: [u64; 2],
+    known: Known,
 }
 
-#[inline]
-fn by_length(length: usize) -> &'static [(&'static [u8], Known)] {
-    match length {
-        2 => &[(b"te", Known::Te)],
-        3 => &[(b"via", Known::Via)],
-        4 => &[(b"host", Known::Host), (b"date", Known::Date)],
-        5 => &[(b"proxy", Known::Proxy)],
-        6 => &[
-            (b"accept", Known::Accept),
-            (b"cookie", Known::Cookie),
-            (b"server", Known::Server),
-            (b"expect", Known::Expect),
-        ],
-        7 => &[(b"upgrade", Known::Upgrade), (b"trailer", Known::Trailer)],
-        9 => &[(b"x-real-ip", Known::XRealIp), (b"forwarded", Known::Forwarded)],
-        10 => &[
-            (b"connection", Known::Connection),
-            (b"user-agent", Known::UserAgent),
-            (b"keep-alive", Known::KeepAlive),
-        ],
-        11 => &[(b"traceparent", Known::Traceparent)],
-        12 => &[(b"x-request-id", Known::XRequestId)],
-        13 => &[(b"authorization", Known::Authorization)],
-        14 => &[(b"content-length", Known::ContentLength)],
-        15 => &[(b"x-forwarded-for", Known::XForwardedFor)],
-        16 => &[
-            (b"x-forwarded-host", Known::XForwardedHost),
-            (b"x-forwarded-port", Known::XForwardedPort),
-            (b"x-forwarded-path", Known::XForwardedPath),
-            (b"proxy-connection", Known::ProxyConnection),
-        ],
-        17 => &[
-            (b"transfer-encoding", Known::TransferEncoding),
-            (b"x-forwarded-proto", Known::XForwardedProto),
-        ],
-        18 => &[
-            (b"x-forwarded-prefix", Known::XForwardedPrefix),
-            (b"proxy-authenticate", Known::ProxyAuthenticate),
-        ],
-        19 => &[(b"proxy-authorization", Known::ProxyAuthorization)],
-        _ => &[],
+impl Candidate {
+    #[inline]
+    fn is(&self, key: [u64; 2], name: &[u8]) -> bool {
+        // The key holds all of a name of up to 16 bytes.
+        self.key == key && (name.len() <= 16 || self.name.eq_ignore_ascii_case(name))
     }
 }
+
+/// The first and the last 8 bytes of a name, so that names compare as two numbers; of a shorter one, all bytes.
+/// Case is folded by setting one bit, which makes no token but a name's own variants equal to a name of the table.
+#[inline]
+const fn key(name: &[u8]) -> [u64; 2] {
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        return [
+            u64::from_le_bytes(*first) | LOWER,
+            u64::from_le_bytes(*last) | LOWER,
+        ];
+    }
+    let mut word = 0;
+    let mut at = 0;
+    while at < name.len() {
+        word = word << 8 | name[at] as u64;
+        at += 1;
+    }
+    [word | LOWER, 0]
+}
+
+const fn candidate(name: &'static [u8], known: Known) -> Candidate {
+    let key = key(name);
+    Candidate { name, key, known }
+}
+
+/// The names but for [`Known::Identity`], by their length.
+static BY_LENGTH: [&[Candidate]; 20] = [
+    &[],
+    &[],
+    &[candidate(b"te", Known::Te)],
+    &[candidate(b"via", Known::Via)],
+    &[candidate(b"host", Known::Host), candidate(b"date", Known::Date)],
+    &[candidate(b"proxy", Known::Proxy)],
+    &[
+        candidate(b"accept", Known::Accept),
+        candidate(b"cookie", Known::Cookie),
+        candidate(b"server", Known::Server),
+        candidate(b"expect", Known::Expect),
+    ],
+    &[
+        candidate(b"upgrade", Known::Upgrade),
+        candidate(b"trailer", Known::Trailer),
+    ],
+    &[],
+    &[
+        candidate(b"x-real-ip", Known::XRealIp),
+        candidate(b"forwarded", Known::Forwarded),
+    ],
+    &[
+        candidate(b"connection", Known::Connection),
+        candidate(b"user-agent", Known::UserAgent),
+        candidate(b"keep-alive", Known::KeepAlive),
+    ],
+    &[candidate(b"traceparent", Known::Traceparent)],
+    &[candidate(b"x-request-id", Known::XRequestId)],
+    &[candidate(b"authorization", Known::Authorization)],
+    &[candidate(b"content-length", Known::ContentLength)],
+    &[candidate(b"x-forwarded-for", Known::XForwardedFor)],
+    &[
+        candidate(b"x-forwarded-host", Known::XForwardedHost),
+        candidate(b"x-forwarded-port", Known::XForwardedPort),
+        candidate(b"x-forwarded-path", Known::XForwardedPath),
+        candidate(b"proxy-connection", Known::ProxyConnection),
+    ],
+    &[
+        candidate(b"transfer-encoding", Known::TransferEncoding),
+        candidate(b"x-forwarded-proto", Known::XForwardedProto),
+    ],
+    &[
+        candidate(b"x-forwarded-prefix", Known::XForwardedPrefix),
+        candidate(b"proxy-authenticate", Known::ProxyAuthenticate),
+    ],
+    &[candidate(b"proxy-authorization", Known::ProxyAuthorization)],
+];
 
 const IDENTITY_PREFIXES: [&[u8]; 3] = [b"x-consumer-", b"x-credential-", b"x-authenticated-"];
 
@@ -223,13 +263,26 @@ mod tests {
 
     #[test]
     fn names_are_known_in_any_case() {
-        for length in 0..=64 {
-            for &(name, known) in by_length(length) {
+        for (length, candidates) in BY_LENGTH.iter().enumerate() {
+            for &Candidate { name, known, .. } in *candidates {
                 assert_eq!(name.len(), length);
                 assert_eq!(Known::of(name), Some(known));
                 assert_eq!(Known::of(&name.to_ascii_uppercase()), Some(known));
-                let other = [&name[1..], b"q"].concat();
-                assert_eq!(Known::of(&other), None);
+            }
+        }
+    }
+
+    #[test]
+    fn names_with_any_other_byte_are_not_known() {
+        let is_token = |byte: u8| crate::class::class(byte) & crate::class::TOKEN != 0;
+        for &Candidate { name, known, .. } in BY_LENGTH.iter().copied().flatten() {
+            for (at, byte) in (0..name.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+                let mut other = name.to_vec();
+                other[at] = byte;
+                let is_variant = other.eq_ignore_ascii_case(name);
+                if is_token(byte) && !is_variant {
+                    assert_ne!(Known::of(&other), Some(known), "{}", other.escape_ascii());
+                }
             }
         }
     }
