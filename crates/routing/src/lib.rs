@@ -1,1 +1,60 @@
 //! Which route a request takes, and the upstream path it gets.
+//!
+//! ```text
+//!  routes ── compile ──► RouteTable ── find(request) ──► Match ── upstream_path ──► bytes to send
+//!                            │
+//!                            └── explain(request): the same answer in words
+//! ```
+//!
+//! The rules are Kong's (`traditional_compatible`). A route lists hosts, headers, paths, methods and server
+//! names; it takes a request when every kind it lists has a member that matches. Of all routes that
+//! take a request the best one wins ([`RouteTable::in_order`] shows the order).
+//!
+//! # How a request is found
+//! At compile time every pair of a route and one of its paths becomes a *candidate*, and candidates are sorted by
+//! precedence: the place in that order is the *rank*, so "which is better" is one comparison of integers.
+//!
+//! ```text
+//!  host ─► bucket of the exact host ┐
+//!       ─► buckets of *.suffix      ├─► radix tree of paths ─► stops on the way ─► least rank that passes
+//!       ─► buckets of prefix.*      │      (longest first)      (sorted by rank)    method, port, regex, SNI,
+//!       ─► bucket of routes without ┘                                               headers
+//! ```
+//!
+//! A regex stands in the tree at the text it must begin with, a route without paths at the empty text, so one walk
+//! finds all three sorts. A stop knows the least rank of itself and of the stops above it, which ends most
+//! walks after one look. The cost depends on the length of host and path, not on the number of routes, with
+//! one exception: routes that share host *and* path and differ only in methods, headers or server names are
+//! tried one after another.
+//!
+//! # What is left out
+//! Normalising the request path is the caller's: a path must come in decoded and without dot segments. Regexes are
+//! linear-time, so look-around and back references are refused at compile time. `sources` and
+//! `destinations` do not exist in the model. Nothing here locks or does IO; nothing allocates for a request,
+//! except that a stop with many regexes asks them all at once and takes a byte for each.
+
+mod bucket;
+mod compile;
+mod explain;
+mod header_matcher;
+mod host_index;
+mod host_name;
+mod methods;
+mod path_matcher;
+mod pattern;
+mod precedence;
+mod radix;
+mod ranking;
+mod route_matcher;
+mod table;
+mod upstream_path;
+
+#[cfg(test)]
+mod tests;
+
+pub use compile::CompileProblem;
+pub use explain::{Candidate, Verdict};
+pub use header_matcher::HeaderLookup;
+pub use path_matcher::MatchedPath;
+pub use table::{Match, RequestKey, RouteEntry, RouteTable};
+pub use upstream_path::upstream_path;

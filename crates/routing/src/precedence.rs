@@ -1,0 +1,104 @@
+//! Which of two routes that both take a request gets it.
+
+use std::cmp::Reverse;
+
+use hythe_model::Route;
+
+use crate::host_name::HostPattern;
+use crate::path_matcher::PathMatcher;
+
+/// Place of a route with one of its paths; the lesser one goes first. What is equal here is ordered by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Precedence {
+    kinds: Reverse<u32>,
+    /// One bit for each kind, so that host > header > path > method > SNI.
+    which: Reverse<u8>,
+    plain_hosts: Reverse<bool>,
+    headers: Reverse<usize>,
+    /// `None`: not a regex.
+    regex_priority: Reverse<Option<i32>>,
+    prefix_length: Reverse<usize>,
+    created_at: u64,
+}
+
+const KINDS: [(u8, &str); 5] = [
+    (16, "host"),
+    (8, "header"),
+    (4, "path"),
+    (2, "method"),
+    (1, "server name"),
+];
+
+impl Precedence {
+    pub(crate) fn new(route: &Route, hosts: &[HostPattern], path: &PathMatcher, created_at: u64) -> Self {
+        let listed = [
+            !route.hosts.is_empty(),
+            !route.headers.is_empty(),
+            !route.paths.is_empty(),
+            !route.methods.is_empty(),
+            !route.snis.is_empty(),
+        ];
+        let which: u8 = KINDS
+            .iter()
+            .zip(listed)
+            .map(|((bit, _), listed)| bit * u8::from(listed))
+            .sum();
+        Self {
+            kinds: Reverse(which.count_ones()),
+            which: Reverse(which),
+            plain_hosts: Reverse(!hosts.iter().any(HostPattern::is_wildcard)),
+            headers: Reverse(route.headers.len()),
+            regex_priority: Reverse(path.regex().map(|_| route.regex_priority)),
+            prefix_length: Reverse(match path {
+                PathMatcher::Prefix(prefix) => prefix.len(),
+                PathMatcher::Any | PathMatcher::Regex(_) => 0,
+            }),
+            created_at,
+        }
+    }
+
+    /// The first rule that puts `self` behind `better`, in words.
+    pub(crate) fn behind(&self, better: &Self) -> String {
+        let (kinds, better_kinds) = (self.kinds.0, better.kinds.0);
+        if kinds != better_kinds {
+            return format!("fewer matchers ({kinds} against {better_kinds})");
+        }
+        if self.which != better.which {
+            let (own, stronger) = (weightiest(self, better), weightiest(better, self));
+            return format!("a {own} counts less than a {stronger}");
+        }
+        if self.plain_hosts != better.plain_hosts {
+            return "a wildcard host comes after plain hosts".to_owned();
+        }
+        let (headers, better_headers) = (self.headers.0, better.headers.0);
+        if headers != better_headers {
+            return format!("fewer headers ({headers} against {better_headers})");
+        }
+        match (self.regex_priority.0, better.regex_priority.0) {
+            (Some(own), Some(higher)) if own != higher => {
+                return format!("lower regex_priority ({own} against {higher})");
+            }
+            (None, Some(_)) => return "a path prefix comes after a regex".to_owned(),
+            _ => {}
+        }
+        let (length, better_length) = (self.prefix_length.0, better.prefix_length.0);
+        if length != better_length {
+            return format!("shorter path prefix ({length} against {better_length})");
+        }
+        if self.created_at == better.created_at {
+            "later by name"
+        } else {
+            "created later"
+        }
+        .to_owned()
+    }
+}
+
+/// The weightiest kind that `own` lists and `other` does not.
+fn weightiest(own: &Precedence, other: &Precedence) -> &'static str {
+    let only = own.which.0 & !other.which.0;
+    KINDS
+        .iter()
+        .find(|(bit, _)| only & bit != 0)
+        .map_or("route without matchers", |(_, name)| name)
+}

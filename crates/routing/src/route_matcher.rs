@@ -1,0 +1,116 @@
+//! The matchers of one route, read once.
+
+use hythe_model::Route;
+use hythe_model::traffic::Protocol;
+
+use crate::header_matcher::HeaderMatcher;
+use crate::host_name::{HostPattern, RequestHost};
+use crate::methods::{self, MethodSet, Methods};
+use crate::path_matcher::PathMatcher;
+use crate::table::RequestKey;
+
+/// What a route asks of a request.
+#[derive(Debug)]
+pub(crate) struct RouteMatcher {
+    pub(crate) hosts: Box<[HostPattern]>,
+    pub(crate) methods: MethodSet,
+    headers: Box<[HeaderMatcher]>,
+    snis: Box<[Box<str>]>,
+    clear: bool,
+    tls: bool,
+}
+
+impl RouteMatcher {
+    /// Reads a route's matchers and its paths (one that takes any if it lists none), or tells all
+    /// that is wrong with it.
+    pub(crate) fn parse(
+        route: &Route,
+        methods: &mut Methods,
+    ) -> Result<(Self, Vec<PathMatcher>), Vec<String>> {
+        let mut problems = Vec::new();
+        let hosts = keep_good(
+            route.hosts.iter().map(|host| HostPattern::parse(host)),
+            &mut problems,
+        );
+        let headers = route
+            .headers
+            .iter()
+            .map(|(name, values)| HeaderMatcher::parse(name, values));
+        let headers = keep_good(headers, &mut problems);
+        let mut paths = keep_good(
+            route.paths.iter().map(|path| PathMatcher::parse(path)),
+            &mut problems,
+        );
+        if route.paths.is_empty() {
+            paths.push(PathMatcher::Any);
+        }
+        let methods = methods.set(&route.methods).unwrap_or_else(|| {
+            problems.push(format!(
+                "all routes together list more than {} different methods",
+                methods::MOST
+            ));
+            methods::ANY
+        });
+        if route.protocols.is_empty() {
+            problems.push("protocols are missing".to_owned());
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let takes = |protocols: [Protocol; 2]| route.protocols.iter().any(|own| protocols.contains(own));
+        let matcher = Self {
+            hosts: hosts.into(),
+            methods,
+            headers: headers.into(),
+            snis: route
+                .snis
+                .iter()
+                .map(|sni| without_final_dot(sni).into())
+                .collect(),
+            clear: takes([Protocol::Http, Protocol::Grpc]),
+            tls: takes([Protocol::Https, Protocol::Grpcs]),
+        };
+        Ok((matcher, paths))
+    }
+
+    /// Whether anything is asked besides host, path and method.
+    pub(crate) fn asks_more(&self) -> bool {
+        !self.headers.is_empty() || !self.snis.is_empty()
+    }
+
+    /// Whether host and port match.
+    pub(crate) fn accepts_host(&self, host: &RequestHost<'_>) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|own| own.accepts(host))
+    }
+
+    /// Whether all listed headers match.
+    pub(crate) fn accepts_headers(&self, request: &RequestKey<'_>) -> bool {
+        self.headers.iter().all(|header| header.accepts(request.headers))
+    }
+
+    /// Whether the TLS server name matches. A request in clear has none to compare, so it passes and the route's
+    /// protocols decide.
+    pub(crate) fn accepts_sni(&self, request: &RequestKey<'_>) -> bool {
+        if self.snis.is_empty() || !request.https {
+            return true;
+        }
+        let Some(sni) = request.sni.map(without_final_dot) else {
+            return false;
+        };
+        self.snis.iter().any(|own| own.eq_ignore_ascii_case(sni))
+    }
+
+    /// Whether the route is for requests of this scheme.
+    pub(crate) fn takes_scheme(&self, https: bool) -> bool {
+        if https { self.tls } else { self.clear }
+    }
+}
+
+fn without_final_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+fn keep_good<T>(read: impl Iterator<Item = Result<T, String>>, problems: &mut Vec<String>) -> Vec<T> {
+    read.filter_map(|result| result.map_err(|problem| problems.push(problem)).ok())
+        .collect()
+}
