@@ -1,0 +1,46 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// The settings of a node as flags or environment variables give them, not parsed yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ServerArgs {
+    /// The data directory; the command line has it as a global flag.
+    #[arg(skip)]
+    pub home: PathBuf,
+    /// Where the gateway listens for HTTP: `ADDRESS:PORT` or `PORT`; several with commas or repeated
+    /// [default: 0.0.0.0:8000]
+    #[arg(
+        long,
+        env = "HYTHE_PROXY_LISTEN",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    pub proxy_listen: Vec<String>,
+    /// Where the gateway listens for HTTPS [default: nowhere]
+    #[arg(
+        long,
+        env = "HYTHE_PROXY_TLS_LISTEN",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    pub proxy_tls_listen: Vec<String>,
+    /// Where the native API listens, or `off` [default: 127.0.0.1:8002]
+    #[arg(long, env = "HYTHE_API_LISTEN", value_name = "ADDRESS")]
+    pub api_listen: Option<String>,
+    /// Gateway workers [default: one for each core]
+    #[arg(long, env = "HYTHE_WORKERS", value_name = "NUMBER")]
+    pub workers: Option<String>,
+    /// The access log's format: `json`, `combined` or `off` [default: json]
+    #[arg(long, env = "HYTHE_ACCESS_LOG", value_name = "FORMAT")]
+    pub access_log: Option<String>,
+    /// The access log's file [default: logs/access.log in the data directory]
+    #[arg(long, env = "HYTHE_ACCESS_LOG_PATH", value_name = "FILE")]
+    pub access_log_path: Option<String>,
+    /// How long open requests may hold up a stop: `10s`, `1m` [default: 30s]
+    #[arg(long, env = "HYTHE_DRAIN_TIMEOUT", value_name = "DURATION")]
+    pub drain_timeout: Option<String>,
+    /// What the server logs: `info`, `debug`, `hythe_gateway=debug` [default: info]
+    #[arg(long, env = "HYTHE_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}

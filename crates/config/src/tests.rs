@@ -1,0 +1,117 @@
+use std::path::{Path, PathBuf};
+
+use crate::*;
+
+fn args(change: impl FnOnce(&mut ServerArgs)) -> ServerArgs {
+    let mut args = ServerArgs {
+        home: PathBuf::from("/data"),
+        ..ServerArgs::default()
+    };
+    change(&mut args);
+    args
+}
+
+fn addresses(config: &NodeConfig) -> Vec<String> {
+    config.proxy_listen.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn defaults() {
+    let config = resolve_with_file(&args(|_| ()), "").unwrap();
+    assert_eq!(addresses(&config), ["0.0.0.0:8000"]);
+    assert_eq!(config.api_listen.unwrap().to_string(), "127.0.0.1:8002");
+    assert_eq!(
+        config.access_log.unwrap().path,
+        Path::new("/data/logs/access.log")
+    );
+    assert!(config.workers >= 1);
+    assert!(config.proxy_tls_listen.is_empty());
+}
+
+#[test]
+fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+    let file =
+        "proxy_listen = [\"127.0.0.1:1\", \":2\"]\nworkers = 3\napi_listen = false\naccess_log = 'combined'";
+    let config = resolve_with_file(&args(|args| args.workers = Some("4".to_owned())), file).unwrap();
+    assert_eq!(addresses(&config), ["127.0.0.1:1", "0.0.0.0:2"]);
+    assert_eq!((config.workers, config.api_listen), (4, None));
+    assert_eq!(config.access_log.unwrap().format, AccessLogFormat::Combined);
+}
+
+#[test]
+fn an_empty_environment_variable_is_none() {
+    let empty = args(|args| {
+        args.workers = Some(String::new());
+        args.proxy_listen = vec![String::new()];
+    });
+    assert_eq!(
+        addresses(&resolve_with_file(&empty, "workers = 7").unwrap()),
+        ["0.0.0.0:8000"]
+    );
+}
+
+#[test]
+fn every_problem_is_told_with_its_source() {
+    let bad = args(|args| {
+        args.proxy_listen = vec!["nowhere".to_owned(), "80".to_owned()];
+        args.workers = Some("0".to_owned());
+        args.access_log = Some("xml".to_owned());
+    });
+    let file = "\nworker = 2\ndrain_timeout = 'soon'\nlog = 1.5\nkeys = ";
+    let expected = "\
+hythe.toml:2: unknown setting `worker`; did you mean `workers`?
+hythe.toml:4: expected a text, a number, or a list of texts
+hythe.toml:5: unknown setting `keys`; there are proxy_listen, proxy_tls_listen, api_listen, workers, \
+access_log, access_log_path, drain_timeout, log
+hythe.toml:5: string values must be quoted, expected literal string
+--proxy-listen (HYTHE_PROXY_LISTEN): `nowhere` is not an address to listen on; write it like `8000`, \
+`127.0.0.1:8000` or `[::]:8000`
+--workers (HYTHE_WORKERS): `0` is not a number of workers, 1 to 1024
+--access-log (HYTHE_ACCESS_LOG): `xml` is none of json, combined, off
+hythe.toml:3: `soon` is not a duration; write it like `500ms`, `10s`, `1m30s` or `2h`";
+    assert_eq!(resolve_with_file(&bad, file).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn addresses_as_people_write_them() {
+    let rows = [
+        ("8000", "0.0.0.0:8000"),
+        ("*:80", "0.0.0.0:80"),
+        ("localhost:0", "127.0.0.1:0"),
+        ("[::1]:8", "[::1]:8"),
+        ("10.0.0.1:9", "10.0.0.1:9"),
+    ];
+    for (text, expected) in rows {
+        let config = resolve_with_file(&args(|args| args.proxy_listen = vec![text.to_owned()]), "").unwrap();
+        assert_eq!(addresses(&config), [expected]);
+    }
+}
+
+#[test]
+fn the_node_file_is_read_from_the_data_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(node_file(folder.path()), "workers = 2").unwrap();
+    let config = resolve(&args(|args| args.home = folder.path().to_owned())).unwrap();
+    assert_eq!(config.workers, 2);
+    let missing = folder.path().join("not-yet");
+    assert_eq!(
+        resolve(&args(|args| args.home.clone_from(&missing)))
+            .unwrap()
+            .home,
+        missing
+    );
+}
+
+#[test]
+fn the_data_directory_is_absolute() {
+    let home = |given: Option<&str>, user: Option<&str>| {
+        default_home(given.map(Path::new), user.map(Into::into)).map_err(|error| error.to_string())
+    };
+    assert_eq!(home(Some("/x"), None).unwrap(), Path::new("/x"));
+    assert_eq!(
+        home(Some(""), Some("/home/me")).unwrap(),
+        Path::new("/home/me/.hythe")
+    );
+    assert!(home(Some("x"), None).unwrap().is_absolute());
+    assert!(home(None, None).is_err());
+}
