@@ -1,1 +1,123 @@
-//! hythe.yaml: raw text to model, with every problem and its position.
+//! `hythe.yaml`: from text to [`hythe_model::ProjectSpec`], with every mistake and its position at once.
+//!
+//! ```text
+//! text -> tree            YAML with spans; anchors and merge keys resolved
+//!      -> interpolate     ${VARIABLES} under `services`
+//!      -> project         block by block, each by its table of keys (keys, reader)
+//!      -> draft           names defined, references noted; checked when all is known
+//!      -> ProjectSpec     if there was no error
+//! ```
+//!
+//! A table of keys is the only place that knows a key: the reader takes ranges, choices and suggestions
+//! from it, and the JSON [`schema`] and the reference in `docs/manifest.md` are written from it.
+//! Reading goes on after a mistake: what is wrong is reported and then treated as absent.
+//!
+//! Under `services` the words are the Compose specification's, everywhere else Kong's. Left out on purpose:
+//! merging of several files, `extends`, `include`, custom YAML tags, writing manifests. The settings of
+//! plugins are checked by the caller, who knows the plugins.
+
+mod address;
+mod consumer;
+mod context;
+mod dependency;
+mod deploy;
+mod derived_name;
+mod dotenv;
+mod draft;
+mod environment;
+mod files;
+mod find;
+mod gateway_service;
+mod healthcheck;
+mod interpolate;
+mod keys;
+mod matcher;
+mod node;
+mod path;
+mod plugin;
+mod position;
+mod problem;
+mod project;
+mod reader;
+mod reference;
+mod report;
+mod route;
+mod schema;
+mod service;
+mod signal;
+mod suggest;
+mod tree;
+mod upstream;
+mod words;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use hythe_model::ProjectSpec;
+
+pub use files::{DiskFiles, Files, LARGEST_FILE};
+pub use find::{FindError, find};
+pub use problem::{Problem, Severity};
+pub use report::render;
+pub use schema::schema;
+
+/// A manifest as it was read.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Where it is; its folder is where relative paths start.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
+/// What a manifest's meaning depends on beside its text.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The shell's variables; they win over those of `.env`.
+    pub environment: &'a BTreeMap<String, String>,
+    /// The active profiles; `*` for all.
+    pub profiles: &'a [String],
+    /// What is wrong with the settings of a plugin.
+    pub plugin_check: &'a PluginCheck<'a>,
+    /// Where `.env` and environment files are read from.
+    pub files: &'a dyn Files,
+}
+
+/// Checks a plugin by its name and settings.
+pub type PluginCheck<'a> =
+    dyn Fn(&str, &serde_json::Map<String, serde_json::Value>) -> Vec<PluginProblem> + 'a;
+
+/// Something wrong with the settings of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginProblem {
+    /// The keys (or indexes) that lead from `config` to it; empty if it is the plugin itself.
+    pub path: Vec<String>,
+    /// What is wrong, as a lower-case fragment.
+    pub message: String,
+    /// What to do about it.
+    pub suggestion: Option<String>,
+}
+
+/// What became of a manifest.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The project; `None` if any problem is an error.
+    pub project: Option<ProjectSpec>,
+    /// All problems in the order of the manifest, then those of environment files.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads a manifest.
+pub fn parse(source: &Source, inputs: &Inputs<'_>) -> Parsed {
+    let cx = context::Context::new(source, inputs);
+    let project = project::read(&cx);
+    let (problems, failed) = cx.finish();
+    Parsed {
+        project: project.filter(|_| !failed),
+        problems,
+    }
+}

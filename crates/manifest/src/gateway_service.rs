@@ -1,0 +1,198 @@
+//! How the gateway speaks to a service: Kong's service and upstream behind one of ours.
+
+use hythe_model::Service as GatewayService;
+use hythe_model::traffic::Protocol;
+
+use crate::context::Context;
+use crate::draft::{Draft, Kind};
+use crate::keys::{MILLISECONDS, Shape, TAGS_DOC, TEXTS, Table, key, not_yet};
+use crate::node::Node;
+use crate::problem::Finding;
+use crate::reader::Block;
+use crate::service::Service;
+use crate::upstream::{self, ALGORITHM, HEALTHCHECKS, HOST_HEADER};
+use crate::{address, path};
+
+/// The protocols of services and routes.
+pub(crate) const PROTOCOLS: &[&str] = &["http", "https", "grpc", "grpcs"];
+
+pub(crate) static SETTINGS: Table = Table {
+    name: "service-upstream",
+    title: "`upstream`",
+    doc: "How the gateway speaks to a service, in Kong's words for services and upstreams.",
+    interpolated: true,
+    keys: &[
+        key(
+            "protocol",
+            Shape::OneOf(PROTOCOLS),
+            "Default: `http`, or what `url` says.",
+        ),
+        key(
+            "path",
+            Shape::Text,
+            "What stands before every path that is sent. Default: nothing, or what `url` says.",
+        ),
+        key(
+            "retries",
+            Shape::Integer(0, 32_767),
+            "How many other instances are tried after a failure that is safe to repeat. Default: 5.",
+        ),
+        key(
+            "connect_timeout",
+            MILLISECONDS,
+            "Milliseconds to connect. Default: 5000.",
+        ),
+        key(
+            "write_timeout",
+            MILLISECONDS,
+            "Milliseconds between two writes. Default: 60000.",
+        ),
+        key(
+            "read_timeout",
+            MILLISECONDS,
+            "Milliseconds between two reads. Default: 60000.",
+        ),
+        key(
+            "enabled",
+            Shape::Boolean,
+            "`false`: as if it had no routes. Default: `true`.",
+        ),
+        ALGORITHM,
+        HOST_HEADER,
+        HEALTHCHECKS,
+        key("tags", TEXTS, TAGS_DOC),
+        upstream::HASH_ON,
+        upstream::HASH_FALLBACK,
+        upstream::HASH_ON_HEADER,
+        upstream::HASH_FALLBACK_HEADER,
+        upstream::HASH_ON_COOKIE,
+        upstream::HASH_ON_COOKIE_PATH,
+        upstream::SLOTS,
+        upstream::USE_SRV_NAME,
+        not_yet("client_certificate", Shape::Anything, "For TLS to the service."),
+        not_yet("ca_certificates", Shape::Anything, "For TLS to the service."),
+        not_yet("tls_verify", Shape::Anything, "For TLS to the service."),
+        not_yet("tls_verify_depth", Shape::Anything, "For TLS to the service."),
+    ],
+};
+
+/// The keys of [`SETTINGS`] that say something about a pool.
+const OF_POOLS: [&str; 3] = ["algorithm", "host_header", "healthchecks"];
+
+/// A service that runs here: its pool bears its name.
+pub(crate) fn read_pool(service: &Service<'_>, draft: &mut Draft) {
+    let settings = settings(service);
+    if let Some(block) = settings.filter(|block| OF_POOLS.iter().any(|key| block.has(key))) {
+        define_upstream(service, Some(&block), draft);
+    }
+    let gateway_service = with_settings(GatewayService::at(service.name.as_str()), settings.as_ref());
+    draft.spec.services.insert(service.name.clone(), gateway_service);
+}
+
+/// A service whose addresses are listed: an upstream of its name.
+pub(crate) fn read_targets(service: &Service<'_>, draft: &mut Draft) {
+    let settings = settings(service);
+    define_upstream(service, settings.as_ref(), draft);
+    upstream::read_targets(&service.block, &service.name, draft);
+    let gateway_service = with_settings(GatewayService::at(service.name.as_str()), settings.as_ref());
+    draft.spec.services.insert(service.name.clone(), gateway_service);
+}
+
+/// A service at one URL.
+pub(crate) fn read_url(service: &Service<'_>, draft: &mut Draft) {
+    let cx = service.block.cx;
+    let settings = settings(service);
+    if let Some(block) = &settings {
+        refuse_what_the_url_says(block);
+    }
+    let Some(node) = service.block.get("url") else {
+        return;
+    };
+    let Some(url) = cx
+        .text(node)
+        .and_then(|text| cx.accept(node.span, address::parse_url(text)))
+    else {
+        return;
+    };
+    if let Some(path) = &url.path {
+        check_base_path(cx, node, path);
+    }
+    let mut gateway_service = with_settings(GatewayService::at(url.host), settings.as_ref());
+    gateway_service.protocol = url.protocol;
+    gateway_service.port = url.port;
+    gateway_service.path = url.path;
+    draft.spec.services.insert(service.name.clone(), gateway_service);
+}
+
+/// The protocol of one of [`PROTOCOLS`].
+pub(crate) fn protocol(word: &str) -> Protocol {
+    match word {
+        "https" => Protocol::Https,
+        "grpc" => Protocol::Grpc,
+        "grpcs" => Protocol::Grpcs,
+        _ => Protocol::Http,
+    }
+}
+
+fn settings<'a>(service: &Service<'a>) -> Option<Block<'a>> {
+    service.block.block("upstream", &SETTINGS)
+}
+
+fn define_upstream(service: &Service<'_>, settings: Option<&Block<'_>>, draft: &mut Draft) {
+    draft.define(
+        service.block.cx,
+        Kind::Upstream,
+        &service.name,
+        service.entry.key_span,
+    );
+    let upstream = settings.map(upstream::settings).unwrap_or_default();
+    draft.spec.upstreams.insert(service.name.clone(), upstream);
+}
+
+fn with_settings(service: GatewayService, settings: Option<&Block<'_>>) -> GatewayService {
+    let Some(block) = settings else { return service };
+    GatewayService {
+        protocol: block.choice("protocol").map_or(service.protocol, protocol),
+        path: base_path(block),
+        retries: block.integer("retries").unwrap_or(service.retries),
+        connect_timeout_ms: block
+            .integer("connect_timeout")
+            .unwrap_or(service.connect_timeout_ms),
+        write_timeout_ms: block.integer("write_timeout").unwrap_or(service.write_timeout_ms),
+        read_timeout_ms: block.integer("read_timeout").unwrap_or(service.read_timeout_ms),
+        enabled: block.boolean("enabled").unwrap_or(true),
+        tags: block.tags(),
+        ..service
+    }
+}
+
+fn base_path(block: &Block<'_>) -> Option<String> {
+    let node = block.get("path")?;
+    let text = block.cx.text(node)?;
+    check_base_path(block.cx, node, text);
+    Some(text.to_owned())
+}
+
+fn check_base_path(cx: &Context<'_>, node: &Node, text: &str) {
+    if let Err(error) = path::check_plain(text) {
+        cx.report(node.error(error.to_string()));
+    }
+}
+
+fn refuse_what_the_url_says(block: &Block<'_>) {
+    for entry in ["protocol", "path"].iter().filter_map(|key| block.entry(key)) {
+        block.cx.report(Finding::error(
+            entry.key_span,
+            format!("`url` says the `{}` already", entry.key),
+        ));
+    }
+    for entry in OF_POOLS.iter().filter_map(|key| block.entry(key)) {
+        let finding = Finding::error(
+            entry.key_span,
+            format!("`{}` is about a pool, and a `url` is one address", entry.key),
+        );
+        block
+            .cx
+            .report(finding.help("list the addresses in `targets` instead"));
+    }
+}

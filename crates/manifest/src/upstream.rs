@@ -1,0 +1,173 @@
+//! Kong's upstreams and targets.
+
+use hythe_model::traffic::Algorithm;
+use hythe_model::{Name, Target, Upstream};
+
+use crate::address;
+use crate::context::Context;
+use crate::derived_name::{derived, hash8};
+use crate::draft::{Draft, Kind};
+use crate::keys::{Key, Shape, TAGS_DOC, TEXTS, Table, ignored, key, not_yet};
+use crate::node::Node;
+use crate::problem::Finding;
+use crate::reader::Block;
+
+pub(crate) static UPSTREAM: Table = Table {
+    name: "upstream",
+    title: "an upstream",
+    doc: "A named pool of addresses. A service leads to it by `url: http://<its name>`.",
+    interpolated: false,
+    keys: &[
+        key("name", Shape::Text, "Its name. Required."),
+        ALGORITHM,
+        HOST_HEADER,
+        HEALTHCHECKS,
+        key("targets", Shape::List(&Shape::Block(&TARGET)), "Its members."),
+        key("tags", TEXTS, TAGS_DOC),
+        HASH_ON,
+        HASH_FALLBACK,
+        HASH_ON_HEADER,
+        HASH_FALLBACK_HEADER,
+        HASH_ON_COOKIE,
+        HASH_ON_COOKIE_PATH,
+        SLOTS,
+        USE_SRV_NAME,
+        ignored("id", Shape::Text, "Of Kong's declarative files."),
+    ],
+};
+
+pub(crate) static TARGET: Table = Table {
+    name: "target",
+    title: "a target",
+    doc: "One address of a pool.",
+    interpolated: true,
+    keys: &[
+        key(
+            "target",
+            Shape::Text,
+            "`host:port`; without a port, Kong's 8000. Required.",
+        ),
+        key(
+            "weight",
+            Shape::Integer(0, 65_535),
+            "Its share of the traffic; 0: none. Default: 100.",
+        ),
+        key("tags", TEXTS, TAGS_DOC),
+        ignored("id", Shape::Text, "Of Kong's declarative files."),
+    ],
+};
+
+pub(crate) const ALGORITHM: Key = key(
+    "algorithm",
+    Shape::OneOf(&["round-robin", "least-connections"]),
+    "Who gets the next request: by turns and weight, or who has the fewest in flight. Default: `round-robin`.",
+);
+pub(crate) const HOST_HEADER: Key = key(
+    "host_header",
+    Shape::Text,
+    "The `Host` to send instead of the service's.",
+);
+pub(crate) const HEALTHCHECKS: Key = not_yet(
+    "healthchecks",
+    Shape::Map(&Shape::Anything),
+    "Kong's active and passive checks.",
+);
+pub(crate) const HASH_ON: Key = not_yet("hash_on", Shape::Anything, "Of consistent hashing.");
+pub(crate) const HASH_FALLBACK: Key = not_yet("hash_fallback", Shape::Anything, "Of consistent hashing.");
+pub(crate) const HASH_ON_HEADER: Key = not_yet("hash_on_header", Shape::Anything, "Of consistent hashing.");
+pub(crate) const HASH_FALLBACK_HEADER: Key =
+    not_yet("hash_fallback_header", Shape::Anything, "Of consistent hashing.");
+pub(crate) const HASH_ON_COOKIE: Key = not_yet("hash_on_cookie", Shape::Anything, "Of consistent hashing.");
+pub(crate) const HASH_ON_COOKIE_PATH: Key =
+    not_yet("hash_on_cookie_path", Shape::Anything, "Of consistent hashing.");
+pub(crate) const SLOTS: Key = not_yet("slots", Shape::Anything, "Of consistent hashing.");
+pub(crate) const USE_SRV_NAME: Key = not_yet(
+    "use_srv_name",
+    Shape::Anything,
+    "Of targets found by SRV records.",
+);
+
+/// Reads one entry of the top-level `upstreams`.
+pub(crate) fn read(cx: &Context<'_>, node: &Node, draft: &mut Draft) {
+    let Some(block) = Block::open(cx, node, &UPSTREAM) else {
+        return;
+    };
+    if !block.has("name") {
+        cx.report(node.error("an upstream needs a `name`"));
+    }
+    // Without a name its targets are still read, for their mistakes.
+    let (name, mut scratch) = (block.name("name"), Draft::default());
+    let draft = if name.is_some() { draft } else { &mut scratch };
+    let Some(name) = name.or_else(|| derived("unnamed", &[])) else {
+        return;
+    };
+    draft.define(cx, Kind::Upstream, &name, block.get("name").unwrap_or(node).span);
+    draft.spec.upstreams.insert(name.clone(), settings(&block));
+    read_targets(&block, &name, draft);
+}
+
+/// What Kong's upstream and our service's `upstream` block both say.
+pub(crate) fn settings(block: &Block<'_>) -> Upstream {
+    let algorithm = match block.choice("algorithm") {
+        Some("least-connections") => Algorithm::LeastConnections,
+        _ => Algorithm::RoundRobin,
+    };
+    let healthchecks = block
+        .get("healthchecks")
+        .filter(|node| block.cx.entries(node).is_some());
+    Upstream {
+        algorithm,
+        host_header: host_header(block),
+        healthchecks: healthchecks.map(Node::to_json),
+        tags: block.tags(),
+    }
+}
+
+/// The targets listed in `block`, as members of `upstream`.
+pub(crate) fn read_targets(block: &Block<'_>, upstream: &Name, draft: &mut Draft) {
+    for item in block.list("targets") {
+        read_target(block.cx, item, upstream, draft);
+    }
+}
+
+fn read_target(cx: &Context<'_>, node: &Node, upstream: &Name, draft: &mut Draft) {
+    let Some(block) = Block::open(cx, node, &TARGET) else {
+        return;
+    };
+    let weight = block.integer("weight").unwrap_or(100);
+    let Some(address) = block.get("target") else {
+        return cx.report(node.error("a target needs a `target`: its `host:port`"));
+    };
+    let target = cx
+        .text(address)
+        .and_then(|text| cx.accept(address.span, address::parse_target(text)));
+    let Some(target) = target else { return };
+    let Some(name) = derived(upstream.as_str(), &[&hash8(&target)]) else {
+        return;
+    };
+    let target = Target {
+        upstream: upstream.clone(),
+        target,
+        weight,
+        tags: block.tags(),
+    };
+    if draft.spec.targets.contains_key(&name) {
+        cx.report(address.error(format!("`{}` is a target of `{upstream}` already", target.target)));
+    }
+    draft.spec.targets.insert(name, target);
+}
+
+fn host_header(block: &Block<'_>) -> Option<String> {
+    let node = block.get("host_header")?;
+    let text = block.cx.text(node)?;
+    let (host, port) = text
+        .split_once(':')
+        .map_or((text, None), |(host, port)| (host, Some(port)));
+    let port_is_fine = port.is_none_or(|port| address::parse_port(port).is_ok());
+    if !address::is_host(host) || !port_is_fine {
+        block
+            .cx
+            .report(Finding::error(node.span, format!("`{text}` is not a host name")));
+    }
+    Some(text.to_owned())
+}
