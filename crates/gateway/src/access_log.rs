@@ -56,7 +56,13 @@ const BATCH: usize = 32 * 1024;
 
 impl AccessLog {
     pub(crate) fn new(format: AccessLogFormat, sink: LineSink, metrics: Arc<Metrics>) -> Self {
-        Self { format, sink, batch: RefCell::default(), lines: Cell::new(0), metrics }
+        Self {
+            format,
+            sink,
+            batch: RefCell::default(),
+            lines: Cell::new(0),
+            metrics,
+        }
     }
 
     /// Adds a line.
@@ -95,10 +101,19 @@ impl AccessLog {
 
 fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u32) {
     // Writing to a Vec cannot fail.
-    let _ = write!(out, "{{\"time\":\"{}.{milliseconds:03}Z\",\"client\":\"{}\"", clock.iso(), line.client);
+    let _ = write!(
+        out,
+        "{{\"time\":\"{}.{milliseconds:03}Z\",\"client\":\"{}\"",
+        clock.iso(),
+        line.client
+    );
     text(out, "method", line.method);
     text(out, "uri", line.target);
-    out.extend_from_slice(if line.http10 { b",\"protocol\":\"HTTP/1.0\"" } else { b",\"protocol\":\"HTTP/1.1\"" });
+    out.extend_from_slice(if line.http10 {
+        b",\"protocol\":\"HTTP/1.0\""
+    } else {
+        b",\"protocol\":\"HTTP/1.1\""
+    });
     text(out, "host", line.host);
     let _ = write!(
         out,
@@ -111,7 +126,11 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
     if let Some(time) = line.upstream_time {
         let _ = write!(out, ",\"upstream_us\":{}", time.as_micros());
     }
-    for (name, value) in [("route", line.route), ("service", line.service), ("instance", line.instance)] {
+    for (name, value) in [
+        ("route", line.route),
+        ("service", line.service),
+        ("instance", line.instance),
+    ] {
         if let Some(value) = value {
             text(out, name, value.as_bytes());
         }
@@ -130,7 +149,10 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
 
 fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     let _ = write!(out, ",\"{name}\":");
-    if value.iter().all(|byte| matches!(byte, 0x20..=0x7e) && *byte != b'"' && *byte != b'\\') {
+    if value
+        .iter()
+        .all(|byte| matches!(byte, 0x20..=0x7e) && *byte != b'"' && *byte != b'\\')
+    {
         out.push(b'"');
         out.extend_from_slice(value);
         out.push(b'"');
@@ -213,6 +235,9 @@ mod tests {
         let mut out = Vec::new();
         write_combined(&mut out, &line(), &clock);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.ends_with("\"GET /a?b=\\x22c\\x22 HTTP/1.1\" 200 12 \"-\" \"curl\\xFF\\x0A\"\n"), "{text}");
+        assert!(
+            text.ends_with("\"GET /a?b=\\x22c\\x22 HTTP/1.1\" 200 12 \"-\" \"curl\\xFF\\x0A\"\n"),
+            "{text}"
+        );
     }
 }

@@ -63,12 +63,17 @@ impl Trouble {
 
 /// A kept connection to the endpoint that may be used now.
 pub(crate) fn kept(worker: &Worker, lease: &Lease, reuse: Reuse) -> Option<Wire> {
-    worker.idle.borrow_mut().take(lease.endpoint().address, reuse, Instant::now())
+    worker
+        .idle
+        .borrow_mut()
+        .take(lease.member().endpoint.address, reuse, Instant::now())
 }
 
 /// A new connection to the endpoint.
 pub(crate) async fn connect(lease: &Lease, service: &ServicePlan) -> Result<Wire, Trouble> {
-    hythe_upstream::connect(lease.endpoint().address, service.connect_timeout).await.map_err(Trouble::Connect)
+    hythe_upstream::connect(lease.member().endpoint.address, service.connect_timeout)
+        .await
+        .map_err(Trouble::Connect)
 }
 
 /// More interim answers than this are not an answer.
@@ -80,7 +85,10 @@ struct Upload {
 }
 
 /// Sends the request over `wire` and passes the answer on. Afterwards the connection is kept if it may be.
-#[expect(clippy::too_many_arguments, reason = "the parts of one exchange, borrowed apart")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one exchange, borrowed apart"
+)]
 pub(crate) async fn run(
     worker: &Worker,
     client: &mut Client,
@@ -95,10 +103,18 @@ pub(crate) async fn run(
     let (mut up_reader, mut up_writer) = wire.split();
     let (mut client_reader, mut client_writer) = client.wire.split();
     up_writer.set_deadline(sent_at + service.write_timeout);
-    up_writer.write_all(&space.outbox).await.map_err(|error| if error.is_timeout() { Trouble::Slow } else { Trouble::Broken })?;
+    up_writer.write_all(&space.outbox).await.map_err(|error| {
+        if error.is_timeout() {
+            Trouble::Slow
+        } else {
+            Trouble::Broken
+        }
+    })?;
     space.answer.clear();
     space.answer_head.reset();
-    let upload = Upload { ended: Cell::new(body.is_done().then_some(sent_at)) };
+    let upload = Upload {
+        ended: Cell::new(body.is_done().then_some(sent_at)),
+    };
     let uploading = !body.is_done();
     let mut download = Download {
         worker,
@@ -127,8 +143,15 @@ pub(crate) async fn run(
             writer: &mut up_writer,
             source: &mut space.body,
             out: &mut space.outbox,
-            frame: if matches!(body, Body::Chunked(_)) { Frame::Chunks } else { Frame::Plain },
-            patience: Patience { read: worker.limits().body_timeout, write: service.write_timeout },
+            frame: if matches!(body, Body::Chunked(_)) {
+                Frame::Chunks
+            } else {
+                Frame::Plain
+            },
+            patience: Patience {
+                read: worker.limits().body_timeout,
+                write: service.write_timeout,
+            },
             limits: &worker.limits().wire,
             chunk: CHUNK,
         };
@@ -137,18 +160,29 @@ pub(crate) async fn run(
         download.record.bytes_in = bytes_in;
         done?
     } else {
-        download.record.bytes_in = space.head.framing.length().unwrap_or(0);
+        download.record.bytes_in = declared_length(&space.head);
         download.run(Some((&mut client_reader, &mut up_writer))).await?
     };
     // A request that was not taken to its end leaves both connections in the middle of something.
     client.keep &= done.keep_client && body.is_done();
-    let reusable = done.keep_upstream && body.is_done() && space.answer.is_empty() && lease.is_listed();
+    let reusable =
+        done.keep_upstream && body.is_done() && space.answer.is_empty() && lease.member().stats.is_listed();
     if reusable {
         let promised = space.answer_head.keep_alive_timeout;
-        worker.idle.borrow_mut().put(lease.endpoint().address, wire, promised, Instant::now());
+        worker
+            .idle
+            .borrow_mut()
+            .put(lease.member().endpoint.address, wire, promised, Instant::now());
         worker.want_chores();
     }
     Ok(())
+}
+
+fn declared_length(head: &hythe_http1::RequestHead) -> u64 {
+    match head.framing {
+        Framing::Length(length) => length,
+        _ => 0,
+    }
 }
 
 /// Runs both directions until the answer is through. The answer may end before the request does.
@@ -169,7 +203,7 @@ async fn overlap(
                 return down.await;
             }
             // The upstream takes no more, which it may: its answer says why.
-            Either::Right((Err(BodyError::Sink(_)), down)) => {
+            Either::Right((Err(BodyError::Sink), down)) => {
                 upload.ended.set(Some(Instant::now()));
                 return down.await;
             }
@@ -230,9 +264,13 @@ impl Download<'_, '_, '_> {
 
     /// Answers `Expect: 100-continue` for the upstream, once it is clear that the body is wanted.
     async fn say_continue(&mut self) -> Result<(), Trouble> {
-        self.writer.set_deadline(Instant::now() + self.worker.limits().client_write_timeout);
+        self.writer
+            .set_deadline(Instant::now() + self.worker.limits().client_write_timeout);
         let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
-        self.writer.write_all(interim).await.map_err(|_| Trouble::ClientGone)
+        self.writer
+            .write_all(interim)
+            .await
+            .map_err(|_| Trouble::ClientGone)
     }
 
     /// Reads heads until one is final or a 101; passes interim ones on to clients that know them.
@@ -261,13 +299,18 @@ impl Download<'_, '_, '_> {
         };
         loop {
             if !self.answer.is_empty() {
-                match self.head.parse(self.answer.bytes(), &self.worker.limits().answer, kind) {
+                match self
+                    .head
+                    .parse(self.answer.bytes(), &self.worker.limits().answer, kind)
+                {
                     Ok(Progress::Complete) => return Ok(()),
                     Ok(Progress::Partial) => {}
                     Err(_) => return Err(Trouble::BadAnswer),
                 }
             }
-            self.reader.set_deadline(self.upload.ended.get().unwrap_or_else(Instant::now) + self.service.read_timeout);
+            self.reader.set_deadline(
+                self.upload.ended.get().unwrap_or_else(Instant::now) + self.service.read_timeout,
+            );
             match self.reader.read(self.answer, CHUNK).await {
                 Ok(0) | Err(WireError::Broken(_)) if self.answer.is_empty() => return Err(Trouble::Broken),
                 Ok(0) | Err(WireError::Broken(_)) => return Err(Trouble::BadAnswer),
@@ -280,7 +323,10 @@ impl Download<'_, '_, '_> {
     }
 
     fn may_wait_longer(&self) -> bool {
-        self.upload.ended.get().is_none_or(|ended| ended + self.service.read_timeout > Instant::now())
+        self.upload
+            .ended
+            .get()
+            .is_none_or(|ended| ended + self.service.read_timeout > Instant::now())
     }
 
     /// Writes the final head and moves the body.
@@ -297,7 +343,11 @@ impl Download<'_, '_, '_> {
             writer: &mut *self.writer,
             source: &mut *self.answer,
             out: &mut *self.reply,
-            frame: if framing == AnswerFraming::Chunked { Frame::Chunks } else { Frame::Plain },
+            frame: if framing == AnswerFraming::Chunked {
+                Frame::Chunks
+            } else {
+                Frame::Plain
+            },
             patience: Patience {
                 read: self.service.read_timeout,
                 write: self.worker.limits().client_write_timeout,
@@ -308,16 +358,21 @@ impl Download<'_, '_, '_> {
         let pumped = pump.run(&mut body, &mut moved).await;
         self.record.bytes_out = moved;
         match pumped {
-            Ok(()) => Ok(Done { keep_client, keep_upstream: self.head.keep_alive }),
+            Ok(()) => Ok(Done {
+                keep_client,
+                keep_upstream: self.head.keep_alive,
+            }),
             Err(BodyError::Source(_)) => Err(Trouble::BadAnswer),
-            Err(BodyError::Sink(_)) => Err(Trouble::ClientGone),
+            Err(BodyError::Sink) => Err(Trouble::ClientGone),
         }
     }
 
     fn framing(&self) -> AnswerFraming {
         let old = self.request.version == Version::Http10;
         match self.head.framing {
-            Framing::None => AnswerFraming::Bodiless { keep_length: self.head.status != 204 },
+            Framing::None => AnswerFraming::Bodiless {
+                keep_length: self.head.status != 204,
+            },
             Framing::Length(length) => AnswerFraming::Length(length),
             Framing::Chunked | Framing::UntilClose if old => AnswerFraming::UntilClose,
             Framing::Chunked | Framing::UntilClose => AnswerFraming::Chunked,
@@ -360,11 +415,15 @@ impl Download<'_, '_, '_> {
         )
         .await;
         (self.record.bytes_in, self.record.bytes_out) = (moved.from_client, moved.to_client);
-        Ok(Done { keep_client: false, keep_upstream: false })
+        Ok(Done {
+            keep_client: false,
+            keep_upstream: false,
+        })
     }
 
     async fn flush_reply(&mut self) -> Result<(), Trouble> {
-        self.writer.set_deadline(Instant::now() + self.worker.limits().client_write_timeout);
+        self.writer
+            .set_deadline(Instant::now() + self.worker.limits().client_write_timeout);
         let written = self.writer.write_all(self.reply).await;
         self.reply.clear();
         written.map_err(|_| Trouble::ClientGone)

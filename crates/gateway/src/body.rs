@@ -15,7 +15,7 @@ pub(crate) enum BodyError {
     /// The side it comes from failed, stopped early or was too slow.
     Source(SourceError),
     /// The side it goes to failed or was too slow.
-    Sink(WireError),
+    Sink,
 }
 
 /// What was wrong with the side a body comes from.
@@ -131,9 +131,16 @@ fn take_chunks(
 ) -> Result<(u64, bool), SourceError> {
     let mut payload = 0;
     loop {
-        match decoder.step(source.bytes(), limits).map_err(|_| SourceError::Malformed)? {
+        match decoder
+            .step(source.bytes(), limits)
+            .map_err(|_| SourceError::Malformed)?
+        {
             Chunk::Data { skip, len } => {
-                push_data(out, source.bytes().get(skip..skip + len).unwrap_or_default(), frame);
+                push_data(
+                    out,
+                    source.bytes().get(skip..skip + len).unwrap_or_default(),
+                    frame,
+                );
                 source.consume(skip + len);
                 payload += len as u64;
             }
@@ -206,7 +213,9 @@ impl Pump<'_, '_, '_> {
     /// payload moved, from `moved` on.
     pub(crate) async fn run(&mut self, body: &mut Body, moved: &mut u64) -> Result<(), BodyError> {
         loop {
-            *moved += body.take(self.source, self.out, self.frame, self.limits).map_err(BodyError::Source)?;
+            *moved += body
+                .take(self.source, self.out, self.frame, self.limits)
+                .map_err(BodyError::Source)?;
             self.flush().await?;
             if body.is_done() {
                 return Ok(());
@@ -227,7 +236,10 @@ impl Pump<'_, '_, '_> {
     async fn read_and_pass(&mut self, body: &mut Body, moved: &mut u64) -> Result<(), BodyError> {
         self.read(body).await?;
         self.writer.set_deadline(Instant::now() + self.patience.write);
-        self.writer.write_all(self.source.bytes()).await.map_err(BodyError::Sink)?;
+        self.writer
+            .write_all(self.source.bytes())
+            .await
+            .map_err(|_| BodyError::Sink)?;
         if let Body::Length(left) = body {
             let count = self.source.len() as u64;
             *moved += count;
@@ -254,7 +266,7 @@ impl Pump<'_, '_, '_> {
             return Ok(());
         }
         self.writer.set_deadline(Instant::now() + self.patience.write);
-        let written = self.writer.write_all(self.out).await.map_err(BodyError::Sink);
+        let written = self.writer.write_all(self.out).await.map_err(|_| BodyError::Sink);
         self.out.clear();
         written
     }

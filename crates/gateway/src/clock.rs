@@ -13,7 +13,12 @@ pub(crate) struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { second: None, http: [b' '; 29], iso: String::new(), common: String::new() }
+        Self {
+            second: None,
+            http: [b' '; 29],
+            iso: String::new(),
+            common: String::new(),
+        }
     }
 }
 
@@ -45,7 +50,8 @@ impl Clock {
     fn set(&mut self, second: u64) {
         self.second = Some(second);
         self.http = hythe_http1::imf_fixdate(second);
-        let stamp = jiff::Timestamp::from_second(i64::try_from(second).unwrap_or(i64::MAX)).unwrap_or_default();
+        let stamp =
+            jiff::Timestamp::from_second(i64::try_from(second).unwrap_or(i64::MAX)).unwrap_or_default();
         let time = stamp.to_zoned(jiff::tz::TimeZone::UTC);
         self.iso = time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
         self.common = time.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string();

@@ -32,11 +32,18 @@ enum Arrival {
 pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr) {
     let Ok(local) = stream.local_addr() else { return };
     let wire = Wire::new(stream, worker.limits().head_timeout);
-    let mut client = Client { wire, peer: plain_ip(peer), local, keep: true };
+    let mut client = Client {
+        wire,
+        peer: plain_ip(peer),
+        local,
+        keep: true,
+    };
     let mut served = 0_u32;
     let mut kept: Option<Box<Workspace>> = None;
     while client.keep {
-        let Some(mut space) = await_bytes(worker, &mut client, kept.take(), served == 0).await else { return };
+        let Some(mut space) = await_bytes(worker, &mut client, kept.take(), served == 0).await else {
+            return;
+        };
         match read_head(worker, &mut client, &mut space).await {
             Arrival::Head => {
                 served += 1;
@@ -71,7 +78,11 @@ async fn await_bytes(
         return kept;
     }
     let limits = worker.limits();
-    let patience = if first { limits.head_timeout } else { limits.idle_timeout };
+    let patience = if first {
+        limits.head_timeout
+    } else {
+        limits.idle_timeout
+    };
     let (mut reader, _) = client.wire.split();
     reader.set_deadline(Instant::now() + patience);
     let shutdown = worker.shutdown.clone();

@@ -23,11 +23,19 @@ pub(crate) fn start(compiler: Compiler, inputs: Inputs, spine: &Spine) -> (Lates
     let (snapshot, snapshot_reader) = latest(compiler.empty());
     let (status, status_reader) = latest(Status::default());
     let pools = Pools::new(inputs.table);
-    let mut control =
-        Control { compiler, pools, desired: Arc::default(), problems: Vec::new(), snapshot, status };
+    let mut control = Control {
+        compiler,
+        pools,
+        desired: Arc::default(),
+        problems: Vec::new(),
+        snapshot,
+        status,
+    };
     let (mut desired, mut endpoints) = (inputs.desired, inputs.endpoints);
     control.follow(&desired.get_and_mark(), &endpoints.get_and_mark());
-    spine.spawn("gateway control", |shutdown| run(control, desired, endpoints, shutdown));
+    spine.spawn("gateway control", |shutdown| {
+        run(control, desired, endpoints, shutdown)
+    });
     (snapshot_reader, status_reader)
 }
 
@@ -66,8 +74,15 @@ impl Control {
             self.compile(desired);
         }
         self.desired = Arc::clone(desired);
-        let generation = if self.problems.is_empty() { desired.generation.min(endpoints.generation) } else { self.snapshot.get().generation };
-        let status = Status { generation, problems: self.problems.clone() };
+        let generation = if self.problems.is_empty() {
+            desired.generation.min(endpoints.generation)
+        } else {
+            self.snapshot.get().generation
+        };
+        let status = Status {
+            generation,
+            problems: self.problems.clone(),
+        };
         if *self.status.get() != status {
             self.status.publish(status);
         }

@@ -82,13 +82,17 @@ impl Edits {
 }
 
 /// Whether a text can be the name of a field (RFC 9110: a token).
-pub fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn is_value(value: &[u8]) -> bool {
-    value.iter().all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t')
+    value
+        .iter()
+        .all(|byte| (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t')
 }
 
 #[cfg(test)]

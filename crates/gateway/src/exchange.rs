@@ -70,10 +70,16 @@ impl<'a> Exchange<'a> {
 
 /// The first value of a known header of a head.
 pub(crate) fn known_value<'a>(head: &RequestHead, bytes: &'a [u8], known: Known) -> Option<&'a [u8]> {
-    head.fields.iter().find(|field| field.known == Some(known)).map(|field| field.value.of(bytes))
+    head.fields
+        .iter()
+        .find(|field| field.known == Some(known))
+        .map(|field| field.value.of(bytes))
 }
 
 /// The first value of a header of a head, by a name in any case.
 pub(crate) fn named_value<'a>(head: &RequestHead, bytes: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    head.fields.iter().find(|field| field.name.of(bytes).eq_ignore_ascii_case(name)).map(|field| field.value.of(bytes))
+    head.fields
+        .iter()
+        .find(|field| field.name.of(bytes).eq_ignore_ascii_case(name))
+        .map(|field| field.value.of(bytes))
 }

@@ -1,10 +1,10 @@
 //! The way a request would take, in words.
 
 use hythe_http1::path;
+use hythe_model::Route;
 use hythe_model::view::{
     AnswerView, CandidateView, EndpointView, Explanation, MatchView, RouteView, UpstreamView,
 };
-use hythe_model::Route;
 use hythe_ports::{BoxFuture, ExplainRequest, Routes};
 use hythe_routing::{HeaderLookup, RequestKey, Verdict, upstream_path};
 use hythe_spine::Latest;
@@ -53,7 +53,10 @@ impl Explainer {
             match candidate.verdict {
                 Verdict::Wins { because: reason } => because = reason,
                 Verdict::Loses { reason } => {
-                    explanation.candidates.push(CandidateView { name: candidate.name.to_string(), reason });
+                    explanation.candidates.push(CandidateView {
+                        name: candidate.name.to_string(),
+                        reason,
+                    });
                 }
             }
         }
@@ -90,7 +93,11 @@ impl Explainer {
         if let Some(query) = query {
             path = format!("{path}?{query}");
         }
-        let host = if plan.preserve_host { request.host.clone() } else { service.host.clone() };
+        let host = if plan.preserve_host {
+            request.host.clone()
+        } else {
+            service.host.clone()
+        };
         let upstream = upstream(service, path, host);
         if upstream.endpoint.is_none() {
             explanation.answer = Some(answer(Failure::NoEndpoint));
@@ -103,7 +110,11 @@ impl Explainer {
 impl Routes for Explainer {
     fn routes(&self) -> Vec<RouteView> {
         let snapshot = self.snapshot.get();
-        snapshot.table.in_order().map(|entry| route_view(&entry.payload, &entry.route)).collect()
+        snapshot
+            .table
+            .in_order()
+            .map(|entry| route_view(&entry.payload, &entry.route))
+            .collect()
     }
 
     fn explain<'a>(&'a self, request: &'a ExplainRequest) -> BoxFuture<'a, Explanation> {
@@ -116,21 +127,31 @@ struct Given<'a>(&'a [(String, String)]);
 
 impl HeaderLookup for Given<'_> {
     fn any_value(&self, name: &str, accept: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.0.iter().filter(|(given, _)| given.eq_ignore_ascii_case(name)).any(|(_, value)| accept(value.as_bytes()))
+        self.0
+            .iter()
+            .filter(|(given, _)| given.eq_ignore_ascii_case(name))
+            .any(|(_, value)| accept(value.as_bytes()))
     }
 }
 
 fn answer(failure: Failure) -> AnswerView {
     let (status, message) = failure.says();
-    AnswerView { status, message: message.to_owned() }
+    AnswerView {
+        status,
+        message: message.to_owned(),
+    }
 }
 
 fn plugins(plan: &RoutePlan) -> Vec<String> {
-    plan.chain.links().iter().map(|link| format!("{} ({})", link.kind, link.scope)).collect()
+    plan.chain
+        .links()
+        .iter()
+        .map(|link| format!("{} ({})", link.kind, link.scope))
+        .collect()
 }
 
 fn upstream(service: &ServicePlan, path: String, host: String) -> UpstreamView {
-    let pool = service.pool.load();
+    let pool = service.pool.cell.load();
     let view = |member: &hythe_balance::Member| EndpointView {
         id: member.endpoint.id.to_string(),
         address: member.endpoint.address.to_string(),
@@ -157,7 +178,11 @@ fn route_view(plan: &RoutePlan, route: &Route) -> RouteView {
         methods: route.methods.clone(),
         hosts: route.hosts.clone(),
         paths: route.paths.clone(),
-        headers: route.headers.iter().map(|(name, values)| format!("{name}: {}", values.join("|"))).collect(),
+        headers: route
+            .headers
+            .iter()
+            .map(|(name, values)| format!("{name}: {}", values.join("|")))
+            .collect(),
         strip_path: route.strip_path,
         preserve_host: route.preserve_host,
         plugins: plugins(plan),

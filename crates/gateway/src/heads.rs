@@ -6,7 +6,9 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use hythe_http1::{Field, Framing, Known, RequestHead, ResponseHead, Version, push_decimal, push_field, push_status_line};
+use hythe_http1::{
+    Field, Framing, Known, RequestHead, ResponseHead, Version, push_decimal, push_field, push_status_line,
+};
 
 use crate::edits::Edits;
 
@@ -39,9 +41,7 @@ pub(crate) fn write_request(out: &mut Vec<u8>, forward: &Forward<'_>) {
     push_field(out, b"Host", forward.host);
     let edits = forward.edits;
     copy_fields(out, bytes, &head.fields, |field| {
-        !field.hop
-            && !is_ours(field)
-            && (edits.is_empty() || !edits.drops(field.name.of(bytes)))
+        !field.hop && !is_ours(field) && (edits.is_empty() || !edits.drops(field.name.of(bytes)))
     });
     push_forwarded(out, forward);
     for (name, value) in edits.added() {
@@ -97,7 +97,11 @@ fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
         push_field(out, b"X-Forwarded-Prefix", prefix);
     }
     push_field(out, b"X-Request-Id", forward.request_id.as_bytes());
-    let hop: &[u8] = if head.version == Version::Http10 { b"1.0 hythe" } else { b"1.1 hythe" };
+    let hop: &[u8] = if head.version == Version::Http10 {
+        b"1.0 hythe"
+    } else {
+        b"1.1 hythe"
+    };
     push_via(out, bytes, &head.fields, hop);
 }
 
@@ -175,7 +179,11 @@ pub(crate) fn write_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
     if !head.fields.iter().any(|field| field.known == Some(Known::Date)) {
         push_field(out, b"Date", answer.date);
     }
-    let hop: &[u8] = if head.version == Version::Http10 { b"1.0 hythe" } else { b"1.1 hythe" };
+    let hop: &[u8] = if head.version == Version::Http10 {
+        b"1.0 hythe"
+    } else {
+        b"1.1 hythe"
+    };
     push_via(out, bytes, &head.fields, hop);
     push_field(out, b"X-Request-Id", answer.request_id.as_bytes());
     for (name, value) in edits.added() {
@@ -198,10 +206,16 @@ pub(crate) fn write_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
 /// everywhere else.
 pub(crate) fn write_interim(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8]) {
     push_status_line(out, head.status, head.reason.of(bytes));
-    copy_fields(out, bytes, &head.fields, |field| !field.hop && field.known != Some(Known::ContentLength));
+    copy_fields(out, bytes, &head.fields, |field| {
+        !field.hop && field.known != Some(Known::ContentLength)
+    });
     if head.status == 101 {
         out.extend_from_slice(b"Connection: Upgrade\r\n");
-        for field in head.fields.iter().filter(|field| field.known == Some(Known::Upgrade)) {
+        for field in head
+            .fields
+            .iter()
+            .filter(|field| field.known == Some(Known::Upgrade))
+        {
             push_field(out, b"Upgrade", field.value.of(bytes));
         }
     }
@@ -222,10 +236,12 @@ fn copy_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field], keep: impl Fn(
             flush(out, bytes, &mut run);
             continue;
         }
-        let plain = field.value.start == field.name.end + 2
-            && bytes.get(field.name.end as usize + 1) == Some(&b' ');
+        let plain =
+            field.value.start == field.name.end + 2 && bytes.get(field.name.end as usize + 1) == Some(&b' ');
         match run {
-            Some((start, end)) if plain && field.name.start == end + 2 => run = Some((start, field.value.end)),
+            Some((start, end)) if plain && field.name.start == end + 2 => {
+                run = Some((start, field.value.end))
+            }
             _ if plain => {
                 flush(out, bytes, &mut run);
                 run = Some((field.name.start, field.value.end));
@@ -266,7 +282,10 @@ mod tests {
 
     fn forwarded(request: &str, edits: &Edits) -> String {
         let mut head = RequestHead::default();
-        assert_eq!(head.parse(request.as_bytes(), &Limits::default()).unwrap(), Progress::Complete);
+        assert_eq!(
+            head.parse(request.as_bytes(), &Limits::default()).unwrap(),
+            Progress::Complete
+        );
         let mut out = Vec::new();
         write_request(
             &mut out,
@@ -308,7 +327,10 @@ mod tests {
     fn an_upgrade_is_asked_for_again() {
         let request = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
         let sent = forwarded(request, &Edits::default());
-        assert!(sent.contains("\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"), "{sent}");
+        assert!(
+            sent.contains("\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"),
+            "{sent}"
+        );
         assert!(sent.contains("\r\nSec-WebSocket-Key: k\r\n"), "{sent}");
     }
 
@@ -317,7 +339,8 @@ mod tests {
         let reply = "HTTP/1.1 200 Fine\r\nServer: node\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n\
              Content-Length: 2\r\nVia: 1.1 inner\r\nX-Own: 1\r\n\r\n";
         let mut head = ResponseHead::default();
-        head.parse(reply.as_bytes(), &Limits::default(), RequestKind::Other).unwrap();
+        head.parse(reply.as_bytes(), &Limits::default(), RequestKind::Other)
+            .unwrap();
         let mut out = Vec::new();
         write_answer(
             &mut out,
@@ -349,7 +372,11 @@ mod tests {
             ("a:", "a", None),
         ];
         for (authority, host, port) in rows {
-            assert_eq!(split_port(authority.as_bytes()), (host.as_bytes(), port.map(str::as_bytes)), "{authority}");
+            assert_eq!(
+                split_port(authority.as_bytes()),
+                (host.as_bytes(), port.map(str::as_bytes)),
+                "{authority}"
+            );
         }
     }
 }

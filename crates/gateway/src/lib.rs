@@ -137,7 +137,12 @@ impl Default for Limits {
         let wire = hythe_http1::Limits::default();
         Self {
             wire,
-            answer: hythe_http1::Limits { line: 64 * 1024, head: 256 * 1024, fields: 512, ..wire },
+            answer: hythe_http1::Limits {
+                line: 64 * 1024,
+                head: 256 * 1024,
+                fields: 512,
+                ..wire
+            },
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
@@ -159,12 +164,20 @@ impl Default for Limits {
 pub fn build(config: Config, inputs: Inputs, spine: &Spine) -> std::io::Result<(Gateway, Outputs)> {
     let workers = config.workers.max(1);
     let metrics = Arc::new(Metrics::default());
-    let shared =
-        Arc::new(Shared { limits: config.limits, metrics: Arc::clone(&metrics), endpoints: Arc::clone(&inputs.table) });
+    let shared = Arc::new(Shared {
+        limits: config.limits,
+        metrics: Arc::clone(&metrics),
+        endpoints: Arc::clone(&inputs.table),
+    });
     let access_log = match config.access_log {
-        Some((format, path)) => {
-            Some((format, LineSink::open(LineSinkConfig { path, file_bytes: 64 << 20, older_files: 4 })?))
-        }
+        Some((format, path)) => Some((
+            format,
+            LineSink::open(LineSinkConfig {
+                path,
+                file_bytes: 64 << 20,
+                older_files: 4,
+            })?,
+        )),
         None => None,
     };
     let compiler = snapshot::Compiler::new(config.plugins, workers, Arc::clone(&metrics));
@@ -178,7 +191,14 @@ pub fn build(config: Config, inputs: Inputs, spine: &Spine) -> std::io::Result<(
             shutdown: spine.shutdown(),
         })
         .collect();
-    Ok((Gateway { seeds }, Outputs { status, explainer: Explainer::new(snapshot), metrics }))
+    Ok((
+        Gateway { seeds },
+        Outputs {
+            status,
+            explainer: Explainer::new(snapshot),
+            metrics,
+        },
+    ))
 }
 
 impl Gateway {
@@ -190,7 +210,9 @@ impl Gateway {
         let shares = listeners.shares(self.seeds.len());
         let start = |(seed, share): (worker::WorkerSeed, Vec<std::net::TcpListener>)| {
             let name = format!("gateway-{}", seed.index);
-            std::thread::Builder::new().name(name).spawn(move || seed.run(share))
+            std::thread::Builder::new()
+                .name(name)
+                .spawn(move || seed.run(share))
         };
         self.seeds.into_iter().zip(shares).map(start).collect()
     }

@@ -36,8 +36,10 @@ impl Listeners {
         let mut adopted: Vec<TcpListener> = adopted.into_iter().map(TcpListener::from).collect();
         let mut listeners = Self::default();
         for address in addresses {
-            let bound = bind_address(*address, workers, &mut adopted)
-                .map_err(|source| BindError { address: *address, source })?;
+            let bound = bind_address(*address, workers, &mut adopted).map_err(|source| BindError {
+                address: *address,
+                source,
+            })?;
             listeners.addresses.push(bound);
         }
         Ok(listeners)
@@ -51,7 +53,10 @@ impl Listeners {
     /// Every socket with its address and number, to be kept by somebody who lives longer.
     pub fn sockets(&self) -> impl Iterator<Item = (SocketAddr, usize, &TcpListener)> {
         self.addresses.iter().flat_map(|(address, sockets)| {
-            sockets.iter().enumerate().map(|(number, socket)| (*address, number, socket))
+            sockets
+                .iter()
+                .enumerate()
+                .map(|(number, socket)| (*address, number, socket))
         })
     }
 
@@ -132,7 +137,11 @@ mod tests {
         let address = listeners.addresses().next().unwrap();
         assert_ne!(address.port(), 0);
         let shares = listeners.shares(3);
-        assert!(shares.iter().all(|share| share.len() == 1 && share[0].local_addr().unwrap() == address));
+        assert!(
+            shares
+                .iter()
+                .all(|share| share.len() == 1 && share[0].local_addr().unwrap() == address)
+        );
     }
 
     #[test]
@@ -148,8 +157,10 @@ mod tests {
     fn adopted_sockets_are_all_used() {
         let listeners = Listeners::bind(&[ANY.parse().unwrap()], 4, Vec::new()).unwrap();
         let address = listeners.addresses().next().unwrap();
-        let kept: Vec<OwnedFd> =
-            listeners.sockets().map(|(_, _, socket)| socket.try_clone().unwrap().into()).collect();
+        let kept: Vec<OwnedFd> = listeners
+            .sockets()
+            .map(|(_, _, socket)| socket.try_clone().unwrap().into())
+            .collect();
         drop(listeners);
         let again = Listeners::bind(&[address], 2, kept).unwrap();
         let shares = again.shares(2);

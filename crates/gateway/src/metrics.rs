@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use hythe_model::FullName;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::encoding::NoLabelSet;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
 /// Upper bounds of the latency buckets, microseconds. The common default starts at 5 ms, where a local
@@ -23,8 +23,8 @@ const BUCKETS: [u64; 18] = [
 
 /// Statuses with a counter of their own; others count as their class (`4xx`).
 const STATUSES: [u16; 30] = [
-    101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 410, 411, 413,
-    414, 422, 426, 429, 499, 500, 502, 503,
+    101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 410, 411,
+    413, 414, 422, 426, 429, 499, 500, 502, 503,
 ];
 const CLASSES: usize = 6;
 
@@ -97,11 +97,31 @@ impl Metrics {
 
     fn encode_own(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let counters = [
-            ("hythe_connections_accepted", "Client connections accepted", &self.accepted),
-            ("hythe_requests_refused", "Requests that broke the rules of the wire", &self.refused),
-            ("hythe_upstream_retries", "Requests sent again after a failure that was safe to repeat", &self.retried),
-            ("hythe_request_panics", "Panics contained to their request", &self.panics),
-            ("hythe_access_log_dropped", "Access log lines dropped because the disk was too slow", &self.log_dropped),
+            (
+                "hythe_connections_accepted",
+                "Client connections accepted",
+                &self.accepted,
+            ),
+            (
+                "hythe_requests_refused",
+                "Requests that broke the rules of the wire",
+                &self.refused,
+            ),
+            (
+                "hythe_upstream_retries",
+                "Requests sent again after a failure that was safe to repeat",
+                &self.retried,
+            ),
+            (
+                "hythe_request_panics",
+                "Panics contained to their request",
+                &self.panics,
+            ),
+            (
+                "hythe_access_log_dropped",
+                "Access log lines dropped because the disk was too slow",
+                &self.log_dropped,
+            ),
         ];
         for (name, help, counter) in counters {
             let value = counter.load(Ordering::Relaxed);
@@ -110,7 +130,9 @@ impl Metrics {
         }
         let open = i64::try_from(self.open.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         let help = "Client connections open";
-        encoder.encode_descriptor("hythe_connections_open", help, None, MetricType::Gauge)?.encode_gauge(&open)
+        encoder
+            .encode_descriptor("hythe_connections_open", help, None, MetricType::Gauge)?
+            .encode_gauge(&open)
     }
 
     fn alive(&self) -> Vec<Arc<RouteMetrics>> {
@@ -127,7 +149,9 @@ impl RouteMetrics {
     }
 
     pub(crate) fn record(&self, worker: usize, sample: Sample) {
-        let Some(slot) = self.shards.get(worker) else { return };
+        let Some(slot) = self.shards.get(worker) else {
+            return;
+        };
         let shard = slot.get_or_init(Box::default);
         bump(&shard.statuses[status_index(sample.status)], 1);
         shard.total.record(sample.total);
@@ -139,11 +163,15 @@ impl RouteMetrics {
     }
 
     fn shards(&self) -> impl Iterator<Item = &Shard> {
-        self.shards.iter().filter_map(|slot| slot.get().map(|shard| &**shard))
+        self.shards
+            .iter()
+            .filter_map(|slot| slot.get().map(|shard| &**shard))
     }
 
     fn sum(&self, part: impl Fn(&Shard) -> &AtomicU64) -> u64 {
-        self.shards().map(|shard| part(shard).load(Ordering::Relaxed)).sum()
+        self.shards()
+            .map(|shard| part(shard).load(Ordering::Relaxed))
+            .sum()
     }
 
     fn labels(&self) -> [(&'static str, &str); 2] {
@@ -197,7 +225,9 @@ fn encode_statuses(encoder: &mut DescriptorEncoder<'_>, routes: &[Arc<RouteMetri
             if count > 0 {
                 let [name, service] = route.labels();
                 let labels = [name, service, ("code", &status_label(index))];
-                family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
+                family
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
             }
         }
     }
@@ -208,11 +238,16 @@ fn encode_bytes(encoder: &mut DescriptorEncoder<'_>, routes: &[Arc<RouteMetrics>
     let help = "Body bytes on the client's side";
     let mut family = encoder.encode_descriptor("hythe_http_body_bytes", help, None, MetricType::Counter)?;
     for route in routes.iter().filter(|route| route.is_used()) {
-        let sums = [("in", route.sum(|shard| &shard.bytes_in)), ("out", route.sum(|shard| &shard.bytes_out))];
+        let sums = [
+            ("in", route.sum(|shard| &shard.bytes_in)),
+            ("out", route.sum(|shard| &shard.bytes_out)),
+        ];
         for (direction, sum) in sums {
             let [name, service] = route.labels();
             let labels = [name, service, ("direction", direction)];
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&sum, None)?;
+            family
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, u64, u64>(&sum, None)?;
         }
     }
     Ok(())
@@ -224,12 +259,16 @@ fn encode_latency(
     part: fn(&Shard) -> &Histogram,
 ) -> std::fmt::Result {
     for route in routes.iter().filter(|route| route.is_used()) {
-        let bounds = BUCKETS.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
-        let counts: Vec<(f64, u64)> =
-            bounds.enumerate().map(|(index, bound)| (bound, route.sum(|shard| &part(shard).buckets[index]))).collect();
+        let bounds = BUCKETS.iter().map(|bound| seconds(*bound)).chain([f64::INFINITY]);
+        let counts: Vec<(f64, u64)> = bounds
+            .enumerate()
+            .map(|(index, bound)| (bound, route.sum(|shard| &part(shard).buckets[index])))
+            .collect();
         let total = counts.iter().map(|(_, count)| count).sum();
         let sum = seconds(route.sum(|shard| &part(shard).sum_us));
-        family.encode_family(&route.labels())?.encode_histogram::<NoLabelSet>(sum, total, &counts, None)?;
+        family
+            .encode_family(&route.labels())?
+            .encode_histogram::<NoLabelSet>(sum, total, &counts, None)?;
     }
     Ok(())
 }
@@ -237,7 +276,10 @@ fn encode_latency(
 impl Histogram {
     fn record(&self, duration: Duration) {
         let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS.iter().position(|bound| microseconds <= *bound).unwrap_or(BUCKETS.len());
+        let bucket = BUCKETS
+            .iter()
+            .position(|bound| microseconds <= *bound)
+            .unwrap_or(BUCKETS.len());
         bump(&self.buckets[bucket], 1);
         bump(&self.sum_us, microseconds);
     }
@@ -257,21 +299,31 @@ impl Default for Shard {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: std::array::from_fn(|_| AtomicU64::new(0)), sum_us: AtomicU64::new(0) }
+        Self {
+            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
+            sum_us: AtomicU64::new(0),
+        }
     }
 }
 
 /// One writer only: a load and a store are cheaper than a locked addition and lose nothing.
 fn bump(counter: &AtomicU64, by: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(by),
+        Ordering::Relaxed,
+    );
 }
 
 fn status_index(status: u16) -> usize {
-    STATUSES.binary_search(&status).unwrap_or_else(|_| STATUSES.len() + usize::from(status / 100).min(CLASSES - 1))
+    STATUSES
+        .binary_search(&status)
+        .unwrap_or_else(|_| STATUSES.len() + usize::from(status / 100).min(CLASSES - 1))
 }
 
 fn status_label(index: usize) -> String {
-    STATUSES.get(index).map_or_else(|| format!("{}xx", index - STATUSES.len()), ToString::to_string)
+    STATUSES
+        .get(index)
+        .map_or_else(|| format!("{}xx", index - STATUSES.len()), ToString::to_string)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a century fit")]
@@ -313,13 +365,16 @@ mod tests {
         for line in [
             "hythe_http_requests_total{route=\"users\",service=\"users\",code=\"200\"} 2",
             "hythe_http_requests_total{route=\"users\",service=\"users\",code=\"4xx\"} 1",
-            "hythe_http_request_duration_seconds_bucket{route=\"users\",service=\"users\",le=\"0.0001\"} 1",
-            "hythe_http_request_duration_seconds_bucket{route=\"users\",service=\"users\",le=\"0.0005\"} 2",
-            "hythe_http_request_duration_seconds_bucket{route=\"users\",service=\"users\",le=\"+Inf\"} 3",
+            "hythe_http_request_duration_seconds_bucket{le=\"0.0001\",route=\"users\",service=\"users\"} 1",
+            "hythe_http_request_duration_seconds_bucket{le=\"0.0005\",route=\"users\",service=\"users\"} 2",
+            "hythe_http_request_duration_seconds_bucket{le=\"+Inf\",route=\"users\",service=\"users\"} 3",
             "hythe_http_request_duration_seconds_sum{route=\"users\",service=\"users\"} 20.00039",
             "hythe_http_body_bytes_total{route=\"users\",service=\"users\",direction=\"out\"} 60",
         ] {
-            assert!(text.lines().any(|have| have == line), "{line} is missing in\n{text}");
+            assert!(
+                text.lines().any(|have| have == line),
+                "{line} is missing in\n{text}"
+            );
         }
     }
 

@@ -43,13 +43,18 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
     let matched = find(&snapshot, space);
     let plan = matched.as_ref().map(|matched| &matched.entry.payload);
     let run = async {
-        let Some(matched) = &matched else { return Outcome::Fail(Failure::NoRoute) };
+        let Some(matched) = &matched else {
+            return Outcome::Fail(Failure::NoRoute);
+        };
         pass_on(worker, client, space, matched, &mut body, &mut record).await
     };
-    let outcome = std::panic::AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
-        worker.count_panic();
-        Outcome::Fail(Failure::Internal)
-    });
+    let outcome = std::panic::AssertUnwindSafe(run)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            worker.count_panic();
+            Outcome::Fail(Failure::Internal)
+        });
     match outcome {
         Outcome::Served => {}
         Outcome::Answer(reply) => answer(worker, client, space, &body, &mut record, &reply).await,
@@ -80,7 +85,10 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, space: &mut Wor
 fn choose_request_id(worker: &Worker, space: &mut Workspace) {
     let sent = known_value(&space.head, space.inbox.bytes(), Known::XRequestId);
     let usable = |id: &&[u8]| {
-        (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=#".contains(byte))
+        (1..=128).contains(&id.len())
+            && id
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=#".contains(byte))
     };
     match sent.filter(usable).and_then(|id| std::str::from_utf8(id).ok()) {
         Some(id) => id.clone_into(&mut space.request_id),
@@ -96,7 +104,9 @@ fn take_early_body(space: &mut Workspace) -> Body {
     space.request_edits.clear();
     space.answer_edits.clear();
     if !body.is_done() {
-        space.body.extend(space.inbox.bytes().get(space.head.len..).unwrap_or_default());
+        space
+            .body
+            .extend(space.inbox.bytes().get(space.head.len..).unwrap_or_default());
     }
     body
 }
@@ -120,8 +130,13 @@ struct Headers<'a> {
 
 impl HeaderLookup for Headers<'_> {
     fn any_value(&self, name: &str, accept: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let same = |field: &&hythe_http1::Field| field.name.of(self.bytes).eq_ignore_ascii_case(name.as_bytes());
-        self.head.fields.iter().filter(same).any(|field| accept(field.value.of(self.bytes)))
+        let same =
+            |field: &&hythe_http1::Field| field.name.of(self.bytes).eq_ignore_ascii_case(name.as_bytes());
+        self.head
+            .fields
+            .iter()
+            .filter(same)
+            .any(|field| accept(field.value.of(self.bytes)))
     }
 }
 
@@ -165,7 +180,9 @@ async fn pass_on(
     if let Some(reply) = run_plugins(plan, client, space).await {
         return Outcome::Answer(reply);
     }
-    let Some(service) = &plan.service else { return Outcome::Fail(Failure::NoService) };
+    let Some(service) = &plan.service else {
+        return Outcome::Fail(Failure::NoService);
+    };
     write_outbox(worker, client, space, plan, service, body);
     send(worker, client, space, service, body, record).await
 }
@@ -177,11 +194,19 @@ fn https_required(plan: &RoutePlan, space: &Workspace) -> Outcome {
     }
     let (head, bytes) = (&space.head, space.inbox.bytes());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut location = format!("https://{}{}", text(head.host.of(bytes)), text(head.path.of(bytes)));
+    let mut location = format!(
+        "https://{}{}",
+        text(head.host.of(bytes)),
+        text(head.path.of(bytes))
+    );
     if let Some(query) = head.query {
         location = format!("{location}?{}", text(query.of(bytes)));
     }
-    let mut reply = Reply::new(plan.https_redirect, "text/plain; charset=utf-8".to_owned(), Vec::new());
+    let mut reply = Reply::new(
+        plan.https_redirect,
+        "text/plain; charset=utf-8".to_owned(),
+        Vec::new(),
+    );
     reply.fields.push(("Location".to_owned(), location));
     Outcome::Answer(reply)
 }
@@ -225,7 +250,11 @@ fn write_outbox(
     let cut = plan.strip_path && space.path != original;
     let prefix = cut.then(|| stripped_prefix(original, &space.path)).flatten();
     space.outbox.clear();
-    let host = if plan.preserve_host { head.host.of(bytes) } else { service.host.as_bytes() };
+    let host = if plan.preserve_host {
+        head.host.of(bytes)
+    } else {
+        service.host.as_bytes()
+    };
     write_request(
         &mut space.outbox,
         &Forward {
@@ -243,14 +272,26 @@ fn write_outbox(
     );
     // A body that breaks its framing at once is found again, and refused, when it is streamed.
     if matches!(body, Body::Length(_)) {
-        let _ = body.take(&mut space.body, &mut space.outbox, Frame::Plain, &worker.limits().wire);
+        let _ = body.take(
+            &mut space.body,
+            &mut space.outbox,
+            Frame::Plain,
+            &worker.limits().wire,
+        );
     }
 }
 
 /// What was cut off in front: the original without the rest that is still there.
 fn stripped_prefix<'a>(original: &'a [u8], sent: &[u8]) -> Option<&'a [u8]> {
-    let common = original.iter().rev().zip(sent.iter().rev()).take_while(|(a, b)| a == b).count();
-    original.get(..original.len() - common).filter(|prefix| !prefix.is_empty())
+    let common = original
+        .iter()
+        .rev()
+        .zip(sent.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    original
+        .get(..original.len() - common)
+        .filter(|prefix| !prefix.is_empty())
 }
 
 async fn send(
@@ -265,9 +306,11 @@ async fn send(
     let mut tried = Tried::default();
     let mut last = None;
     while record.tries <= service.retries {
-        let Some(lease) = service.pool.pick(&tried) else { break };
+        let Some(mut lease) = service.pool.cell.pick(&tried) else {
+            break;
+        };
         record.tries += 1;
-        record.instance = Some(Arc::clone(&lease.endpoint().id));
+        record.instance = Some(Arc::clone(&lease.member().endpoint.id));
         match try_endpoint(worker, client, space, service, &lease, repeatable, body, record).await {
             Ok(()) => return Outcome::Served,
             Err(trouble) => {
@@ -278,7 +321,7 @@ async fn send(
                     break;
                 }
                 worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
-                tried.add(&lease);
+                tried.add(lease.member());
             }
         }
     }
@@ -287,7 +330,10 @@ async fn send(
 
 /// One endpoint: over a kept connection if there is one, and once more over a new one if the kept one
 /// turns out to be dead.
-#[expect(clippy::too_many_arguments, reason = "the parts of one exchange, borrowed apart")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one exchange, borrowed apart"
+)]
 async fn try_endpoint(
     worker: &Worker,
     client: &mut Client,
@@ -298,7 +344,11 @@ async fn try_endpoint(
     body: &mut Body,
     record: &mut Record,
 ) -> Result<(), Trouble> {
-    let reuse = if repeatable && body.is_done() { Reuse::Likely } else { Reuse::OnlyCertain };
+    let reuse = if repeatable && body.is_done() {
+        Reuse::Likely
+    } else {
+        Reuse::OnlyCertain
+    };
     if let Some(wire) = attempt::kept(worker, lease, reuse) {
         match attempt::run(worker, client, space, service, lease, wire, body, record).await {
             Err(Trouble::Broken) if !record.answered && repeatable && body.is_done() => {
@@ -311,10 +361,19 @@ async fn try_endpoint(
     attempt::run(worker, client, space, service, lease, wire, body, record).await
 }
 
-fn after_trouble(client: &mut Client, record: &Record, last: Option<Trouble>, service: &ServicePlan) -> Outcome {
+fn after_trouble(
+    client: &mut Client,
+    record: &Record,
+    last: Option<Trouble>,
+    service: &ServicePlan,
+) -> Outcome {
     let Some(trouble) = last else {
-        let unresolved = service.pool.load().is_unresolved();
-        return Outcome::Fail(if unresolved { Failure::NameResolution } else { Failure::NoEndpoint });
+        let unresolved = service.pool.is_nameless();
+        return Outcome::Fail(if unresolved {
+            Failure::NameResolution
+        } else {
+            Failure::NoEndpoint
+        });
     };
     if record.answered {
         client.keep = false;
@@ -331,7 +390,10 @@ fn after_trouble(client: &mut Client, record: &Record, last: Option<Trouble>, se
 
 /// RFC 9110 9.2.2: sending these twice is the same as once.
 fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE")
+    matches!(
+        method,
+        b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
+    )
 }
 
 /// Sends an answer of our own. When the request's body has not been read the connection ends with it.

@@ -82,7 +82,9 @@ impl Record {
             total,
             upstream_time: self.upstream_time,
             route: plan.map(|plan| plan.label.as_str()),
-            service: plan.and_then(|plan| plan.service.as_ref()).map(|service| service.label.as_str()),
+            service: plan
+                .and_then(|plan| plan.service.as_ref())
+                .map(|service| service.label.as_str()),
             instance: self.instance.as_deref(),
             tries: self.tries,
             request_id: &space.request_id,

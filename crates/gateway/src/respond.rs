@@ -66,7 +66,12 @@ pub enum Form {
 impl Reply {
     /// An answer without further fields.
     pub fn new(status: u16, content_type: String, body: Vec<u8>) -> Self {
-        Self { status, content_type, fields: Vec::new(), body }
+        Self {
+            status,
+            content_type,
+            fields: Vec::new(),
+            body,
+        }
     }
 
     /// The page for a failure.
@@ -76,7 +81,9 @@ impl Reply {
         let mut reply = Self::new(status, content_type.to_owned(), body.into_bytes());
         if failure == Failure::HttpsRequired {
             reply.fields.push(("Connection".to_owned(), "Upgrade".to_owned()));
-            reply.fields.push(("Upgrade".to_owned(), "TLS/1.2, HTTP/1.1".to_owned()));
+            reply
+                .fields
+                .push(("Upgrade".to_owned(), "TLS/1.2, HTTP/1.1".to_owned()));
         }
         reply
     }
@@ -164,8 +171,12 @@ impl Form {
         let mut best: Option<(u16, Self)> = None;
         for range in accept.split(',') {
             let mut parts = range.split(';');
-            let Some(form) = parts.next().and_then(|media| Self::of_media(media.trim())) else { continue };
-            let quality = parts.find_map(|part| part.trim().strip_prefix("q=")).map_or(1000, quality);
+            let Some(form) = parts.next().and_then(|media| Self::of_media(media.trim())) else {
+                continue;
+            };
+            let quality = parts
+                .find_map(|part| part.trim().strip_prefix("q="))
+                .map_or(1000, quality);
             if quality > 0 && best.is_none_or(|(highest, _)| quality > highest) {
                 best = Some((quality, form));
             }
@@ -201,15 +212,24 @@ impl Form {
                 "application/xml; charset=utf-8",
                 format!("<error><message>{message}</message><requestid>{request_id}</requestid></error>"),
             ),
-            Self::Plain => ("text/plain; charset=utf-8", format!("{message}\nrequest_id: {request_id}\n")),
+            Self::Plain => (
+                "text/plain; charset=utf-8",
+                format!("{message}\nrequest_id: {request_id}\n"),
+            ),
         }
     }
 }
 
 /// Thousandths of `q`; a malformed one counts as 1 (RFC 9110 leaves it open).
 fn quality(text: &str) -> u16 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000")]
-    text.trim().parse::<f32>().map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16)
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 0..=1000"
+    )]
+    text.trim()
+        .parse::<f32>()
+        .map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
 #[cfg(test)]
@@ -221,7 +241,10 @@ mod tests {
         let rows = [
             ("application/json", Form::Json),
             ("*/*", Form::Json),
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Form::Html),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                Form::Html,
+            ),
             ("text/plain;q=0.5, application/xml;q=0.6", Form::Xml),
             ("text/plain", Form::Plain),
             ("image/png", Form::Json),
@@ -240,7 +263,10 @@ mod tests {
             body(Form::Json),
             "{\n  \"message\":\"no Route matched with those values\",\n  \"request_id\":\"00ff\"\n}"
         );
-        assert_eq!(body(Form::Plain), "no Route matched with those values\nrequest_id: 00ff\n");
+        assert_eq!(
+            body(Form::Plain),
+            "no Route matched with those values\nrequest_id: 00ff\n"
+        );
         assert_eq!(
             body(Form::Xml),
             "<error><message>no Route matched with those values</message><requestid>00ff</requestid></error>"

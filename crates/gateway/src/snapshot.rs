@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_balance::PoolCell;
 use hythe_model::endpoint::pool_name;
 use hythe_model::traffic::{PathHandling, Protocol, Service};
 use hythe_model::{Desired, FullName};
@@ -17,7 +16,7 @@ use hythe_routing::{RouteEntry, RouteTable};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::plugin::PluginKind;
 use crate::plugin::chain::{Chain, Plugins};
-use crate::pools::Pools;
+use crate::pools::{Pools, SharedPool};
 
 /// Everything the request path needs to know at one generation.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ pub(crate) struct RoutePlan {
 #[derive(Debug)]
 pub(crate) struct ServicePlan {
     pub(crate) label: String,
-    pub(crate) pool: Arc<PoolCell>,
+    pub(crate) pool: Arc<SharedPool>,
     pub(crate) pool_label: String,
     pub(crate) host: String,
     pub(crate) path: Option<String>,
@@ -82,12 +81,23 @@ pub(crate) struct Compiler {
 impl Compiler {
     pub(crate) fn new(builtin: &'static [PluginKind], workers: usize, metrics: Arc<Metrics>) -> Self {
         let unrouted = metrics.route("", None, workers);
-        Self { builtin, workers, metrics, plugins: Plugins::default(), counters: BTreeMap::new(), unrouted }
+        Self {
+            builtin,
+            workers,
+            metrics,
+            plugins: Plugins::default(),
+            counters: BTreeMap::new(),
+            unrouted,
+        }
     }
 
     /// A snapshot without a route, for the time before the first desired state.
     pub(crate) fn empty(&self) -> Snapshot {
-        Snapshot { generation: 0, table: RouteTable::default(), unrouted: Arc::clone(&self.unrouted) }
+        Snapshot {
+            generation: 0,
+            table: RouteTable::default(),
+            unrouted: Arc::clone(&self.unrouted),
+        }
     }
 
     /// Compiles all of `desired`.
@@ -99,8 +109,15 @@ impl Compiler {
         let services = service_plans(desired, pools)?;
         let mut counters = BTreeMap::new();
         let entries = desired.routes.iter().map(|(name, entry)| {
-            let service_name = entry.spec.service.clone().map(|service| FullName::new(name.project.clone(), service));
-            let service = service_name.as_ref().and_then(|service| services.get(service)).cloned();
+            let service_name = entry
+                .spec
+                .service
+                .clone()
+                .map(|service| FullName::new(name.project.clone(), service));
+            let service = service_name
+                .as_ref()
+                .and_then(|service| services.get(service))
+                .cloned();
             let metrics = self.counters_of(name, service_name.as_ref());
             counters.insert(name.to_string(), Arc::clone(&metrics));
             let plan = RoutePlan {
@@ -113,7 +130,12 @@ impl Compiler {
                 chain: plugins.chain(name, service_name.as_ref()),
                 metrics,
             };
-            RouteEntry { name: name.clone(), created_at: entry.created_at, route: Arc::new(entry.spec.clone()), payload: plan }
+            RouteEntry {
+                name: name.clone(),
+                created_at: entry.created_at,
+                route: Arc::new(entry.spec.clone()),
+                payload: plan,
+            }
         });
         let table = RouteTable::compile(entries).map_err(|problems| {
             let problem = |problem: hythe_routing::CompileProblem| Problem {
@@ -124,7 +146,11 @@ impl Compiler {
             problems.into_iter().map(problem).collect::<Vec<_>>()
         })?;
         (self.plugins, self.counters) = (plugins, counters);
-        Ok(Snapshot { generation: desired.generation, table, unrouted: Arc::clone(&self.unrouted) })
+        Ok(Snapshot {
+            generation: desired.generation,
+            table,
+            unrouted: Arc::clone(&self.unrouted),
+        })
     }
 
     fn counters_of(&self, route: &FullName, service: Option<&FullName>) -> Arc<RouteMetrics> {
@@ -139,7 +165,11 @@ impl Compiler {
 fn plugin_problems(problems: Vec<crate::plugin::chain::PluginProblem>) -> Vec<Problem> {
     let flat = problems.into_iter().flat_map(|problem| {
         let name = problem.document.to_string();
-        problem.problems.into_iter().map(move |message| Problem { kind: "plugin", name: name.clone(), message })
+        problem.problems.into_iter().map(move |message| Problem {
+            kind: "plugin",
+            name: name.clone(),
+            message,
+        })
     });
     flat.collect()
 }
@@ -153,13 +183,24 @@ fn service_plans(
     for (name, entry) in desired.services.iter().filter(|(_, entry)| entry.spec.enabled) {
         if entry.spec.protocol != Protocol::Http {
             let message = "only `http` upstreams are served yet".to_owned();
-            problems.push(Problem { kind: "service", name: name.to_string(), message });
+            problems.push(Problem {
+                kind: "service",
+                name: name.to_string(),
+                message,
+            });
             continue;
         }
         let pool = pool_name(desired, name, &entry.spec);
-        plans.insert(name.clone(), Arc::new(service_plan(desired, name, &entry.spec, &pool, pools)));
+        plans.insert(
+            name.clone(),
+            Arc::new(service_plan(desired, name, &entry.spec, &pool, pools)),
+        );
     }
-    if problems.is_empty() { Ok(plans) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(plans)
+    } else {
+        Err(problems)
+    }
 }
 
 fn service_plan(
@@ -172,11 +213,17 @@ fn service_plan(
     let upstream = desired.upstreams.get(pool).map(|entry| &entry.spec);
     let algorithm = upstream.map(|upstream| upstream.algorithm).unwrap_or_default();
     let host_header = upstream.and_then(|upstream| upstream.host_header.clone());
-    let is_external = pool.name != name.name && !desired.upstreams.contains_key(pool) && !desired.workloads.contains_key(pool);
-    let own_host = if is_external && spec.port != 80 { format!("{}:{}", spec.host, spec.port) } else { spec.host.clone() };
+    let is_external = pool.name != name.name
+        && !desired.upstreams.contains_key(pool)
+        && !desired.workloads.contains_key(pool);
+    let own_host = if is_external && spec.port != 80 {
+        format!("{}:{}", spec.host, spec.port)
+    } else {
+        spec.host.clone()
+    };
     ServicePlan {
         label: name.to_string(),
-        pool: pools.cell(pool, algorithm),
+        pool: pools.pool(pool, algorithm),
         pool_label: pool.to_string(),
         host: host_header.unwrap_or(own_host),
         path: spec.path.clone(),

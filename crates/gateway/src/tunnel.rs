@@ -27,7 +27,10 @@ pub(crate) async fn run(
     let downward = copy(upstream.0, client.1, buffers.1, &last, quiet, &mut to_client);
     // An error on either side ends both: `try_join` drops the other direction.
     let _ = futures_util::future::try_join(upward, downward).await;
-    Moved { from_client, to_client }
+    Moved {
+        from_client,
+        to_client,
+    }
 }
 
 async fn copy(

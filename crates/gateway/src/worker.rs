@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hythe_http1::{RequestHead, ResponseHead};
+use hythe_ports::Traffic;
 use hythe_spine::{Cached, Latest, Shutdown};
 use hythe_telemetry::LineSink;
 use hythe_upstream::{Buffer, IdlePool};
@@ -87,7 +88,8 @@ impl WorkerSeed {
     /// Runs the worker on this thread until shutdown, again after a panic.
     pub(crate) fn run(self, listeners: Vec<std::net::TcpListener>) {
         while !self.shutdown.is_requested() {
-            let copies: std::io::Result<Vec<_>> = listeners.iter().map(std::net::TcpListener::try_clone).collect();
+            let copies: std::io::Result<Vec<_>> =
+                listeners.iter().map(std::net::TcpListener::try_clone).collect();
             let started = copies.and_then(|listeners| {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
@@ -103,10 +105,14 @@ impl WorkerSeed {
                 }
             };
             let worker = Rc::new(self.clone().start());
-            let served = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(worker, listeners))));
+            let served =
+                std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(worker, listeners))));
             if served.is_err() {
                 self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(worker = self.index, "a gateway worker panicked and is started again");
+                tracing::error!(
+                    worker = self.index,
+                    "a gateway worker panicked and is started again"
+                );
             }
         }
     }
@@ -182,7 +188,9 @@ impl Worker {
         metrics.open.fetch_add(1, Ordering::Relaxed);
         let open = OpenConnection(Rc::clone(self));
         tokio::task::spawn_local(async move {
-            let served = AssertUnwindSafe(connection::serve(&open.0, stream, peer)).catch_unwind().await;
+            let served = AssertUnwindSafe(connection::serve(&open.0, stream, peer))
+                .catch_unwind()
+                .await;
             if served.is_err() {
                 open.0.count_panic();
             }
@@ -225,12 +233,19 @@ impl Worker {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let id = self.ids.borrow_mut().u128(..);
         out.clear();
-        out.extend((0..32).rev().map(|digit| char::from(DIGITS[(id >> (digit * 4)) as usize & 15])));
+        out.extend(
+            (0..32)
+                .rev()
+                .map(|digit| char::from(DIGITS[(id >> (digit * 4)) as usize & 15])),
+        );
     }
 
     pub(crate) fn count_panic(&self) {
         self.metrics().panics.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(worker = self.index, "a request panicked; its connection was closed");
+        tracing::error!(
+            worker = self.index,
+            "a request panicked; its connection was closed"
+        );
     }
 
     /// Asks for [`do_chores`] to look soon.

@@ -36,7 +36,16 @@ pub(crate) fn compile<T>(
     routes: impl IntoIterator<Item = RouteEntry<T>>,
 ) -> Result<RouteTable<T>, Vec<CompileProblem>> {
     let mut methods = Methods::default();
-    let mut read = read_all(routes, &mut methods)?;
+    let read = read_all(routes, &mut methods)?;
+    Ok(build(read, methods))
+}
+
+/// A table that takes no request.
+pub(crate) fn empty<T>() -> RouteTable<T> {
+    build(Vec::new(), Methods::default())
+}
+
+fn build<T>(mut read: Vec<ReadRoute<T>>, methods: Methods) -> RouteTable<T> {
     let best = |route: &ReadRoute<T>| route.paths.iter().map(|(precedence, _)| *precedence).min();
     read.sort_by(|left, right| {
         best(left)
@@ -80,11 +89,11 @@ pub(crate) fn compile<T>(
         methods,
     };
     let hosts = place(&ranking, &entries);
-    Ok(RouteTable {
+    RouteTable {
         hosts,
         ranking,
         entries: entries.into(),
-    })
+    }
 }
 
 fn read_all<T>(

@@ -87,6 +87,13 @@ impl<T> RouteTable<T> {
     }
 }
 
+/// Takes no request.
+impl<T> Default for RouteTable<T> {
+    fn default() -> Self {
+        compile::empty()
+    }
+}
+
 impl<'t, T> Match<'t, T> {
     /// The named groups of the path's regex that took part in the match. `path` is the one it was found with.
     pub fn captures<'p>(&self, path: &'p [u8]) -> Vec<(&'t str, &'p [u8])> {

@@ -54,14 +54,21 @@ impl Plugins {
     ///
     /// # Errors
     /// Every plugin that is unknown or has settings that cannot be read.
-    pub fn read(desired: &Desired, builtin: &[PluginKind], earlier: &Self) -> Result<Self, Vec<PluginProblem>> {
+    pub fn read(
+        desired: &Desired,
+        builtin: &[PluginKind],
+        earlier: &Self,
+    ) -> Result<Self, Vec<PluginProblem>> {
         let mut plugins = Self::default();
         let mut problems = Vec::new();
         for (document, entry) in desired.plugins.iter().filter(|(_, entry)| entry.spec.enabled) {
             let full = |name: &hythe_model::Name| FullName::new(document.project.clone(), name.clone());
             let kind = builtin.iter().find(|kind| kind.name == entry.spec.name);
             let Some(kind) = kind else {
-                problems.push(PluginProblem { document: document.clone(), problems: vec![not_enabled(&entry.spec.name)] });
+                problems.push(PluginProblem {
+                    document: document.clone(),
+                    problems: vec![not_enabled(&entry.spec.name)],
+                });
                 continue;
             };
             let kept = earlier
@@ -73,7 +80,10 @@ impl Plugins {
                 Ok(plugin) => plugin,
                 Err(mistakes) => {
                     let problem = mistakes.iter().map(SettingProblem::to_string).collect();
-                    problems.push(PluginProblem { document: document.clone(), problems: problem });
+                    problems.push(PluginProblem {
+                        document: document.clone(),
+                        problems: problem,
+                    });
                     continue;
                 }
             };
@@ -87,7 +97,11 @@ impl Plugins {
                 plugin,
             });
         }
-        if problems.is_empty() { Ok(plugins) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(plugins)
+        } else {
+            Err(problems)
+        }
     }
 
     /// The chain of a route: of each plugin the most specific instance (Kong: route and service, route,
@@ -95,8 +109,13 @@ impl Plugins {
     pub fn chain(&self, route: &FullName, service: Option<&FullName>) -> Chain {
         let mut chosen: Vec<(&Configured, u8)> = Vec::new();
         for plugin in self.list.iter().filter(|plugin| !plugin.consumer) {
-            let Some(specific) = plugin.specificity(route, service) else { continue };
-            match chosen.iter_mut().find(|(other, _)| other.kind.name == plugin.kind.name) {
+            let Some(specific) = plugin.specificity(route, service) else {
+                continue;
+            };
+            match chosen
+                .iter_mut()
+                .find(|(other, _)| other.kind.name == plugin.kind.name)
+            {
                 Some(other) if other.1 < specific => *other = (plugin, specific),
                 Some(_) => {}
                 None => chosen.push((plugin, specific)),
@@ -108,7 +127,9 @@ impl Plugins {
             scope: plugin.scope(),
             plugin: Arc::clone(&plugin.plugin),
         });
-        Chain { links: links.collect() }
+        Chain {
+            links: links.collect(),
+        }
     }
 }
 
@@ -149,7 +170,9 @@ impl Chain {
 
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.links.iter().map(|link| (link.kind, &link.scope))).finish()
+        f.debug_list()
+            .entries(self.links.iter().map(|link| (link.kind, &link.scope)))
+            .finish()
     }
 }
 
@@ -208,7 +231,10 @@ pub(crate) mod tests {
     }
 
     fn lines(edits: &Edits) -> String {
-        edits.added().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value))).collect()
+        edits
+            .added()
+            .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value)))
+            .collect()
     }
 
     fn desired(plugins: &[(&str, &str, Option<&str>, Option<&str>, Value)]) -> Desired {
@@ -223,7 +249,12 @@ pub(crate) mod tests {
                 enabled: true,
                 tags: Vec::new(),
             };
-            let entry = Entry { uid: String::new(), generation: 1, created_at: 0, spec };
+            let entry = Entry {
+                uid: String::new(),
+                generation: 1,
+                created_at: 0,
+                spec,
+            };
             Arc::make_mut(&mut desired.plugins).insert(name.parse().unwrap(), Arc::new(entry));
         }
         desired
@@ -243,21 +274,45 @@ pub(crate) mod tests {
         let chain = |route: &str, service: Option<&str>| {
             let service = service.map(|service| service.parse().unwrap());
             let chain = plugins.chain(&route.parse().unwrap(), service.as_ref());
-            chain.links().iter().map(|link| format!("{} {}", link.kind, link.scope)).collect::<Vec<_>>()
+            chain
+                .links()
+                .iter()
+                .map(|link| format!("{} {}", link.kind, link.scope))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(chain("r", Some("s")), ["correlation-id everywhere", "request-termination route r"]);
-        assert_eq!(chain("x", Some("s")), ["correlation-id everywhere", "request-termination service s"]);
-        assert_eq!(chain("x", None), ["correlation-id everywhere", "request-termination everywhere"]);
+        assert_eq!(
+            chain("r", Some("s")),
+            ["correlation-id everywhere", "request-termination route r"]
+        );
+        assert_eq!(
+            chain("x", Some("s")),
+            ["correlation-id everywhere", "request-termination service s"]
+        );
+        assert_eq!(
+            chain("x", None),
+            ["correlation-id everywhere", "request-termination everywhere"]
+        );
     }
 
     #[test]
     fn every_problem_is_told() {
         let desired = desired(&[
             ("a", "nonsense", None, None, json!({})),
-            ("b", "request-termination", None, None, json!({"status_code": "x"})),
+            (
+                "b",
+                "request-termination",
+                None,
+                None,
+                json!({"status_code": "x"}),
+            ),
         ]);
-        let problems = Plugins::read(&desired, &BUILTIN, &Plugins::default()).err().unwrap();
-        let texts: Vec<_> = problems.into_iter().flat_map(|problem| problem.problems).collect();
+        let problems = Plugins::read(&desired, &BUILTIN, &Plugins::default())
+            .err()
+            .unwrap();
+        let texts: Vec<_> = problems
+            .into_iter()
+            .flat_map(|problem| problem.problems)
+            .collect();
         assert_eq!(
             texts,
             [

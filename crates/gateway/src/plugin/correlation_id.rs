@@ -42,18 +42,30 @@ fn parse(config: &Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProb
     if !is_name(header) {
         settings.problem("header_name", "not a header name");
     }
-    let choices =
-        [("uuid#counter", Generator::UuidCounter), ("uuid", Generator::Uuid), ("tracker", Generator::Tracker)];
+    let choices = [
+        ("uuid#counter", Generator::UuidCounter),
+        ("uuid", Generator::Uuid),
+        ("tracker", Generator::Tracker),
+    ];
     let generator = settings.choice("generator", &choices).unwrap_or(Generator::Uuid);
     let echo = settings.truth("echo_downstream", false);
     settings.finish()?;
     let (start, count) = (Uuid::new_v4(), AtomicU64::new(0));
-    Ok(Box::new(CorrelationId { header: header.to_owned(), generator, echo, start, count }))
+    Ok(Box::new(CorrelationId {
+        header: header.to_owned(),
+        generator,
+        echo,
+        start,
+        count,
+    }))
 }
 
 impl Plugin for CorrelationId {
     fn before(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        let sent = exchange.header(&self.header).filter(|value| !value.is_empty()).map(<[u8]>::to_vec);
+        let sent = exchange
+            .header(&self.header)
+            .filter(|value| !value.is_empty())
+            .map(<[u8]>::to_vec);
         let id = sent.unwrap_or_else(|| self.generate(exchange).into_bytes());
         if self.echo {
             exchange.answer_edits.set(self.header.clone(), id.clone());
@@ -83,9 +95,15 @@ mod tests {
 
     #[test]
     fn an_id_is_made_or_kept() {
-        let plugin = parse(&settings(json!({"header_name": "X-Trace", "generator": "uuid#counter"}))).unwrap();
+        let plugin = parse(&settings(
+            json!({"header_name": "X-Trace", "generator": "uuid#counter"}),
+        ))
+        .unwrap();
         let (request, answer) = ran(&*plugin, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert!(request.starts_with("X-Trace: ") && request.ends_with("#1\n"), "{request}");
+        assert!(
+            request.starts_with("X-Trace: ") && request.ends_with("#1\n"),
+            "{request}"
+        );
         assert_eq!(answer, "");
         let (request, _) = ran(&*plugin, "GET / HTTP/1.1\r\nHost: a\r\nx-trace: mine\r\n\r\n");
         assert_eq!(request, "X-Trace: mine\n");

@@ -73,7 +73,9 @@ pub struct SettingProblem {
 
 impl fmt::Debug for PluginKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PluginKind").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("PluginKind")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -42,21 +42,43 @@ fn parse(config: &Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProb
     }
     settings.finish()?;
     let (content_type, body) = match body {
-        Some(body) => (content_type.unwrap_or("application/json; charset=utf-8").to_owned(), body.as_bytes().to_vec()),
+        Some(body) => (
+            content_type
+                .unwrap_or("application/json; charset=utf-8")
+                .to_owned(),
+            body.as_bytes().to_vec(),
+        ),
         None => {
             let text = json!({ "message": message.unwrap_or("Service unavailable") });
-            ("application/json; charset=utf-8".to_owned(), text.to_string().into_bytes())
+            (
+                "application/json; charset=utf-8".to_owned(),
+                text.to_string().into_bytes(),
+            )
         }
     };
-    Ok(Box::new(RequestTermination { status, content_type, body, echo, trigger }))
+    Ok(Box::new(RequestTermination {
+        status,
+        content_type,
+        body,
+        echo,
+        trigger,
+    }))
 }
 
 impl Plugin for RequestTermination {
     fn before(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        if self.trigger.as_ref().is_some_and(|name| !is_triggered(exchange, name)) {
+        if self
+            .trigger
+            .as_ref()
+            .is_some_and(|name| !is_triggered(exchange, name))
+        {
             return Verdict::Continue;
         }
-        let reply = if self.echo { echo(self.status, exchange) } else { self.reply() };
+        let reply = if self.echo {
+            echo(self.status, exchange)
+        } else {
+            self.reply()
+        };
         Verdict::Respond(reply)
     }
 }
@@ -72,7 +94,9 @@ fn is_triggered(exchange: &Exchange<'_>, name: &str) -> bool {
     exchange.header(name).is_some()
         || exchange.query().is_some_and(|query| {
             query.split(|byte| *byte == b'&').any(|pair| {
-                pair.split(|byte| *byte == b'=').next().is_some_and(|key| key == name.as_bytes())
+                pair.split(|byte| *byte == b'=')
+                    .next()
+                    .is_some_and(|key| key == name.as_bytes())
             })
         })
 }
@@ -99,7 +123,11 @@ fn echo(status: u16, exchange: &Exchange<'_>) -> Reply {
             "headers": headers,
         },
     });
-    Reply::new(status, "application/json; charset=utf-8".to_owned(), body.to_string().into_bytes())
+    Reply::new(
+        status,
+        "application/json; charset=utf-8".to_owned(),
+        body.to_string().into_bytes(),
+    )
 }
 
 #[cfg(test)]
@@ -113,9 +141,18 @@ mod tests {
     fn answers() {
         let rows = [
             (json!({}), Some((503, r#"{"message":"Service unavailable"}"#))),
-            (json!({"status_code": 410, "message": "gone"}), Some((410, r#"{"message":"gone"}"#))),
-            (json!({"status_code": 200, "body": "hi", "content_type": "text/plain"}), Some((200, "hi"))),
-            (json!({"trigger": "stop"}), Some((503, r#"{"message":"Service unavailable"}"#))),
+            (
+                json!({"status_code": 410, "message": "gone"}),
+                Some((410, r#"{"message":"gone"}"#)),
+            ),
+            (
+                json!({"status_code": 200, "body": "hi", "content_type": "text/plain"}),
+                Some((200, "hi")),
+            ),
+            (
+                json!({"trigger": "stop"}),
+                Some((503, r#"{"message":"Service unavailable"}"#)),
+            ),
             (json!({"trigger": "other"}), None),
         ];
         for (config, expected) in rows {

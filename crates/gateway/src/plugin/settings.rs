@@ -15,7 +15,11 @@ pub struct Settings<'a> {
 impl<'a> Settings<'a> {
     /// Starts reading.
     pub fn of(fields: &'a Map<String, Value>) -> Self {
-        Self { fields, known: Vec::new(), problems: Vec::new() }
+        Self {
+            fields,
+            known: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// A text; `None` if it is not there or `null`.
@@ -30,7 +34,9 @@ impl<'a> Settings<'a> {
 
     /// A truth; `default` if it is not there.
     pub fn truth(&mut self, name: &'static str, default: bool) -> bool {
-        let Some(value) = self.take(name) else { return default };
+        let Some(value) = self.take(name) else {
+            return default;
+        };
         value.as_bool().unwrap_or_else(|| {
             self.problem(name, "expected a boolean");
             default
@@ -39,7 +45,9 @@ impl<'a> Settings<'a> {
 
     /// A whole number within bounds; `default` if it is not there.
     pub fn integer(&mut self, name: &'static str, default: u64, least: u64, most: u64) -> u64 {
-        let Some(value) = self.take(name) else { return default };
+        let Some(value) = self.take(name) else {
+            return default;
+        };
         match value.as_u64() {
             Some(number) if (least..=most).contains(&number) => number,
             Some(_) => {
@@ -55,8 +63,13 @@ impl<'a> Settings<'a> {
 
     /// One of a few texts; the first if it is not there.
     pub fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&'static str, T)]) -> Option<T> {
-        let Some(text) = self.text(name) else { return choices.first().map(|(_, value)| *value) };
-        let found = choices.iter().find(|(choice, _)| *choice == text).map(|(_, value)| *value);
+        let Some(text) = self.text(name) else {
+            return choices.first().map(|(_, value)| *value);
+        };
+        let found = choices
+            .iter()
+            .find(|(choice, _)| *choice == text)
+            .map(|(_, value)| *value);
         if found.is_none() {
             let names: Vec<_> = choices.iter().map(|(choice, _)| *choice).collect();
             self.problem(name, &format!("expected one of: {}", names.join(", ")));
@@ -78,14 +91,22 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// When there is any.
     pub fn finish(mut self) -> Result<(), Vec<SettingProblem>> {
-        for name in self.fields.keys().filter(|name| !self.known.contains(&name.as_str())) {
+        for name in self
+            .fields
+            .keys()
+            .filter(|name| !self.known.contains(&name.as_str()))
+        {
             self.problems.push(SettingProblem {
                 path: vec![name.clone()],
                 message: "unknown field".to_owned(),
                 suggestion: (!self.known.is_empty()).then(|| format!("known are: {}", self.known.join(", "))),
             });
         }
-        if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(self.problems)
+        }
     }
 
     fn take(&mut self, name: &'static str) -> Option<&'a Value> {

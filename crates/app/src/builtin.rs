@@ -1,0 +1,35 @@
+//! Every plugin there is: one line each. Nothing registers itself.
+
+use hythe_gateway::PluginKind;
+use hythe_gateway::plugin::{chain, correlation_id, request_termination};
+use serde_json::{Map, Value};
+
+/// The plugins, in the order in which help shows them.
+pub const PLUGINS: &[PluginKind] = &[correlation_id::KIND, request_termination::KIND];
+
+/// A mistake in how a plugin is set up: where in its `config`, and what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginMistake {
+    /// Path inside `config`; empty when the plugin itself is meant.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do instead.
+    pub suggestion: Option<String>,
+}
+
+/// Every mistake in the settings of the plugin called `name`.
+pub fn check_plugin(name: &str, config: &Map<String, Value>) -> Vec<PluginMistake> {
+    let Some(kind) = PLUGINS.iter().find(|kind| kind.name == name) else {
+        let known: Vec<_> = PLUGINS.iter().map(|kind| kind.name).collect();
+        let suggestion = Some(format!("there are: {}", known.join(", ")));
+        return vec![PluginMistake { path: Vec::new(), message: chain::not_enabled(name), suggestion }];
+    };
+    let problems = (kind.parse)(config).err().unwrap_or_default();
+    let mistake = |problem: hythe_gateway::SettingProblem| PluginMistake {
+        path: problem.path,
+        message: problem.message,
+        suggestion: problem.suggestion,
+    };
+    problems.into_iter().map(mistake).collect()
+}

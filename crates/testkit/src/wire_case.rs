@@ -1,0 +1,362 @@
+//! Conversations on raw sockets as text files: what the client sends, what the upstream gets and sends,
+//! what comes back. A new case is one file.
+//!
+//! ```text
+//! # What the case shows.
+//! route: {"strip_path": false}          settings for whoever sets the proxy up, one a line
+//!
+//! client sends:
+//!   GET / HTTP/1.1
+//!   Host: a
+//!
+//! upstream gets:
+//!   GET / HTTP/1.1
+//! ...
+//! ```
+//!
+//! A step is an actor (`client`, `client 2`, `upstream`, `upstream 2`...) and what it does: `sends:` and
+//! `gets:` with the bytes below, indented by two spaces; `finishes` (nothing more will be sent), `closes`,
+//! `resets`, `sees end`, `sees reset or end`. Actors connect (or are connected to) with their first step;
+//! a second upstream connection is `upstream 2`.
+//!
+//! A content line stands for its bytes and CRLF; a `\` at its end takes the CRLF away. Escapes: `\r`, `\n`,
+//! `\t`, `\0`, `\\`, `\xNN`, and `\*N(text)` repeats text N times. In what is got, `{any}` stands for
+//! anything on one line, `{id}` for 32 hex digits, `{lines}` for any whole lines, `{client port}` and
+//! `{proxy}` for addresses.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use regex::bytes::Regex;
+
+/// A conversation.
+#[derive(Debug)]
+pub struct WireCase {
+    /// File name, for messages.
+    pub name: String,
+    /// Settings: the lines before the first step, `key: value`.
+    pub settings: Vec<(String, String)>,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+struct Step {
+    line: usize,
+    actor: String,
+    action: Action,
+}
+
+#[derive(Debug)]
+enum Action {
+    Sends(Vec<u8>),
+    Gets(String),
+    Finishes,
+    Closes,
+    Resets,
+    SeesEnd,
+    SeesResetOrEnd,
+}
+
+/// How the client's bytes are handed to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As written in the case.
+    Whole,
+    /// Byte by byte.
+    Bytes,
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl WireCase {
+    /// Reads a case; the error names the line.
+    pub fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let mut case = Self { name: name.to_owned(), settings: Vec::new(), steps: Vec::new() };
+        let mut lines = text.lines().enumerate().peekable();
+        while let Some((number, line)) = lines.next() {
+            let at = |message: &str| format!("{name}:{}: {message}: {line}", number + 1);
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if !line.starts_with("client") && !line.starts_with("upstream") {
+                let (key, value) = line.split_once(':').ok_or_else(|| at("neither a step nor a setting"))?;
+                case.settings.push((key.trim().to_owned(), value.trim().to_owned()));
+                continue;
+            }
+            let mut content = Vec::new();
+            while let Some((_, line)) = lines.next_if(|(_, line)| line.starts_with("  ")) {
+                content.push(line[2..].to_owned());
+            }
+            let (actor, verb) = split_step(line).ok_or_else(|| at("not a step"))?;
+            let action = match verb {
+                "sends:" => Action::Sends(bytes_of(&content).map_err(|error| at(&error))?),
+                "gets:" => Action::Gets(pattern_of(&content).map_err(|error| at(&error))?),
+                "finishes" => Action::Finishes,
+                "closes" => Action::Closes,
+                "resets" => Action::Resets,
+                "sees end" => Action::SeesEnd,
+                "sees reset or end" => Action::SeesResetOrEnd,
+                _ => return Err(at("an unknown verb")),
+            };
+            case.steps.push(Step { line: number + 1, actor: actor.to_owned(), action });
+        }
+        Ok(case)
+    }
+
+    /// Plays the case against the proxy at `proxy`, which forwards to `upstream`.
+    ///
+    /// # Errors
+    /// The first step that did not go as written, with what came instead.
+    pub fn play(&self, proxy: SocketAddr, upstream: &TcpListener, pace: Pace) -> Result<(), String> {
+        let mut actors: BTreeMap<&str, Actor> = BTreeMap::new();
+        for step in &self.steps {
+            let fail = |message: String| format!("{}:{}: {} {message}", self.name, step.line, step.actor);
+            let actor = match actors.entry(&step.actor) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(Actor::new(&step.actor, proxy, upstream).map_err(fail)?)
+                }
+            };
+            let pace = if step.actor.starts_with("client") { pace } else { Pace::Whole };
+            actor.perform(&step.action, pace, proxy).map_err(fail)?;
+        }
+        Ok(())
+    }
+}
+
+/// `client 2 sees end` is `client 2` and `sees end`.
+fn split_step(line: &str) -> Option<(&str, &str)> {
+    let verb_at = line.match_indices(' ').map(|(at, _)| at + 1).find(|at| {
+        line[*at..].starts_with(|letter: char| letter.is_ascii_lowercase())
+    })?;
+    Some((line[..verb_at].trim_end(), line[verb_at..].trim_end()))
+}
+
+struct Actor {
+    stream: Option<TcpStream>,
+    received: Vec<u8>,
+    client_port: String,
+}
+
+impl Actor {
+    fn new(name: &str, proxy: SocketAddr, upstream: &TcpListener) -> Result<Self, String> {
+        let stream = if name.starts_with("client") {
+            TcpStream::connect(proxy).map_err(|error| format!("cannot connect: {error}"))?
+        } else {
+            accept(upstream)?
+        };
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+        let client_port = stream.local_addr().map(|address| address.port().to_string()).unwrap_or_default();
+        Ok(Self { stream: Some(stream), received: Vec::new(), client_port })
+    }
+
+    fn perform(&mut self, action: &Action, pace: Pace, proxy: SocketAddr) -> Result<(), String> {
+        let Some(stream) = &mut self.stream else { return Err("acts after it has closed".to_owned()) };
+        match action {
+            Action::Sends(bytes) => send(stream, bytes, pace),
+            Action::Gets(pattern) => {
+                let pattern = pattern
+                    .replace("\\{client port\\}", &self.client_port)
+                    .replace("\\{proxy\\}", &regex::escape(&proxy.to_string()));
+                self.get(&pattern)
+            }
+            Action::Finishes => stream.shutdown(Shutdown::Write).map_err(|error| error.to_string()),
+            Action::Closes => {
+                self.stream = None;
+                Ok(())
+            }
+            Action::Resets => {
+                let socket = socket2::SockRef::from(&*stream);
+                socket.set_linger(Some(Duration::ZERO)).map_err(|error| error.to_string())?;
+                self.stream = None;
+                Ok(())
+            }
+            Action::SeesEnd => self.end(false),
+            Action::SeesResetOrEnd => self.end(true),
+        }
+    }
+
+    fn get(&mut self, pattern: &str) -> Result<(), String> {
+        let regex = Regex::new(&format!("(?s-u)^(?:{pattern})")).map_err(|error| error.to_string())?;
+        loop {
+            if let Some(found) = regex.find(&self.received) {
+                let end = found.end();
+                self.received.drain(..end);
+                return Ok(());
+            }
+            if let Err(why) = self.receive() {
+                let received = self.received.escape_ascii().to_string().replace("\\r\\n", "\n  ");
+                return Err(format!("should get\n  {pattern}\nbut got\n  {received}\nand then {why}"));
+            }
+        }
+    }
+
+    fn end(&mut self, reset_too: bool) -> Result<(), String> {
+        loop {
+            if !self.received.is_empty() {
+                return Err(format!("should see the end but got {}", self.received.escape_ascii()));
+            }
+            match self.receive() {
+                Ok(()) => {}
+                Err(why) if why == "the end" || (reset_too && why.contains("reset")) => return Ok(()),
+                Err(why) => return Err(format!("should see the end but {why}")),
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<(), String> {
+        let Some(stream) = &mut self.stream else { return Err("it has closed".to_owned()) };
+        let mut buffer = [0; 16 * 1024];
+        match stream.read(&mut buffer) {
+            Ok(0) => Err("the end".to_owned()),
+            Ok(count) => {
+                self.received.extend_from_slice(&buffer[..count]);
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Accepts within the usual patience: a listener cannot be told a timeout, but it can be polled.
+fn accept(upstream: &TcpListener) -> Result<TcpStream, String> {
+    let socket = socket2::SockRef::from(upstream);
+    socket.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    let (stream, _) = upstream.accept().map_err(|error| format!("is not connected to: {error}"))?;
+    Ok(stream)
+}
+
+fn send(stream: &mut TcpStream, bytes: &[u8], pace: Pace) -> Result<(), String> {
+    let size = if pace == Pace::Bytes && bytes.len() <= 16 * 1024 { 1 } else { bytes.len().max(1) };
+    for part in bytes.chunks(size) {
+        stream.write_all(part).map_err(|error| format!("cannot send: {error}"))?;
+    }
+    Ok(())
+}
+
+fn bytes_of(content: &[String]) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    for line in content {
+        let (text, ends) = line_end(line);
+        unescape(text, &mut bytes)?;
+        if ends {
+            bytes.extend_from_slice(b"\r\n");
+        }
+    }
+    Ok(bytes)
+}
+
+/// A regex for what should come, as text with the placeholders for addresses left in.
+fn pattern_of(content: &[String]) -> Result<String, String> {
+    let mut pattern = String::new();
+    for line in content {
+        let (text, ends) = line_end(line);
+        if text == "{lines}" {
+            pattern.push_str("(?:[^\\r\\n]+\\r\\n)*?");
+            continue;
+        }
+        let mut bytes = Vec::new();
+        unescape(text, &mut bytes)?;
+        let literal: String = bytes.iter().map(|byte| literal(*byte)).collect();
+        pattern.push_str(&literal.replace("\\{any\\}", "[^\\r\\n]*").replace("\\{id\\}", "[0-9a-f]{32}"));
+        if ends {
+            pattern.push_str("\\r\\n");
+        }
+    }
+    Ok(pattern)
+}
+
+fn literal(byte: u8) -> String {
+    if byte.is_ascii_graphic() || byte == b' ' {
+        regex::escape(&char::from(byte).to_string())
+    } else {
+        format!("\\x{byte:02x}")
+    }
+}
+
+fn line_end(line: &str) -> (&str, bool) {
+    match line.strip_suffix('\\') {
+        Some(text) if !text.ends_with('\\') => (text, false),
+        _ => (line, true),
+    }
+}
+
+fn unescape(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.extend_from_slice(&rest.as_bytes()[..at]);
+        rest = &rest[at + 1..];
+        let code = rest.chars().next().ok_or("an escape without a letter")?;
+        rest = &rest[code.len_utf8()..];
+        match code {
+            'r' => out.push(b'\r'),
+            'n' => out.push(b'\n'),
+            't' => out.push(b'\t'),
+            '0' => out.push(0),
+            '\\' => out.push(b'\\'),
+            'x' => {
+                let hex = rest.get(..2).ok_or("\\x needs two digits")?;
+                out.push(u8::from_str_radix(hex, 16).map_err(|error| error.to_string())?);
+                rest = &rest[2..];
+            }
+            '*' => {
+                let (count, tail) = rest.split_once('(').ok_or("\\*N(text) needs a parenthesis")?;
+                let (text, tail) = tail.split_once(')').ok_or("\\*N(text) is not closed")?;
+                let count: usize = count.parse().map_err(|_| "\\*N(text) needs a number")?;
+                out.extend(std::iter::repeat_n(text.as_bytes(), count).flatten());
+                rest = tail;
+            }
+            other => return Err(format!("unknown escape \\{other}")),
+        }
+    }
+    out.extend_from_slice(rest.as_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_plays_against_a_plain_relay() {
+        let text = "# Both ways.\nnote: x\n\nclient sends:\n  GET / HTTP/1.1\n  \n\
+             upstream gets:\n  GET {any} HTTP/1.1\n  \nupstream sends:\n  \\*3(ab)\\\n\
+             client gets:\n  ababab\\\nclient finishes\nupstream sees end\nupstream closes\nclient sees end\n";
+        let case = WireCase::parse("relay", text).unwrap();
+        assert_eq!(case.settings, [("note".to_owned(), "x".to_owned())]);
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (front, back) = (proxy.local_addr().unwrap(), upstream.local_addr().unwrap());
+        let relay = std::thread::spawn(move || {
+            let client = proxy.accept().unwrap().0;
+            let server = TcpStream::connect(back).unwrap();
+            let copy = |mut from: TcpStream, mut to: TcpStream| {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                })
+            };
+            let up = copy(client.try_clone().unwrap(), server.try_clone().unwrap());
+            let down = copy(server, client);
+            up.join().unwrap();
+            down.join().unwrap();
+        });
+        case.play(front, &upstream, Pace::Bytes).unwrap();
+        relay.join().unwrap();
+    }
+
+    #[test]
+    fn a_step_that_goes_wrong_is_named() {
+        let case = WireCase::parse("wrong", "client gets:\n  x\\\n").unwrap();
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let front = proxy.local_addr().unwrap();
+        let closing = std::thread::spawn(move || drop(proxy.accept().unwrap()));
+        let error = case.play(front, &upstream, Pace::Whole).unwrap_err();
+        closing.join().unwrap();
+        assert!(error.starts_with("wrong:1: client should get"), "{error}");
+    }
+}
