@@ -68,7 +68,10 @@ impl Dependencies<'_> {
         let units = self.groups.get(other).map_or(&[][..], Vec::as_slice);
         let rolling = dependency.restart && !goal.failed && is_rolling(units, goal);
         match dependency.condition {
-            _ if rolling => Standing::Pending("to be replaced"),
+            _ if rolling => match self.readiness(other) {
+                Readiness::Broken(why) => Standing::Broken(why),
+                _ => Standing::Pending("to be replaced"),
+            },
             Condition::ServiceStarted => self.started(other, units, goal),
             Condition::ServiceHealthy => self.healthy(other, units, goal),
             Condition::ServiceCompletedSuccessfully => self.completed(other, units, goal),

@@ -279,7 +279,7 @@ impl Unit {
             }
             RestartPolicy::No => return given_up(""),
             RestartPolicy::OnFailureAtMost(most) if self.failures > most => {
-                return given_up(&format!(", {most} restarts did not help"));
+                return given_up(&format!(", restart limit of {most} reached"));
             }
             _ => {}
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hythe_model::instance::ServiceInstances;
+use hythe_model::workload::UpdateOrder;
 use hythe_model::{Desired, FullName, Instance, InstanceState, Instances};
 
 use crate::Rules;
@@ -118,6 +119,12 @@ impl Viewer<'_> {
             return memory
                 .and_then(|memory| memory.failed.as_ref())
                 .map(|failed| failed.reason.clone());
+        }
+        if let Readiness::Broken(why) = readiness
+            && goal.entry.spec.update.order == UpdateOrder::StopFirst
+            && units.iter().any(|unit| unit.revision != goal.revision)
+        {
+            return Some(format!("the update {why}"));
         }
         let current = |unit: &&&Unit| unit.revision == goal.revision && !unit.is_retiring();
         units.iter().filter(current).find_map(|unit| {

@@ -100,19 +100,17 @@ impl<'a> Fleet<'a> {
         if others.any(|other| other.revision == goal.revision && does_its_work(other)) {
             return true;
         }
-        if goal.failed {
-            return self
-                .slot_mates(unit)
-                .any(|other| self.is_better(goal, other, unit));
-        }
-        !unit.is_serving()
+        let better = self
+            .slot_mates(unit)
+            .any(|other| self.is_better(goal, other, unit));
+        better || (!goal.failed && !unit.is_serving())
     }
 
-    /// After a failed update one unit stays in each place: one that serves, then the oldest.
+    /// One unit that is not as wished stays in each place: one that serves, then the newest.
     fn is_better(&self, goal: &Goal, other: &Unit, unit: &Unit) -> bool {
-        let doomed = other.revision == goal.revision && other.trial;
-        let key = |unit: &Unit| (!unit.is_serving(), unit.number);
-        !doomed && key(other) < key(unit)
+        let wished = other.revision == goal.revision;
+        let key = |unit: &Unit| (unit.is_ready(), unit.is_serving(), unit.number);
+        !wished && key(other) > key(unit)
     }
 
     fn keep(&mut self, goal: &Goal, unit: &Unit) {
@@ -218,9 +216,9 @@ impl<'a> Fleet<'a> {
         if delay == 0 {
             return true;
         }
-        let under_way = self.units.iter().any(|unit| {
-            unit.is_retiring() || (unit.revision == goal.revision && !unit.is_ready() && unit.trial)
-        });
+        let done = |unit: &Unit| unit.is_ready() || unit.is_completed(&self.rules.backoff);
+        let on_trial = |unit: &Unit| unit.trial && unit.revision == goal.revision && !done(unit);
+        let under_way = self.units.iter().any(|unit| unit.is_retiring() || on_trial(unit));
         let since = self.memory.batch_ended_at;
         !under_way && since.is_none_or(|since| self.plan.due(since + delay, self.now))
     }

@@ -85,9 +85,9 @@ pub(super) fn trial_failure(
             Some(format!("{} ended before it was ready: {}", unit.id, unit.end()))
         }
         Phase::Up {
-            since,
             health: Health::Pending,
-        } if plan.due(since + update.ready_timeout_ms, now) => Some(late(unit, update)),
+            ..
+        } if plan.due(unit.unready_since + update.ready_timeout_ms, now) => Some(late(unit, update)),
         _ => None,
     }
 }
