@@ -13,7 +13,7 @@ use crate::plan::Action;
 use crate::unit::{Health, Phase, Unit};
 
 /// Something that happens; numbers pick one of what there is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Happening {
     Want {
         service: usize,
