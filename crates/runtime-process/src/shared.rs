@@ -1,0 +1,68 @@
+//! What the runtime's handle, its connection's task and the minder's thread share.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hythe_minder::protocol::Stream;
+use hythe_supervisor::runtime::RuntimeEvent;
+use tokio::sync::mpsc;
+
+use crate::addresses::Addresses;
+use crate::commands::Commands;
+use crate::output::Output;
+use crate::runs::Runs;
+
+/// How many exits a subscriber may leave unread: as many as a minder has children.
+const EVENT_QUEUE: usize = hythe_minder::protocol::MAX_CHILDREN;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) home: PathBuf,
+    pub(crate) exe: PathBuf,
+    pub(crate) commands: Commands,
+    pub(crate) runs: Runs,
+    pub(crate) output: Output,
+    /// Streams whose news have been read.
+    pub(crate) acknowledged: mpsc::Sender<(String, Stream)>,
+    /// 0 while there is none.
+    pub(crate) minder: AtomicI32,
+    /// The minder was asked to end: no other is started.
+    pub(crate) closed: AtomicBool,
+    pub(crate) addresses: Mutex<Addresses>,
+    pub(crate) subscribers: Mutex<Vec<mpsc::Sender<RuntimeEvent>>>,
+}
+
+impl Shared {
+    pub(crate) fn addresses(&self) -> MutexGuard<'_, Addresses> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The minder's process id; 0 while there is none.
+    pub(crate) fn minder_pid(&self) -> i32 {
+        self.minder.load(Ordering::Relaxed)
+    }
+
+    /// A new subscriber.
+    pub(crate) fn subscribe(&self) -> mpsc::Receiver<RuntimeEvent> {
+        let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
+        self.subscribers().push(sender);
+        receiver
+    }
+
+    /// Tells every subscriber. One that has left or is too far behind is dropped, which ends its events.
+    pub(crate) fn tell(&self, event: &RuntimeEvent) {
+        self.subscribers()
+            .retain(|subscriber| subscriber.try_send(event.clone()).is_ok());
+    }
+
+    /// Tells every subscriber that events may have been missed, as the last one it gets.
+    pub(crate) fn tell_lost(&self) {
+        self.tell(&RuntimeEvent::Lost);
+        self.subscribers().clear();
+    }
+
+    fn subscribers(&self) -> MutexGuard<'_, Vec<mpsc::Sender<RuntimeEvent>>> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
