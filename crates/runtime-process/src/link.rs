@@ -164,7 +164,8 @@ fn establish(shared: &Shared, connection: &mut Connection) -> Result<Session, Co
 
 fn connect_or_start(shared: &Shared) -> Result<Client, ConnectError> {
     match Client::connect(&shared.home) {
-        Err(ClientError::Connect { .. }) => {}
+        // Nobody listens, or whoever did is just dying.
+        Err(ClientError::Connect { .. } | ClientError::Connection(_)) => {}
         answer => return answer.map_err(ConnectError::Talk),
     }
     client::spawn_detached(&shared.exe, &shared.home).map_err(|source| ConnectError::Start {
