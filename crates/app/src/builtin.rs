@@ -23,7 +23,11 @@ pub fn check_plugin(name: &str, config: &Map<String, Value>) -> Vec<PluginMistak
     let Some(kind) = PLUGINS.iter().find(|kind| kind.name == name) else {
         let known: Vec<_> = PLUGINS.iter().map(|kind| kind.name).collect();
         let suggestion = Some(format!("there are: {}", known.join(", ")));
-        return vec![PluginMistake { path: Vec::new(), message: chain::not_enabled(name), suggestion }];
+        return vec![PluginMistake {
+            path: Vec::new(),
+            message: chain::not_enabled(name),
+            suggestion,
+        }];
     };
     let problems = (kind.parse)(config).err().unwrap_or_default();
     let mistake = |problem: hythe_gateway::SettingProblem| PluginMistake {
@@ -32,4 +36,13 @@ pub fn check_plugin(name: &str, config: &Map<String, Value>) -> Vec<PluginMistak
         suggestion: problem.suggestion,
     };
     problems.into_iter().map(mistake).collect()
+}
+
+/// The same in words, for the API.
+pub fn plugin_complaints(name: &str, config: &Map<String, Value>) -> Vec<String> {
+    let complaint = |mistake: PluginMistake| match mistake.path.as_slice() {
+        [] => mistake.message,
+        path => format!("config.{}: {}", path.join("."), mistake.message),
+    };
+    check_plugin(name, config).into_iter().map(complaint).collect()
 }

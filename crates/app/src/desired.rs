@@ -34,7 +34,9 @@ const KINDS: [&str; 8] = [
 pub async fn follow(documents: Arc<dyn Documents>, spine: &Spine) -> Result<Latest<Desired>, ReadError> {
     let first = list(&*documents).await?;
     let (publisher, desired) = latest(first);
-    spine.spawn("desired state", |shutdown| keep_following(documents, publisher, shutdown));
+    spine.spawn("desired state", |shutdown| {
+        keep_following(documents, publisher, shutdown)
+    });
     Ok(desired)
 }
 
@@ -43,7 +45,10 @@ async fn keep_following(documents: Arc<dyn Documents>, publisher: Publisher<Desi
     let follow = async {
         loop {
             if let Err(error) = catch_up(&*documents, &publisher).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the desired state cannot be read; trying again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the desired state cannot be read; trying again"
+                );
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -58,7 +63,10 @@ async fn keep_following(documents: Arc<dyn Documents>, publisher: Publisher<Desi
 async fn catch_up(documents: &dyn Documents, publisher: &Publisher<Desired>) -> Result<(), ChangesError> {
     loop {
         let current = publisher.get();
-        let changes = match documents.changes_since(current.generation, Reach::Here, BATCH).await {
+        let changes = match documents
+            .changes_since(current.generation, Reach::Here, BATCH)
+            .await
+        {
             Ok(changes) => changes,
             Err(ChangesError::TooOld { .. }) => {
                 publisher.publish(list(documents).await?);
@@ -83,7 +91,10 @@ async fn catch_up(documents: &dyn Documents, publisher: &Publisher<Desired>) -> 
 /// Everything there is. Pages are read from states that may differ; what changed meanwhile is caught up
 /// from the first page's generation.
 async fn list(documents: &dyn Documents) -> Result<Desired, ReadError> {
-    let mut desired = Desired { generation: documents.generation().await?, ..Desired::default() };
+    let mut desired = Desired {
+        generation: documents.generation().await?,
+        ..Desired::default()
+    };
     for kind in KINDS {
         let mut query = Query::new(kind);
         loop {
@@ -116,6 +127,9 @@ fn apply(desired: &mut Desired, document: &Document, exists: bool) {
         body: exists.then_some(&document.body),
     };
     if let Err(error) = desired.apply(&change) {
-        tracing::error!(error = &error as &dyn std::error::Error, "a document is left as it was");
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "a document is left as it was"
+        );
     }
 }

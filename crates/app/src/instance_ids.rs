@@ -22,12 +22,16 @@ impl InstanceIds {
     /// When it is there and cannot be read.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         let used = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))?,
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+            })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
-        Ok(Self { path, used: Mutex::new(used) })
+        Ok(Self {
+            path,
+            used: Mutex::new(used),
+        })
     }
 }
 

@@ -1,1 +1,267 @@
-//! Builds every subsystem in order.
+//! Builds every subsystem in order, runs until told to stop, and takes everything down again.
+//!
+//! The order is the architecture: store, runtime, supervisor, registry, gateway, API; each needs only what
+//! stands above it. Addresses are bound before anything is started, so that a port that is taken is said
+//! first and changes nothing. The gateway accepts last, once it knows what runs: a boot with instances
+//! running answers nobody 503 for them, and until then connections wait in the kernel.
+
+pub mod builtin;
+mod desired;
+mod home;
+mod instance_ids;
+mod kept_sockets;
+mod output;
+mod shutdown;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use hythe_balance::EndpointTable;
+use hythe_config::{AccessLogFormat, NodeConfig};
+use hythe_gateway::Listeners;
+use hythe_model::{Instances, desired::Desired};
+use hythe_ports::documents::{Documents, NodeId};
+use hythe_runtime_process::ProcessRuntime;
+use hythe_spine::{Latest, Spine};
+use prometheus_client::registry::Registry;
+
+use crate::instance_ids::InstanceIds;
+use crate::shutdown::{Ending, Signals};
+
+/// How long the supervisor may take to find what an earlier server left.
+const ADOPTION: Duration = Duration::from_secs(10);
+/// How long tasks may take to end.
+const TASKS_END: Duration = Duration::from_secs(5);
+
+/// Runs a server until it is told to stop. `exe` is this program, which is also the minder.
+///
+/// # Errors
+/// When something cannot be opened or bound. What ran before goes on, and nothing is left half started.
+pub fn run(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
+    hythe_telemetry::init_logging(&config.log);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .build()
+        .context("start the control runtime")?;
+    let ended = runtime.block_on(serve(config, exe));
+    // Blocking work that hangs (a resolver, a disk) must not hold the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
+    let started_at = hythe_stdx::unix_ms();
+    anyhow::ensure!(
+        config.proxy_tls_listen.is_empty(),
+        "cannot listen on {} for HTTPS: TLS is not built yet; leave out --proxy-tls-listen",
+        config.proxy_tls_listen[0]
+    );
+    home::prepare(&config.home)?;
+    let signals = Signals::install()?;
+    let spine = Spine::default();
+
+    let node = NodeId(home::node_id(&config.home)?);
+    let store = hythe_store::open(hythe_store::Config::new(&config.home, node)).context("open the store")?;
+    let documents: Arc<dyn Documents> = Arc::new(store.clone());
+    let desired = desired::follow(Arc::clone(&documents), &spine)
+        .await
+        .context("read the desired state")?;
+
+    let api = hythe_api::bind(hythe_api::Config {
+        api_listen: config.api_listen,
+        socket: hythe_config::socket(&config.home),
+        token_file: hythe_config::token_file(&config.home),
+    })?;
+    let (runtime, output) = ProcessRuntime::connect(
+        hythe_runtime_process::Config::new(config.home.clone(), exe),
+        &spine,
+    )
+    .await?;
+    let kept = kept_sockets::take(&runtime).await?;
+    let listeners = Listeners::bind(&config.proxy_listen, config.workers, kept)?;
+    let proxy: Vec<SocketAddr> = listeners.addresses().collect();
+    kept_sockets::keep(&runtime, &listeners).await?;
+
+    let logs = Arc::new(output::collect(&config.home, &runtime, output, &spine)?);
+    let endpoint_table = Arc::new(EndpointTable::default());
+    let supervisor = hythe_supervisor::build(
+        hythe_supervisor::Config {
+            cores: cores(),
+            gateway_url: gateway_url(&proxy),
+            drain_timeout: config.drain_timeout,
+            backoff: hythe_supervisor::Backoff::default(),
+        },
+        hythe_supervisor::Inputs {
+            desired: desired.clone(),
+            traffic: endpoint_table.clone(),
+            logs: logs.clone(),
+            runtime: Arc::new(runtime.clone()),
+            ids: Arc::new(InstanceIds::open(config.home.join("instance-ids.json"))?),
+        },
+        &spine,
+    );
+    adopted(&supervisor.instances, &desired).await?;
+    let endpoints = hythe_registry::build(
+        hythe_registry::Inputs {
+            desired: desired.clone(),
+            instances: supervisor.instances.clone(),
+        },
+        &spine,
+    );
+    let (gateway, traffic) = hythe_gateway::build(
+        gateway_config(&config),
+        hythe_gateway::Inputs {
+            desired: desired.clone(),
+            endpoints: endpoints.clone(),
+            table: Arc::clone(&endpoint_table),
+        },
+        &spine,
+    )?;
+    let (control, stop_asked) = shutdown::control();
+    let gateway_status = traffic.status.clone();
+    hythe_api::serve(
+        api,
+        hythe_api::Inputs {
+            documents,
+            desired,
+            instances: supervisor.instances.clone(),
+            endpoints,
+            gateway_generation: generation_of(gateway_status, &spine),
+            routes: Arc::new(traffic.explainer),
+            traffic: endpoint_table,
+            logs,
+            metrics: metrics(&traffic.metrics),
+            info: server_info(&config, proxy.clone(), started_at, &runtime),
+            control,
+            plugin_check: Arc::new(builtin::plugin_complaints),
+        },
+        &spine,
+    )?;
+    let workers = gateway.serve(listeners)?;
+    tracing::info!(home = %config.home.display(), proxy = ?proxy, "ready");
+
+    let ending = signals.wait(stop_asked).await;
+    tracing::info!(?ending, "stopping");
+    if let Ending::ServerAndMinder { with_services: true } = ending {
+        supervisor
+            .handle
+            .stop_all(config.drain_timeout + Duration::from_secs(10))
+            .await;
+    }
+    if let Ending::ServerAndMinder { with_services } = ending {
+        runtime.shutdown_minder(with_services).await?;
+    }
+    end(&spine, workers, &signals).await;
+    store.close().await;
+    Ok(())
+}
+
+/// Stops tasks and workers; workers finish what is in flight unless a second signal comes.
+async fn end(spine: &Spine, workers: Vec<std::thread::JoinHandle<()>>, signals: &Signals) {
+    let workers_ended = tokio::task::spawn_blocking(move || {
+        for worker in workers {
+            let _ = worker.join();
+        }
+    });
+    if !spine.stop(TASKS_END).await {
+        tracing::warn!("some tasks did not end in time");
+    }
+    tokio::select! {
+        _ = workers_ended => {}
+        () = signals.again() => tracing::warn!("a second signal: open requests are cut off"),
+    }
+}
+
+/// Waits until the supervisor knows what an earlier server left running.
+async fn adopted(instances: &Latest<Instances>, desired: &Latest<Desired>) -> anyhow::Result<()> {
+    let generation = desired.get().generation;
+    let found = |instances: &Instances| instances.synced && instances.generation >= generation;
+    let mut instances = instances.clone();
+    let waited = tokio::time::timeout(ADOPTION, instances.wait_for(found)).await;
+    waited
+        .context("the minder did not tell in time what is running")
+        .map(|_| ())
+}
+
+fn gateway_config(config: &NodeConfig) -> hythe_gateway::Config {
+    let format = |format| match format {
+        AccessLogFormat::Json => hythe_gateway::AccessLogFormat::Json,
+        AccessLogFormat::Combined => hythe_gateway::AccessLogFormat::Combined,
+    };
+    hythe_gateway::Config {
+        workers: config.workers,
+        access_log: config
+            .access_log
+            .as_ref()
+            .map(|log| (format(log.format), log.path.clone())),
+        limits: hythe_gateway::Limits {
+            drain: config.drain_timeout,
+            ..hythe_gateway::Limits::default()
+        },
+        plugins: builtin::PLUGINS,
+    }
+}
+
+/// Where services on this machine reach the gateway.
+fn gateway_url(proxy: &[SocketAddr]) -> String {
+    let reachable = |address: &SocketAddr| match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
+        _ => *address,
+    };
+    proxy
+        .first()
+        .map(|address| format!("http://{}", reachable(address)))
+        .unwrap_or_default()
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn generation_of(status: Latest<hythe_gateway::Status>, spine: &Spine) -> Latest<u64> {
+    let (publisher, generation) = hythe_spine::latest(status.get().generation);
+    let mut status = status;
+    spine.spawn("gateway generation", |shutdown| async move {
+        let follow = async {
+            loop {
+                publisher.publish(status.get_and_mark().generation);
+                status.changed().await;
+            }
+        };
+        shutdown.unless_requested(follow).await;
+    });
+    generation
+}
+
+fn metrics(gateway: &Arc<hythe_gateway::Metrics>) -> Arc<dyn Fn() -> String + Send + Sync> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(hythe_gateway::MetricsCollector(Arc::clone(gateway))));
+    Arc::new(move || {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+        text
+    })
+}
+
+fn server_info(
+    config: &NodeConfig,
+    proxy: Vec<SocketAddr>,
+    started_at: u64,
+    runtime: &ProcessRuntime,
+) -> hythe_api::ServerInfo {
+    let runtime = runtime.clone();
+    hythe_api::ServerInfo {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at,
+        home: config.home.clone(),
+        workers: u32::try_from(config.workers).unwrap_or(u32::MAX),
+        proxy,
+        minder_pid: Arc::new(move || runtime.minder_pid()),
+    }
+}

@@ -80,13 +80,22 @@ fn bind_address(
     workers: usize,
     adopted: &mut Vec<TcpListener>,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let is_same = |socket: &mut TcpListener| socket.local_addr().is_ok_and(|bound| bound == address);
+    // Port 0 stands for whatever port was chosen before.
+    let is_same = |socket: &mut TcpListener| {
+        let fits = |bound: SocketAddr| {
+            bound.ip() == address.ip() && (address.port() == 0 || bound.port() == address.port())
+        };
+        socket.local_addr().is_ok_and(fits)
+    };
     let mut sockets: Vec<TcpListener> = adopted.extract_if(.., is_same).collect();
     let mut address = address;
-    if sockets.is_empty() {
-        let first = bind_first(address)?;
-        address = first.local_addr()?;
-        sockets.push(first);
+    match sockets.first() {
+        Some(first) => address = first.local_addr()?,
+        None => {
+            let first = bind_first(address)?;
+            address = first.local_addr()?;
+            sockets.push(first);
+        }
     }
     while sockets.len() < workers {
         sockets.push(bind_shared(address)?);

@@ -1,0 +1,69 @@
+//! The ways a server ends.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Mutex, mpsc};
+
+/// How far a stop goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// A signal: the server ends, services and minder go on, connections wait for the next server.
+    Server,
+    /// `hythe server stop`.
+    ServerAndMinder {
+        /// End the services first.
+        with_services: bool,
+    },
+}
+
+/// SIGTERM and SIGINT.
+pub(crate) struct Signals {
+    both: Mutex<(Signal, Signal)>,
+}
+
+struct Control {
+    asked: mpsc::Sender<Ending>,
+}
+
+/// Both ends of the API's way to stop the server.
+pub(crate) fn control() -> (Arc<dyn hythe_api::Control>, mpsc::Receiver<Ending>) {
+    let (asked, receiver) = mpsc::channel(1);
+    (Arc::new(Control { asked }), receiver)
+}
+
+impl hythe_api::Control for Control {
+    fn stop(&self, with_services: bool) {
+        // When one is already waiting, the server is stopping.
+        let _ = self.asked.try_send(Ending::ServerAndMinder { with_services });
+    }
+}
+
+impl Signals {
+    /// From here on the signals no longer end the process by themselves.
+    pub(crate) fn install() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listen for signals");
+        Ok(Self {
+            both: Mutex::new((listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?)),
+        })
+    }
+
+    /// Waits for the first reason to stop.
+    pub(crate) async fn wait(&self, mut asked: mpsc::Receiver<Ending>) -> Ending {
+        tokio::select! {
+            () = self.again() => Ending::Server,
+            Some(ending) = asked.recv() => ending,
+        }
+    }
+
+    /// Waits for a signal.
+    pub(crate) async fn again(&self) {
+        let mut both = self.both.lock().await;
+        let (terminate, interrupt) = &mut *both;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
