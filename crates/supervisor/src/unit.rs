@@ -71,8 +71,8 @@ pub(crate) enum Phase {
     Up { since: u64, health: Health },
     /// A process runs and should get no new requests. `drained`: those in flight have ended.
     Draining { since: u64, drained: bool },
-    /// The stop signal was sent.
-    Stopping { since: u64, killed: bool },
+    /// The stop signal was sent, or has to be sent again, since the runtime did not answer.
+    Stopping { since: u64, sent: bool, killed: bool },
     /// No process. `asked`: as was wanted, so it is only there to be forgotten. `swept`: what the main
     /// process left behind was killed.
     Ended { at: u64, asked: bool, swept: bool },

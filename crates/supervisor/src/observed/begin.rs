@@ -77,21 +77,8 @@ fn begin_on(unit: &mut Unit, action: &Action, now: u64) {
                 drained: false,
             }
         }
-        Action::Stop { .. } => {
-            unit.phase = Phase::Stopping {
-                since: now,
-                killed: false,
-            }
-        }
-        Action::Kill { .. } => match &mut unit.phase {
-            Phase::Stopping { killed, .. } => *killed = true,
-            phase => {
-                *phase = Phase::Stopping {
-                    since: now,
-                    killed: true,
-                }
-            }
-        },
+        Action::Stop { .. } => stop(unit, now, false),
+        Action::Kill { .. } => stop(unit, now, true),
         Action::Sweep { .. } => {
             if let Phase::Ended { swept, .. } = &mut unit.phase {
                 *swept = true;
@@ -106,4 +93,17 @@ fn begin_on(unit: &mut Unit, action: &Action, now: u64) {
         }
         Action::List | Action::Create { .. } | Action::FailUpdate { .. } => {}
     }
+}
+
+/// The grace counts from the first time it was asked.
+fn stop(unit: &mut Unit, now: u64, killed: bool) {
+    let since = match unit.phase {
+        Phase::Stopping { since, .. } => since,
+        _ => now,
+    };
+    unit.phase = Phase::Stopping {
+        since,
+        sent: true,
+        killed,
+    };
 }

@@ -321,16 +321,7 @@ fn end(unit: &mut Unit, exit: Option<Exit>, backoff: &Backoff, now: u64) {
 /// What was not done has to be wanted again.
 fn take_back(unit: &mut Unit) {
     match &mut unit.phase {
-        Phase::Stopping {
-            killed: killed @ true,
-            ..
-        } => *killed = false,
-        phase @ Phase::Stopping { .. } => {
-            *phase = Phase::Draining {
-                since: 0,
-                drained: true,
-            }
-        }
+        Phase::Stopping { sent, killed, .. } => (*sent, *killed) = (false, false),
         Phase::Ended { swept, .. } => *swept = false,
         Phase::Up { .. } => unit.recorded_ready = false,
         Phase::Waiting | Phase::Launching { .. } | Phase::Draining { .. } => {}

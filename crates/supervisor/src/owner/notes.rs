@@ -29,13 +29,7 @@ impl Owner {
                 let signal = self.observed.units.get(id).map_or(0, |unit| unit.stop_signal);
                 self.note(id, &format!("stopping, signal {signal}"));
             }
-            Action::Kill { id } => {
-                let grace = self.observed.units.get(id).map_or(0, |unit| unit.stop_grace_ms);
-                self.note(
-                    id,
-                    &format!("killed, still there {} after the stop signal", duration(grace)),
-                );
-            }
+            Action::Kill { id } => self.note(id, "killed, it did not stop in time"),
             Action::FailUpdate {
                 service,
                 revision,

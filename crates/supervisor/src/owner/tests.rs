@@ -297,7 +297,7 @@ async fn requests_that_never_end_hold_a_stop_for_thirty_seconds_and_deafness_for
         [
             "users-1: draining",
             "users-1: stopping, signal 15",
-            "users-1: killed, still there 10s after the stop signal",
+            "users-1: killed, it did not stop in time",
             "users-1: ended: signal 9",
         ]
     );

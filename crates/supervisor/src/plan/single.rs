@@ -26,7 +26,10 @@ pub(super) fn retire(plan: &mut Plan, unit: &Unit, rules: &Rules, stop_all: Opti
         Phase::Draining { since, drained } if drained || plan.due(drain_until(since), now) => {
             Action::Stop { id }
         }
-        Phase::Stopping { since, killed: false } if plan.due(kill_at(since), now) => Action::Kill { id },
+        Phase::Stopping {
+            since, killed: false, ..
+        } if plan.due(kill_at(since), now) => Action::Kill { id },
+        Phase::Stopping { sent: false, .. } => Action::Stop { id },
         Phase::Launching { .. } | Phase::Draining { .. } | Phase::Stopping { .. } => return,
     };
     plan.actions.push(action);

@@ -25,7 +25,7 @@ enum Happening {
         service: usize,
     },
     Answer(usize),
-    /// A start is refused, or not answered.
+    /// A request is refused, or not answered.
     Refuse {
         which: usize,
         said: bool,

@@ -122,18 +122,20 @@ impl World {
         }
     }
 
-    /// The runtime refuses a start, or does not say what became of it: it did not run.
+    /// The runtime refuses a request or does not answer it; in either case it did nothing.
     pub(super) fn refuse(&mut self, which: usize, said: bool) {
-        let Action::Start { id, .. } = &self.asked[which] else {
-            return;
-        };
-        if said {
-            let reason = "no such program".to_owned();
-            self.observed.refused(id, reason, &self.rules.backoff, self.now);
-        } else {
-            self.observed.start_unanswered(id, self.now);
+        let reason = "no such program".to_owned();
+        match self.asked.remove(which) {
+            Action::Start { id, .. } if said => {
+                self.observed.refused(&id, reason, &self.rules.backoff, self.now);
+            }
+            Action::Start { id, .. } => self.observed.start_unanswered(&id, self.now),
+            Action::Record { id } | Action::Stop { id } | Action::Kill { id } | Action::Forget { id } => {
+                self.observed.answered(&id, Heard::Nothing, self.now);
+            }
+            Action::List => self.observed.list_failed(self.now),
+            other => self.answer(other),
         }
-        self.asked.remove(which);
     }
 
     /// The runtime has what is believed to be alive.
