@@ -105,7 +105,7 @@ impl Config {
 impl ProcessRuntime {
     /// Connects to the minder, starting one if none answers, and adopts what it has. Needs a tokio runtime.
     ///
-    /// The second value tells where output is. Output of instances is deleted unread once it is dropped.
+    /// The second value tells where output is; what is not read waits for a later server's reader.
     ///
     /// # Errors
     /// When no minder answers and none can be started.

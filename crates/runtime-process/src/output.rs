@@ -117,19 +117,12 @@ impl Output {
         });
     }
 
-    /// Tells that a run's segments are complete. Without a reader they are deleted.
+    /// Tells that a run's segments are complete. When the reader has gone, the note on disk stays, from which
+    /// the next server tells its own reader.
     pub(crate) fn ended(&self, run: &str) {
-        if self
+        let _ = self
             .events
-            .blocking_send(OutputEvent::Ended { run: run.to_owned() })
-            .is_ok()
-        {
-            return;
-        }
-        if let Err(error) = segments::discard(&self.raw_folder, run) {
-            tracing::warn!(run, %error, "output that nobody reads cannot be deleted");
-        }
-        self.released(run);
+            .blocking_send(OutputEvent::Ended { run: run.to_owned() });
     }
 
     /// The reader is done with a run.

@@ -446,15 +446,26 @@ async fn output_is_told_until_it_is_released() {
 }
 
 #[tokio::test]
-async fn output_that_nobody_reads_is_deleted() {
+async fn output_that_was_not_read_waits_for_the_next_server() {
     let home = Home::new();
-    let mut server = home.server().await;
-    server.output = tokio::sync::mpsc::channel(1).1;
-    server.start("a-1", "echo one").await;
-    server.exit_of("a-1").await;
-    assert_eq!(home.files("raw").len(), 1);
-    server.runtime.forget(&instance("a-1")).await.unwrap();
-    assert!(home.files("raw").is_empty() && home.files("run/instances").is_empty());
+    let mut first = home.server().await;
+    first.start("a-1", "echo one").await;
+    first.exit_of("a-1").await;
+    drop(std::mem::replace(
+        &mut first.output,
+        tokio::sync::mpsc::channel(1).1,
+    ));
+    first.runtime.forget(&instance("a-1")).await.unwrap();
+    first.vanish().await;
+    let mut second = home.server().await;
+    let logs = collect(&home, &mut second);
+    until(|| home.files("run/instances").is_empty()).await;
+    let lines = logs.tail(&LogQuery::default()).await.unwrap();
+    assert_eq!(
+        lines.iter().map(|line| line.message.as_str()).collect::<Vec<_>>(),
+        ["one"]
+    );
+    assert!(home.files("raw").is_empty());
 }
 
 #[tokio::test]
