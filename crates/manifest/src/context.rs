@@ -11,6 +11,7 @@ use crate::{Inputs, Source, dotenv};
 
 /// Bounds what a hostile file can make of the report.
 const MOST_PROBLEMS: usize = 1_000;
+const LONGEST_MESSAGE: usize = 400;
 
 pub(crate) struct Context<'a> {
     pub(crate) inputs: &'a Inputs<'a>,
@@ -99,6 +100,7 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// Keeps an excerpt of one line: what is wrong with a block shows at its start.
     fn keep(&self, file: &Path, lines: &Lines<'_>, finding: Finding) {
         let mut problems = self.problems.borrow_mut();
         let is_first_error = finding.severity == Severity::Error
@@ -109,16 +111,24 @@ impl<'a> Context<'a> {
         if problems.len() >= MOST_PROBLEMS && !is_first_error {
             return;
         }
-        let (line, column) = lines.position(finding.span.start);
+        let span = lines.first_line(finding.span);
+        let (line, column) = lines.position(span.start);
         problems.push(Problem {
             severity: finding.severity,
-            message: finding.message,
+            message: shortened(finding.message),
             help: finding.help,
             label: finding.label,
             line,
             column,
-            span: finding.span.range(),
+            span: span.range(),
             file: file.to_owned(),
         });
+    }
+}
+
+fn shortened(message: String) -> String {
+    match message.char_indices().nth(LONGEST_MESSAGE) {
+        Some((end, _)) => format!("{}...", &message[..end]),
+        None => message,
     }
 }

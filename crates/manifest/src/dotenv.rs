@@ -128,9 +128,7 @@ impl<'t> Reader<'t> {
         self.at = start + length + 2;
         let after = self.rest_of_line().trim();
         if !after.is_empty() && !after.starts_with('#') {
-            let place = self
-                .lines
-                .first_line(Span::new(self.at, self.after_line(self.at)));
+            let place = Span::new(self.at, self.after_line(self.at));
             self.findings
                 .push(Finding::error(place, "nothing may follow the closing quote"));
         }
@@ -147,7 +145,7 @@ impl<'t> Reader<'t> {
         let (expanded, oddities) = interpolate::expand(value, &lookup);
         let findings: Vec<_> = oddities
             .into_iter()
-            .map(|oddity| oddity.finding(&self.lines, span))
+            .map(|oddity| oddity.finding(&self.lines, span, value))
             .collect();
         self.findings.extend(findings);
         expanded.unwrap_or_default()

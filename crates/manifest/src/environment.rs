@@ -13,8 +13,8 @@ use crate::problem::Finding;
 use crate::reader::Block;
 use crate::service::Service;
 
-pub(crate) const VARIABLES: Shape = Shape::Either(&[Shape::Map(&VALUE), Shape::List(&Shape::Text)]);
-const VALUE: Shape = Shape::Either(&[Shape::Text, Shape::Number, Shape::Boolean]);
+pub(crate) const VARIABLES: Shape = Shape::Either(&[Shape::Map(&Shape::Text), Shape::List(&Shape::Text)]);
+
 pub(crate) const ENV_FILES: Shape = Shape::Either(&[
     Shape::Text,
     ENV_FILE,

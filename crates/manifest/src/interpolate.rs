@@ -12,7 +12,8 @@ use crate::problem::Finding;
 
 const IN_KONGS_WORDS: [&str; 2] = ["routes", "plugins"];
 const DEEPEST: usize = 32;
-const ESCAPE: &str = "write `$$` for a dollar sign";
+/// What is reported of one text: a text full of variables must not cost the square of its length.
+const MOST_ODDITIES: usize = 100;
 
 /// The values of all services with their variables replaced.
 pub(crate) fn services(cx: &Context<'_>, services: &Node) -> Node {
@@ -46,23 +47,37 @@ pub(crate) fn expand<'l>(
 pub(crate) struct Oddity<'t> {
     /// The part of the text that it is about.
     pub(crate) fragment: &'t str,
+    pub(crate) kind: OddityKind,
     pub(crate) message: String,
-    /// Whether it makes the text unusable.
-    pub(crate) is_error: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OddityKind {
+    /// Only a warning.
+    Unset,
+    Required,
+    /// Not a variable at all.
+    Invalid,
 }
 
 impl Oddity<'_> {
-    /// As a finding about the part of `span` that it is about.
-    pub(crate) fn finding(self, lines: &Lines<'_>, span: Span) -> Finding {
-        let inside = lines.text().get(span.range()).unwrap_or_default();
-        let at = inside.find(self.fragment).map(|offset| span.start + offset);
-        let place = at.map_or(span, |start| Span::new(start, start + self.fragment.len()));
-        let place = lines.first_line(place);
-        if self.is_error {
-            Finding::error(place, self.message)
-        } else {
-            Finding::warning(place, self.message)
+    /// As a finding about the part of `span`, which holds `text` as it is written, that it is about.
+    pub(crate) fn finding(self, lines: &Lines<'_>, span: Span, text: &str) -> Finding {
+        let place = self.place(lines, span, text).unwrap_or(span);
+        match self.kind {
+            OddityKind::Unset => Finding::warning(place, self.message),
+            OddityKind::Required => Finding::error(place, self.message),
+            OddityKind::Invalid => Finding::error(place, self.message).help("write `$$` for a dollar sign"),
         }
+    }
+
+    /// The same occurrence of the fragment in the source: quotes and folding may stand between.
+    fn place(&self, lines: &Lines<'_>, span: Span, text: &str) -> Option<Span> {
+        let offset = (self.fragment.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+        let earlier = text.get(..offset)?.matches(self.fragment).count();
+        let written = lines.text().get(span.range())?;
+        let (at, _) = written.match_indices(self.fragment).nth(earlier)?;
+        Some(Span::new(span.start + at, span.start + at + self.fragment.len()))
     }
 }
 
@@ -101,10 +116,9 @@ fn node(cx: &Context<'_>, original: &Node) -> Node {
 fn scalar(cx: &Context<'_>, original: &Node, text: &str) -> Node {
     let lookup = |name: &str| cx.variable(name).map(str::to_owned);
     let (expanded, oddities) = expand(text, &lookup);
-    let failed = oddities.iter().any(|oddity| oddity.is_error);
+    let failed = oddities.iter().any(|oddity| oddity.kind != OddityKind::Unset);
     for oddity in oddities {
-        let help = (oddity.is_error && expanded.is_none()).then(|| ESCAPE.to_owned());
-        cx.report(oddity.finding(&cx.lines, original.span).maybe_help(help));
+        cx.report(oddity.finding(&cx.lines, original.span, text));
     }
     let value = match expanded {
         // Not plain: never null, even if nothing is left.
@@ -185,8 +199,8 @@ impl<'t> Template<'t> {
                 let colon = if reason.is_empty() { "" } else { ": " };
                 self.odd(
                     whole,
+                    OddityKind::Required,
                     format!("the variable `{name}` is required{colon}{reason}"),
-                    true,
                 );
                 Some(String::new())
             }
@@ -198,8 +212,8 @@ impl<'t> Template<'t> {
         (self.lookup)(name).unwrap_or_else(|| {
             self.odd(
                 whole,
+                OddityKind::Unset,
                 format!("the variable `{name}` is not set; nothing takes its place"),
-                false,
             );
             String::new()
         })
@@ -209,18 +223,22 @@ impl<'t> Template<'t> {
         let end = whole.find(char::is_whitespace).unwrap_or(whole.len());
         self.odd(
             &whole[..end],
+            OddityKind::Invalid,
             format!("`{}` is not a variable", &whole[..end]),
-            true,
         );
         None
     }
 
-    fn odd(&mut self, fragment: &'t str, message: String, is_error: bool) {
-        self.oddities.push(Oddity {
-            fragment,
-            message,
-            is_error,
-        });
+    fn odd(&mut self, fragment: &'t str, kind: OddityKind, message: String) {
+        let is_first_error =
+            kind != OddityKind::Unset && self.oddities.iter().all(|odd| odd.kind == OddityKind::Unset);
+        if self.oddities.len() < MOST_ODDITIES || is_first_error {
+            self.oddities.push(Oddity {
+                fragment,
+                kind,
+                message,
+            });
+        }
     }
 }
 
@@ -300,32 +318,44 @@ mod tests {
                 Some("a  b"),
                 "$UNSET",
                 "the variable `UNSET` is not set; nothing takes its place",
-                false,
+                OddityKind::Unset,
             ),
             (
                 "${EMPTY:?it says where}",
                 Some(""),
                 "${EMPTY:?it says where}",
                 "the variable `EMPTY` is required: it says where",
-                true,
+                OddityKind::Required,
             ),
-            ("cost: 5$", None, "$", "`$` is not a variable", true),
-            ("$1", None, "$1", "`$1` is not a variable", true),
-            ("${SET", None, "${SET", "`${SET` is not a variable", true),
+            (
+                "cost: 5$",
+                None,
+                "$",
+                "`$` is not a variable",
+                OddityKind::Invalid,
+            ),
+            ("$1", None, "$1", "`$1` is not a variable", OddityKind::Invalid),
+            (
+                "${SET",
+                None,
+                "${SET",
+                "`${SET` is not a variable",
+                OddityKind::Invalid,
+            ),
             (
                 "${SET!x} y",
                 None,
                 "${SET!x}",
                 "`${SET!x}` is not a variable",
-                true,
+                OddityKind::Invalid,
             ),
-            ("${}", None, "${}", "`${}` is not a variable", true),
+            ("${}", None, "${}", "`${}` is not a variable", OddityKind::Invalid),
         ];
-        for (text, expected, fragment, message, is_error) in rows {
+        for (text, expected, fragment, message, kind) in rows {
             let oddity = Oddity {
                 fragment,
+                kind,
                 message: message.to_owned(),
-                is_error,
             };
             assert_eq!(
                 expand(text, &lookup),

@@ -31,6 +31,8 @@ mod gateway_service;
 mod healthcheck;
 mod interpolate;
 mod keys;
+#[cfg(test)]
+mod manual;
 mod matcher;
 mod node;
 mod path;
@@ -75,12 +77,11 @@ pub struct Source {
 }
 
 /// What a manifest's meaning depends on beside its text.
-#[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// The shell's variables; they win over those of `.env`.
-    pub environment: &'a BTreeMap<String, String>,
+    pub environment: BTreeMap<String, String>,
     /// The active profiles; `*` for all.
-    pub profiles: &'a [String],
+    pub profiles: Vec<String>,
     /// What is wrong with the settings of a plugin.
     pub plugin_check: &'a PluginCheck<'a>,
     /// Where `.env` and environment files are read from.

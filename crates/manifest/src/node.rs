@@ -109,6 +109,7 @@ impl Node {
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a map".to_owned(),
             Value::Scalar { .. } if self.is_null() => "nothing".to_owned(),
+            Value::Scalar { text, .. } if text.is_empty() => "an empty text".to_owned(),
             Value::Scalar { text, .. } => format!("`{}`", shortened(text)),
             Value::Unusable => "something unusable".to_owned(),
         }

@@ -106,11 +106,12 @@ pub(crate) fn read(cx: &Context<'_>, node: &Node, inside: &Scope, draft: &mut Dr
 
 type Place = ((Kind, Name), Span);
 
-/// What it stands inside of, and what it names beyond that.
+/// What it stands inside of, and what it names beyond that; both are references.
 fn scope(block: &Block<'_>, inside: &Scope, references: &mut Vec<Place>) -> Scope {
     let mut one = |kind: Kind, key: &str, inside: Option<&Name>| {
         if let Some(name) = inside {
             reference::refuse(block, key);
+            references.push(((kind, name.clone()), block.node.span));
             return Some(name.clone());
         }
         let (name, span) = match kind {
@@ -180,7 +181,7 @@ fn setting(block: &Block<'_>, path: &[String]) -> Span {
     let (mut node, mut span) = (&config.value, config.key_span);
     for step in path {
         if let Some(entry) = node.entry(step) {
-            (node, span) = (&entry.value, block.cx.lines.first_line(entry.span()));
+            (node, span) = (&entry.value, entry.span());
         } else if let Some(item) = node
             .list()
             .and_then(|items| items.get(step.parse::<usize>().ok()?))

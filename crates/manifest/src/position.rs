@@ -82,6 +82,19 @@ impl<'t> Lines<'t> {
         byte
     }
 
+    /// The length in bytes of the longest of the line at `byte` and the two around it.
+    pub(crate) fn longest_near(&self, byte: usize) -> usize {
+        let line = self
+            .starts
+            .partition_point(|start| *start <= byte)
+            .saturating_sub(1);
+        let start = |line: usize| self.starts.get(line).copied().unwrap_or(self.text.len());
+        (line.saturating_sub(1)..=line + 1)
+            .map(|line| start(line + 1) - start(line))
+            .max()
+            .unwrap_or(0)
+    }
+
     /// `span` without what lies on later lines, so that an excerpt stays one line long.
     pub(crate) fn first_line(&self, span: Span) -> Span {
         let inside = self.text.get(span.range()).unwrap_or_default();

@@ -139,7 +139,7 @@ fn services(block: &Block<'_>, draft: &mut Draft) {
         );
         return cx.report(Finding::error(entry.key_span, message));
     }
-    for entry in entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
+    for entry in entries {
         service::read(cx, entry, draft);
     }
 }

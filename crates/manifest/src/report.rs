@@ -7,9 +7,12 @@ use std::fmt::{self, Write as _};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
 use crate::Source;
+use crate::position::Lines;
 use crate::problem::{Problem, Severity};
 
 const WIDTH: usize = 100;
+/// Bytes of a line that is still shown: longer ones are no help, and the renderer cannot place its mark.
+const LONGEST_LINE: usize = 1_000;
 
 /// All problems, in their order, and a line that counts them; empty if there are none.
 pub fn render(problems: &[Problem], source: &Source, color: bool) -> String {
@@ -24,12 +27,14 @@ pub fn render(problems: &[Problem], source: &Source, color: bool) -> String {
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(WIDTH)
         .without_syntax_highlighting();
+    let lines = Lines::of(&source.text);
     let text = NamedSource::new(source.path.display().to_string(), source.text.clone());
     let mut report = String::new();
     for problem in problems {
+        let excerpt = problem.file == source.path && lines.longest_near(problem.span.start) <= LONGEST_LINE;
         let shown = Shown {
             problem,
-            text: (problem.file == source.path).then_some(&text),
+            text: excerpt.then_some(&text),
         };
         if handler.render_report(&mut report, &shown).is_err() {
             let _ = writeln!(report, "{shown}");

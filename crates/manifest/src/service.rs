@@ -315,13 +315,11 @@ impl Service<'_> {
             }
             (false, [], Some(container)) => {
                 let message = format!(
-                    "containers are not built yet: `{}` needs a `command` beside it",
-                    container.key
+                    "containers are not built yet: `{}` needs a `command` beside its `{}`",
+                    self.name, container.key
                 );
-                cx.report(
-                    Finding::error(container.key_span, message)
-                        .help("`command` runs a program of this machine"),
-                );
+                let finding = Finding::error(self.entry.key_span, message);
+                cx.report(finding.help("`command` runs a program of this machine"));
             }
             (false, [], None) => {
                 let message = format!("`{}` says neither what to run nor where it is", self.name);

@@ -2,7 +2,7 @@
 
 /// The nearest of `known`, if it is near enough to be a slip of the finger.
 pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let most = (word.chars().count() / 3).clamp(1, 3);
+    let most = (word.chars().count() / 3).min(3);
     known
         .into_iter()
         .map(|candidate| (strsim::osa_distance(word, candidate), candidate))

@@ -72,10 +72,10 @@ fn parse_test(text: &str, files: &dyn Files) -> (Source, Parsed) {
     let environment = shell
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-    let profiles = ["debug".to_owned()];
+    let profiles = vec!["debug".to_owned()];
     let inputs = Inputs {
-        environment: &environment,
-        profiles: &profiles,
+        environment,
+        profiles,
         plugin_check: &check_plugin,
         files,
     };
@@ -193,6 +193,21 @@ fn limits_hold() {
 }
 
 #[test]
+fn long_lines_and_long_values_are_not_repeated() {
+    let text = format!(
+        "services: {{a: {{command: b, restart: {}}}}}",
+        "x".repeat(100_000)
+    );
+    let (source, parsed) = parse_test(&text, &NoFiles);
+    let shown = render(&parsed.problems, &source, false);
+    assert!(
+        shown.starts_with("  × /project/hythe.yaml:1:37: expected `no`"),
+        "{shown}"
+    );
+    assert!(shown.len() < 1_000, "{shown}");
+}
+
+#[test]
 fn names_do_not_depend_on_the_order() {
     let names = |text: &str| {
         let (source, parsed) = parse_test(text, &NoFiles);
@@ -229,10 +244,9 @@ fn environment_files_follow_composes_rules() {
         path: path.to_owned(),
         text: String::new(),
     };
-    let environment = BTreeMap::new();
     let inputs = Inputs {
-        environment: &environment,
-        profiles: &[],
+        environment: BTreeMap::new(),
+        profiles: Vec::new(),
         plugin_check: &check_plugin,
         files: &NoFiles,
     };
@@ -350,8 +364,7 @@ proptest! {
     #[test]
     fn any_environment_file_is_survived(text in "[A-Z =\"'$\\{\\}:\\-#\\\\\n\r\u{e4}]{0,80}") {
         let source = Source { path: "/project/hythe.yaml".into(), text: String::new() };
-        let environment = BTreeMap::new();
-        let inputs = Inputs { environment: &environment, profiles: &[], plugin_check: &check_plugin, files: &NoFiles };
+        let inputs = Inputs { environment: BTreeMap::new(), profiles: Vec::new(), plugin_check: &check_plugin, files: &NoFiles };
         let cx = context::Context::new(&source, &inputs);
         dotenv::read(&cx, Path::new("/project/.env"), &text, &|_| None);
         for problem in cx.finish().0 {

@@ -51,6 +51,18 @@ struct Counted {
     size: usize,
 }
 
+impl Counted {
+    fn unusable(span: Span) -> Self {
+        Self {
+            node: Node {
+                value: Value::Unusable,
+                span,
+            },
+            size: 1,
+        }
+    }
+}
+
 /// Boxed, as it would make every small result large.
 type Fatal = Box<Finding>;
 type Spanned<'t> = (Event<'t>, saphyr_parser::Span);
@@ -64,7 +76,7 @@ impl<'t> Builder<'t> {
                 Event::StreamEnd => break,
                 Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
                 _ if root.is_some() => {
-                    let span = self.lines.first_line(self.span(&span));
+                    let span = self.span(&span);
                     return Err(Box::new(Finding::error(
                         span,
                         "a manifest is one YAML document, this is a second",
@@ -89,7 +101,12 @@ impl<'t> Builder<'t> {
         let next = self.lines.text()[start..].chars().next();
         let end = start + next.filter(|next| !next.is_control()).map_or(0, char::len_utf8);
         let finding = Finding::error(Span::new(start, end), format!("not YAML: {}", error.info()));
-        Box::new(if next == Some('\t') {
+        let line = self.lines.text()[..end]
+            .rsplit(['\n', '\r'])
+            .next()
+            .unwrap_or_default();
+        let indented_by_tab = line.trim_start_matches(' ').starts_with('\t');
+        Box::new(if indented_by_tab {
             finding.help("indent with spaces, not with tabs")
         } else {
             finding
@@ -104,35 +121,33 @@ impl<'t> Builder<'t> {
                 format!("nested deeper than {DEEPEST} levels"),
             )));
         }
-        match event {
-            Event::Alias(id) => self.alias(id, start),
+        let (anchor, tag, built) = match event {
+            Event::Alias(id) => return self.alias(id, start),
             Event::Scalar(text, style, anchor, tag) => {
-                let quoted = style != ScalarStyle::Plain || self.is_text_by_tag(tag.as_deref(), start);
+                let by_tag = tag
+                    .as_deref()
+                    .is_some_and(|tag| is_core(tag) && tag.suffix == "str" || is_plain_text(tag));
+                let plain = style == ScalarStyle::Plain && !by_tag;
                 let value = Value::Scalar {
                     text: text.as_ref().into(),
-                    plain: !quoted,
+                    plain,
                 };
-                let span = self.lines.first_line(start);
-                Ok(self.remember(
-                    anchor,
-                    Counted {
-                        node: Node { value, span },
-                        size: 1,
-                    },
-                ))
+                let node = Node { value, span: start };
+                (anchor, tag, Counted { node, size: 1 })
             }
-            Event::SequenceStart(anchor, tag) => {
-                self.is_text_by_tag(tag.as_deref(), start);
-                let list = self.list(start, depth)?;
-                Ok(self.remember(anchor, list))
+            Event::SequenceStart(anchor, tag) => (anchor, tag, self.list(start, depth)?),
+            Event::MappingStart(anchor, tag) => (anchor, tag, self.map(start, depth)?),
+            _ => return Err(Box::new(Finding::error(start, "not YAML: a value is missing"))),
+        };
+        let built = match tag {
+            Some(tag) if !is_core(&tag) && !is_plain_text(&tag) => {
+                let message = format!("the tag `{tag}` has no meaning here");
+                self.findings.push(Finding::error(built.node.span, message));
+                Counted::unusable(built.node.span)
             }
-            Event::MappingStart(anchor, tag) => {
-                self.is_text_by_tag(tag.as_deref(), start);
-                let map = self.map(start, depth)?;
-                Ok(self.remember(anchor, map))
-            }
-            _ => Err(Box::new(Finding::error(start, "not YAML: a value is missing"))),
-        }
+            _ => built,
+        };
+        Ok(self.remember(anchor, built))
     }
 
     fn remember(&mut self, anchor: usize, built: Counted) -> Counted {
@@ -144,10 +159,11 @@ impl<'t> Builder<'t> {
 
     fn alias(&mut self, id: usize, span: Span) -> Result<Counted, Fatal> {
         let Some(built) = self.anchors.get(&id) else {
-            return Err(Box::new(Finding::error(
+            self.findings.push(Finding::error(
                 span,
                 "an alias inside the value that it stands for",
-            )));
+            ));
+            return Ok(Counted::unusable(span));
         };
         self.aliased = self.aliased.saturating_add(built.size);
         if self.aliased > MOST_ALIASED {
@@ -218,6 +234,7 @@ impl<'t> Builder<'t> {
                     self.findings.push(finding.label(format!("first on line {line}")));
                 }
             }
+            _ if key.is_unusable() => {}
             _ => self
                 .findings
                 .push(key.error(format!("a key must be a text, not {}", key.shown()))),
@@ -228,6 +245,8 @@ impl<'t> Builder<'t> {
         let sources = value.list().unwrap_or(std::slice::from_ref(value));
         for source in sources {
             match source.map() {
+                None if source.is_unusable() => {}
+
                 Some(entries) => merged.extend_from_slice(entries),
                 None => self
                     .findings
@@ -236,23 +255,8 @@ impl<'t> Builder<'t> {
         }
     }
 
-    /// Whether the tag makes a text of it. Other tags of the core schema say what the value is anyway.
-    fn is_text_by_tag(&mut self, tag: Option<&Tag>, span: Span) -> bool {
-        match tag {
-            Some(tag) if tag.is_yaml_core_schema() => tag.suffix == "str",
-            Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => true,
-            Some(tag) => {
-                let message = format!("the tag `{tag}` has no meaning here");
-                self.findings
-                    .push(Finding::error(self.lines.first_line(span), message));
-                false
-            }
-            None => false,
-        }
-    }
-
     fn whole(&self, start: Span, end: &saphyr_parser::Span) -> Span {
-        self.lines.first_line(Span::new(start.start, self.byte(&end.end)))
+        Span::new(start.start, self.byte(&end.end))
     }
 
     fn span(&self, span: &saphyr_parser::Span) -> Span {
@@ -264,6 +268,16 @@ impl<'t> Builder<'t> {
     fn byte(&self, marker: &Marker) -> usize {
         self.lines.byte(marker.line().saturating_sub(1), marker.col())
     }
+}
+
+/// Tags of the core schema only say what a value is anyway, apart from `!!str`.
+fn is_core(tag: &Tag) -> bool {
+    tag.is_yaml_core_schema()
+}
+
+/// A lone `!` makes a text of a scalar.
+fn is_plain_text(tag: &Tag) -> bool {
+    tag.handle.is_empty() && tag.suffix == "!"
 }
 
 /// The entries of a map, in the order of the file, with an index of the keys.

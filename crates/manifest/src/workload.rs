@@ -17,7 +17,6 @@ use crate::{dependency, deploy, environment, healthcheck, signal, words};
 pub(crate) const RESTART: Shape = Shape::Either(&[
     Shape::OneOf(&["no", "always", "on-failure", "unless-stopped"]),
     Shape::Text,
-    Shape::Boolean,
 ]);
 pub(crate) const STOP_SIGNAL: Shape = Shape::Either(&[Shape::Text, Shape::Integer(1, 64)]);
 
@@ -115,7 +114,8 @@ fn restart(block: &Block<'_>) -> Option<RestartPolicy> {
         "no" => Some(RestartPolicy::No),
         "always" => Some(RestartPolicy::Always),
         "unless-stopped" => Some(RestartPolicy::UnlessStopped),
-        "on-failure" => Some(RestartPolicy::OnFailure),
+        // As in Docker, where 0 means without limit.
+        "on-failure" | "on-failure:0" => Some(RestartPolicy::OnFailure),
         _ => text
             .strip_prefix("on-failure:")
             .and_then(|most| most.parse().ok())
