@@ -1,1 +1,131 @@
-//! The native admin API and its event stream.
+//! The native API: what the command line and other tools ask of a server.
+//!
+//! ```text
+//!  hythe.sock (same user or root) ──────────────┐
+//!                                               ├─► router ─► handlers ─► store (writes)
+//!  TCP ─► guard: Host, Origin, token ───────────┘                    └──► Latest<...> (reads)
+//! ```
+//!
+//! Reads look at what the subsystems publish and touch no disk, but for history and the store's own
+//! generation. Changes are transactions of the store: the answer names the generation, and
+//! `GET /v1/wait` tells when supervisor, registry and gateway have acted on it. Errors are problem details
+//! (RFC 9457) with a stable `code`. `GET /openapi.json` describes everything.
+//!
+//! Left out: TLS (listen on loopback, or put a gateway in front), and any deciding about what runs: the
+//! supervisor reads the same store.
+
+mod apply;
+mod bind;
+mod events;
+mod extract;
+mod guard;
+mod history;
+mod logs;
+mod observed;
+mod openapi;
+mod problem;
+mod project;
+mod routes;
+mod schema;
+mod serve;
+mod server;
+mod service;
+mod status;
+#[cfg(test)]
+mod tests;
+mod token;
+mod wait;
+pub mod wire;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hythe_model::{Desired, Endpoints, Instances};
+use hythe_ports::documents::Documents;
+use hythe_ports::{Logs, Routes, Traffic};
+use hythe_spine::{Latest, Shutdown, Spine};
+use serde_json::{Map, Value};
+
+pub use bind::{BindError, Bound, bind};
+pub use openapi::document as openapi_document;
+pub use serve::serve;
+
+/// Where the API can be reached.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// TCP address; `None`: only the socket. Port 0: any free one.
+    pub api_listen: Option<SocketAddr>,
+    /// The Unix socket of the command line; its folder exists.
+    pub socket: PathBuf,
+    /// The file of the token that TCP needs for changes; made when it does not exist.
+    pub token_file: PathBuf,
+}
+
+/// What the API reads and asks.
+pub struct Inputs {
+    /// Where changes go.
+    pub documents: Arc<dyn Documents>,
+    /// What should be.
+    pub desired: Latest<Desired>,
+    /// What runs.
+    pub instances: Latest<Instances>,
+    /// What may receive traffic.
+    pub endpoints: Latest<Endpoints>,
+    /// The desired generation that the gateway serves.
+    pub gateway_generation: Latest<u64>,
+    /// The gateway's routes.
+    pub routes: Arc<dyn Routes>,
+    /// The gateway's traffic.
+    pub traffic: Arc<dyn Traffic>,
+    /// Output of instances.
+    pub logs: Arc<dyn Logs>,
+    /// The metrics in Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What is fixed about the server.
+    pub info: ServerInfo,
+    /// Ends the server.
+    pub control: Arc<dyn Control>,
+    /// Checks plugin settings.
+    pub plugin_check: Arc<PluginCheck>,
+}
+
+/// Everything that is wrong with a plugin's settings, in words; a plugin that does not exist too.
+pub type PluginCheck = dyn Fn(&str, &Map<String, Value>) -> Vec<String> + Send + Sync;
+
+/// What is fixed about a server while it runs.
+#[derive(Clone)]
+pub struct ServerInfo {
+    /// Process id.
+    pub pid: u32,
+    /// Version of the binary.
+    pub version: String,
+    /// Unix milliseconds.
+    pub started_at: u64,
+    /// Data directory.
+    pub home: PathBuf,
+    /// Gateway workers.
+    pub workers: u32,
+    /// The gateway's addresses as bound.
+    pub proxy: Vec<SocketAddr>,
+    /// The minder's process id, if it can be reached.
+    pub minder_pid: Arc<dyn Fn() -> Option<u32> + Send + Sync>,
+}
+
+/// What the API may ask of the whole server.
+pub trait Control: Send + Sync {
+    /// Begins to stop the server and the minder, with or without ending the services first; returns at
+    /// once. The API has made sure that nothing runs, unless `with_services`.
+    fn stop(&self, with_services: bool);
+}
+
+/// What handlers share.
+pub(crate) struct Api {
+    pub(crate) inputs: Inputs,
+    pub(crate) api: Option<SocketAddr>,
+    pub(crate) socket: PathBuf,
+    pub(crate) spine: Spine,
+    pub(crate) shutdown: Shutdown,
+}
+
+pub(crate) type State = axum::extract::State<Arc<Api>>;

@@ -1,0 +1,155 @@
+//! What a project must be beyond its shape: references hold, values are in their bounds, routes can be
+//! matched. The command line has said so with positions; here it is said again, because others ask as well.
+
+use std::collections::BTreeSet;
+
+use hythe_model::workload::{HealthCheck, Probe, Replicas};
+use hythe_model::{FullName, Name, Plugin, ProjectSpec, Workload};
+use hythe_routing::{RouteEntry, RouteTable};
+
+use super::items::{ItemKey, ItemKind};
+use crate::PluginCheck;
+
+const MOST_REPLICAS: u32 = 1_000;
+
+/// Every mistake, in words. `live` are the documents the project has besides.
+pub(crate) fn validate(
+    spec: &ProjectSpec,
+    live: &BTreeSet<ItemKey>,
+    check_plugin: &PluginCheck,
+) -> Vec<String> {
+    let mut checker = Checker {
+        spec,
+        live,
+        problems: Vec::new(),
+    };
+    for (name, workload) in &spec.workloads {
+        checker.workload(name, workload);
+    }
+    for (name, route) in &spec.routes {
+        checker.reference(
+            &format!("route {name}"),
+            ItemKind::Service,
+            route.service.as_ref(),
+        );
+    }
+    for (name, target) in &spec.targets {
+        checker.reference(
+            &format!("target {name}"),
+            ItemKind::Upstream,
+            Some(&target.upstream),
+        );
+    }
+    for (name, plugin) in &spec.plugins {
+        checker.plugin(name, plugin, check_plugin);
+    }
+    checker.routes();
+    checker.problems
+}
+
+struct Checker<'a> {
+    spec: &'a ProjectSpec,
+    live: &'a BTreeSet<ItemKey>,
+    problems: Vec<String>,
+}
+
+impl Checker<'_> {
+    fn require(&mut self, holds: bool, problem: impl FnOnce() -> String) {
+        if !holds {
+            self.problems.push(problem());
+        }
+    }
+
+    fn reference(&mut self, from: &str, kind: ItemKind, name: Option<&Name>) {
+        let Some(name) = name else { return };
+        let key = ItemKey {
+            kind,
+            name: name.to_string(),
+        };
+        let there = match kind {
+            ItemKind::Service => self.spec.services.contains_key(name),
+            ItemKind::Upstream => self.spec.upstreams.contains_key(name),
+            ItemKind::Route => self.spec.routes.contains_key(name),
+            ItemKind::Consumer => self.spec.consumers.contains_key(name),
+            ItemKind::Workload => self.spec.workloads.contains_key(name),
+            ItemKind::Target | ItemKind::Plugin => false,
+        };
+        let there = there || self.live.contains(&key);
+        self.require(there, || {
+            format!("{from}: there is no {} `{name}`", kind.in_store())
+        });
+    }
+
+    fn workload(&mut self, name: &Name, workload: &Workload) {
+        let program = workload
+            .command
+            .first()
+            .is_some_and(|program| !program.is_empty());
+        self.require(program, || format!("{name}: command is empty"));
+        self.require(workload.working_dir.is_absolute(), || {
+            format!(
+                "{name}: working_dir `{}` is not absolute",
+                workload.working_dir.display()
+            )
+        });
+        let few = !matches!(workload.replicas, Replicas::Count(count) if count > MOST_REPLICAS);
+        self.require(few, || format!("{name}: more than {MOST_REPLICAS} replicas"));
+        let signal = (1..=64).contains(&workload.stop_signal);
+        self.require(signal, || {
+            format!("{name}: stop_signal {} is no signal", workload.stop_signal)
+        });
+        self.require(workload.update.max_surge > 0, || {
+            format!("{name}: update.max_surge is 0")
+        });
+        self.require(workload.port != Some(0), || format!("{name}: port is 0"));
+        if let Some(health) = &workload.healthcheck {
+            self.health(name, health, workload.port.is_some());
+        }
+        for (dependency, _) in workload.depends_on.iter().filter(|(_, details)| details.required) {
+            self.reference(
+                &format!("{name}: depends_on"),
+                ItemKind::Workload,
+                Some(dependency),
+            );
+        }
+    }
+
+    fn health(&mut self, name: &Name, health: &HealthCheck, listens: bool) {
+        let possible = match &health.probe {
+            Probe::Http(path) => listens && path.starts_with('/'),
+            Probe::Tcp => listens,
+            Probe::Command(command) => !command.is_empty(),
+        };
+        self.require(possible, || {
+            format!("{name}: healthcheck cannot be tried: it needs a port and a path from `/`, or a command")
+        });
+        self.require(
+            health.interval_ms > 0 && health.timeout_ms > 0 && health.start_interval_ms > 0,
+            || format!("{name}: healthcheck times must not be 0"),
+        );
+    }
+
+    fn plugin(&mut self, name: &Name, plugin: &Plugin, check: &PluginCheck) {
+        let from = format!("plugin {name}");
+        self.reference(&from, ItemKind::Service, plugin.service.as_ref());
+        self.reference(&from, ItemKind::Route, plugin.route.as_ref());
+        self.reference(&from, ItemKind::Consumer, plugin.consumer.as_ref());
+        let problems = check(&plugin.name, &plugin.config);
+        self.problems
+            .extend(problems.into_iter().map(|problem| format!("{from}: {problem}")));
+    }
+
+    /// A route that cannot be compiled would keep the gateway from every later change.
+    fn routes(&mut self) {
+        let entry = |(name, route): (&Name, &hythe_model::Route)| RouteEntry {
+            name: FullName::new(self.spec.project.clone(), name.clone()),
+            route: std::sync::Arc::new(route.clone()),
+            created_at: 0,
+            payload: (),
+        };
+        let entries: Vec<_> = self.spec.routes.iter().map(entry).collect();
+        if let Err(problems) = RouteTable::compile(entries) {
+            self.problems.extend(problems.iter().map(ToString::to_string));
+        }
+    }
+}

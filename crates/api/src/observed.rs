@@ -1,0 +1,191 @@
+//! What there is, as people see it: desired state, instances, endpoints and traffic put together. Pure but
+//! for the traffic counters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hythe_model::desired::Entry;
+use hythe_model::endpoint::pool_name;
+use hythe_model::instance::ServiceInstances;
+use hythe_model::view::{InstanceView, ServiceView};
+use hythe_model::workload::Replicas;
+use hythe_model::{Desired, Endpoints, FullName, Instance, InstanceState, Instances, Workload};
+use hythe_ports::Traffic;
+
+/// One consistent look at everything.
+pub(crate) struct Observed<'a> {
+    pub(crate) desired: &'a Desired,
+    pub(crate) instances: &'a Instances,
+    pub(crate) endpoints: &'a Endpoints,
+    pub(crate) traffic: &'a dyn Traffic,
+}
+
+impl Observed<'_> {
+    /// The services that are of concern: what is desired, and what is not but still stops.
+    pub(crate) fn services(&self, concerns: impl Fn(&FullName) -> bool) -> Vec<ServiceView> {
+        let routes = self.routes();
+        let names: BTreeSet<&FullName> = self.names().filter(|name| concerns(name)).collect();
+        names.into_iter().map(|name| self.view(name, &routes)).collect()
+    }
+
+    /// The one of this name, if there is one.
+    pub(crate) fn service(&self, name: &FullName) -> Option<ServiceView> {
+        self.services(|known| known == name).pop()
+    }
+
+    /// Every service's name, some twice.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &FullName> {
+        let stopping = self
+            .instances
+            .services
+            .iter()
+            .filter(|(_, service)| !service.instances.is_empty());
+        let desired = self.desired.workloads.keys().chain(self.desired.services.keys());
+        desired.chain(stopping.map(|(name, _)| name))
+    }
+
+    /// Whether the gateway may pick every ready instance of the services of concern, where a route leads to
+    /// them. Between an instance being ready and this lies one hop through registry and gateway.
+    pub(crate) fn are_listed(&self, concerns: impl Fn(&FullName) -> bool) -> bool {
+        let routes = self.routes();
+        let routed = routes.keys().filter(|name| concerns(name));
+        let ready = routed
+            .flat_map(|name| self.instances_of(name))
+            .filter(|instance| instance.state == InstanceState::Ready);
+        let mut addresses = ready.filter_map(|instance| instance.address);
+        addresses.all(|address| self.traffic.is_listed(address))
+    }
+
+    /// The routes that lead to each service, and to each workload behind a service of another name.
+    fn routes(&self) -> BTreeMap<FullName, Vec<String>> {
+        let mut routes: BTreeMap<FullName, Vec<String>> = BTreeMap::new();
+        for (route, entry) in self.desired.routes.iter() {
+            let Some(service) = &entry.spec.service else {
+                continue;
+            };
+            let service = FullName::new(route.project.clone(), service.clone());
+            let pool = self.desired.services.get(&service);
+            let pool = pool.map(|entry| pool_name(self.desired, &service, &entry.spec));
+            for target in [Some(service.clone()), pool.filter(|pool| *pool != service)]
+                .into_iter()
+                .flatten()
+            {
+                routes.entry(target).or_default().push(route.to_string());
+            }
+        }
+        routes
+    }
+
+    fn instances_of(&self, name: &FullName) -> impl Iterator<Item = &Instance> {
+        let service = self.instances.services.get(name);
+        service
+            .into_iter()
+            .flat_map(|service| service.instances.iter().map(AsRef::as_ref))
+    }
+
+    fn view(&self, name: &FullName, routes: &BTreeMap<FullName, Vec<String>>) -> ServiceView {
+        let base = ServiceView {
+            name: name.to_string(),
+            project: name.project.to_string(),
+            kind: "process".to_owned(),
+            ready: 0,
+            desired: 0,
+            settled: true,
+            stopped: false,
+            failure: None,
+            instances: self
+                .instances_of(name)
+                .map(|instance| self.instance(instance))
+                .collect(),
+            routes: routes.get(name).cloned().unwrap_or_default(),
+        };
+        let running = self.instances.services.get(name);
+        match (self.desired.workloads.get(name), self.desired.services.get(name)) {
+            (Some(workload), _) => self.process(base, workload, running),
+            (None, _) if !base.instances.is_empty() => ServiceView {
+                settled: false,
+                ..base
+            },
+            (None, Some(service)) => self.external(base, name, service),
+            (None, None) => base,
+        }
+    }
+
+    fn process(
+        &self,
+        base: ServiceView,
+        workload: &Entry<Workload>,
+        running: Option<&ServiceInstances>,
+    ) -> ServiceView {
+        let planned = self.instances.generation >= workload.generation;
+        let wanted = match workload.spec.replicas {
+            _ if workload.spec.stopped => 0,
+            Replicas::Count(count) => count,
+            Replicas::Max => 1,
+        };
+        let ready = base
+            .instances
+            .iter()
+            .filter(|instance| instance.state == InstanceState::Ready);
+        ServiceView {
+            ready: count(ready),
+            desired: running
+                .filter(|_| planned)
+                .map_or(wanted, |service| service.desired),
+            settled: planned && running.is_some_and(|service| service.settled),
+            stopped: workload.spec.stopped,
+            failure: running
+                .filter(|_| planned)
+                .and_then(|service| service.failure.clone()),
+            ..base
+        }
+    }
+
+    fn external(
+        &self,
+        base: ServiceView,
+        name: &FullName,
+        service: &Entry<hythe_model::Service>,
+    ) -> ServiceView {
+        let pool = self
+            .endpoints
+            .pools
+            .get(&pool_name(self.desired, name, &service.spec));
+        let endpoints = pool.map(|pool| pool.endpoints.as_slice()).unwrap_or_default();
+        let unresolved = pool.map(|pool| pool.unresolved.as_slice()).unwrap_or_default();
+        let failure = unresolved
+            .first()
+            .map(|(host, reason)| format!("{host}: {reason}"));
+        ServiceView {
+            kind: "external".to_owned(),
+            ready: count(endpoints.iter().filter(|endpoint| endpoint.healthy)),
+            desired: count(endpoints.iter()) + count(unresolved.iter()),
+            settled: self.endpoints.generation >= service.generation,
+            failure: failure.filter(|_| endpoints.is_empty()),
+            ..base
+        }
+    }
+
+    fn instance(&self, instance: &Instance) -> InstanceView {
+        InstanceView {
+            id: instance.id.to_string(),
+            slot: instance.slot,
+            pid: instance.pid,
+            address: instance.address.map(|address| address.to_string()),
+            state: instance.state,
+            restarts: instance.restarts,
+            revision: instance.revision.to_string(),
+            started_at: instance.started_at,
+            last_exit: instance.last_exit,
+            message: instance.message.clone(),
+            cpu_millis: instance.cpu_millis,
+            memory_bytes: instance.memory_bytes,
+            in_flight: instance
+                .address
+                .map_or(0, |address| self.traffic.in_flight(address)),
+        }
+    }
+}
+
+fn count(items: impl Iterator) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}

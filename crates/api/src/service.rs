@@ -1,0 +1,317 @@
+//! Services: what there is, and what is done to one by hand.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use hythe_model::desired::Kind;
+use hythe_model::view::{ChangeLine, ChangeView, ServiceView};
+use hythe_model::{FullName, ProjectName, Workload};
+use hythe_ports::documents::{CommitError, Document, Transaction};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Api;
+use crate::apply::ItemKind;
+use crate::apply::differ;
+use crate::extract::{Body, Door, Params};
+use crate::observed::Observed;
+use crate::problem::{Answer, Refusal};
+use crate::project::TRIES;
+use crate::schema;
+use crate::wire::{ActionRequest, Problem, ScaleRequest, ServiceDetail};
+
+/// Of which project.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ScopeParams {
+    /// Only of this project.
+    #[param(value_type = Option<String>)]
+    project: Option<ProjectName>,
+}
+
+impl ScopeParams {
+    fn services(&self, api: &Api) -> Vec<ServiceView> {
+        let concerns = |name: &FullName| {
+            self.project
+                .as_ref()
+                .is_none_or(|project| name.project == *project)
+        };
+        api.observe(|observed| observed.services(concerns))
+    }
+}
+
+/// Every service, with its instances.
+#[utoipa::path(
+    get, path = "/v1/services", operation_id = "list_services", tag = "services",
+    params(ScopeParams),
+    responses((status = 200, body = Vec<schema::ServiceView>), (status = "default", response = Problem)),
+)]
+pub(crate) async fn list(
+    State(api): crate::State,
+    Params(scope): Params<ScopeParams>,
+) -> Json<Vec<ServiceView>> {
+    Json(scope.services(&api))
+}
+
+/// Everything about one service.
+#[utoipa::path(
+    get, path = "/v1/services/{name}", operation_id = "describe_service", tag = "services",
+    params(("name" = String, Path, description = "`users`, outside the default project `shop.users`.")),
+    responses((status = 200, body = ServiceDetail), (status = "default", response = Problem)),
+)]
+pub(crate) async fn describe(
+    State(api): crate::State,
+    Path(name): Path<String>,
+) -> Answer<Json<ServiceDetail>> {
+    let name = named(&name)?;
+    let service = api.observe(|observed| observed.service(&name));
+    let service = service.ok_or_else(|| no_service(&api, &name))?;
+    let desired = api.inputs.desired.get();
+    let workload = desired
+        .workloads
+        .get(&name)
+        .map(|entry| without_secrets(entry.spec.clone()));
+    let gateway = desired.services.get(&name).map(|entry| entry.spec.clone());
+    Ok(Json(ServiceDetail {
+        service,
+        workload,
+        gateway,
+    }))
+}
+
+/// Every instance of every service.
+#[utoipa::path(
+    get, path = "/v1/instances", operation_id = "list_instances", tag = "services",
+    params(ScopeParams),
+    responses((status = 200, body = Vec<schema::InstanceView>), (status = "default", response = Problem)),
+)]
+pub(crate) async fn instances(
+    State(api): crate::State,
+    Params(scope): Params<ScopeParams>,
+) -> Json<Vec<hythe_model::view::InstanceView>> {
+    let services = scope.services(&api);
+    Json(
+        services
+            .into_iter()
+            .flat_map(|service| service.instances)
+            .collect(),
+    )
+}
+
+/// Sets how many copies run.
+#[utoipa::path(
+    post, path = "/v1/services/{name}/scale", operation_id = "scale_service", tag = "services",
+    params(("name" = String, Path, description = "The service.")),
+    request_body = ScaleRequest,
+    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+)]
+pub(crate) async fn scale(
+    State(api): crate::State,
+    door: Door,
+    Path(name): Path<String>,
+    Body(request): Body<ScaleRequest>,
+) -> Answer<Json<ChangeView>> {
+    let replicas = request.replicas.parse().ok_or_else(|| {
+        let detail = "replicas must be a number, 0 to 1000, or `max`";
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+    })?;
+    let edit = |_: &Workload| vec![("replicas", json!(replicas))];
+    by_hand(&api, door, request.actor, "scale", &name, edit)
+        .await
+        .map(Json)
+}
+
+/// Replaces every instance by a new one of the same kind, as an update would.
+#[utoipa::path(
+    post, path = "/v1/services/{name}/restart", operation_id = "restart_service", tag = "services",
+    params(("name" = String, Path, description = "The service.")),
+    request_body = ActionRequest,
+    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+)]
+pub(crate) async fn restart(
+    State(api): crate::State,
+    door: Door,
+    Path(name): Path<String>,
+    Body(request): Body<ActionRequest>,
+) -> Answer<Json<ChangeView>> {
+    let edit = |workload: &Workload| {
+        vec![
+            ("restarts_asked", json!(workload.restarts_asked + 1)),
+            ("stopped", json!(false)),
+        ]
+    };
+    by_hand(&api, door, request.actor, "restart", &name, edit)
+        .await
+        .map(Json)
+}
+
+/// Ends every instance and keeps the service.
+#[utoipa::path(
+    post, path = "/v1/services/{name}/stop", operation_id = "stop_service", tag = "services",
+    params(("name" = String, Path, description = "The service.")),
+    request_body = ActionRequest,
+    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+)]
+pub(crate) async fn stop(
+    State(api): crate::State,
+    door: Door,
+    Path(name): Path<String>,
+    Body(request): Body<ActionRequest>,
+) -> Answer<Json<ChangeView>> {
+    let edit = |_: &Workload| vec![("stopped", json!(true))];
+    by_hand(&api, door, request.actor, "stop", &name, edit)
+        .await
+        .map(Json)
+}
+
+/// Runs a stopped service again.
+#[utoipa::path(
+    post, path = "/v1/services/{name}/start", operation_id = "start_service", tag = "services",
+    params(("name" = String, Path, description = "The service.")),
+    request_body = ActionRequest,
+    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+)]
+pub(crate) async fn start(
+    State(api): crate::State,
+    door: Door,
+    Path(name): Path<String>,
+    Body(request): Body<ActionRequest>,
+) -> Answer<Json<ChangeView>> {
+    let edit = |_: &Workload| vec![("stopped", json!(false))];
+    by_hand(&api, door, request.actor, "start", &name, edit)
+        .await
+        .map(Json)
+}
+
+/// Reads a service's name.
+pub(crate) fn named(text: &str) -> Answer<FullName> {
+    text.parse().map_err(|error: hythe_model::NameError| {
+        Refusal::new(StatusCode::BAD_REQUEST, "invalid_name", error.to_string())
+    })
+}
+
+/// Says that there is no such service, and which ones it might have been.
+pub(crate) fn no_service(api: &Api, name: &FullName) -> Refusal {
+    let hint = api.observe(|observed| suggestion(name, observed));
+    let detail = format!("there is no service `{name}`");
+    Refusal::new(StatusCode::NOT_FOUND, "no_such_service", detail).maybe_hint(hint)
+}
+
+fn suggestion(name: &FullName, observed: &Observed<'_>) -> Option<String> {
+    let same = observed.names().filter(|known| known.name == name.name);
+    let elsewhere: BTreeSet<&str> = same.map(|known| known.project.as_str()).collect();
+    if !elsewhere.is_empty() {
+        let projects = Vec::from_iter(elsewhere).join(", ");
+        return Some(format!(
+            "`{}` is in project {projects}; choose it with -p",
+            name.name
+        ));
+    }
+    let near = observed
+        .names()
+        .filter(|known| known.project == name.project)
+        .map(|known| {
+            let distance = strsim::osa_distance(known.name.as_str(), name.name.as_str());
+            (distance, known)
+        });
+    let (distance, near) = near.min()?;
+    (distance <= 3).then(|| format!("did you mean `{near}`?"))
+}
+
+/// Sets fields of a workload; again when somebody else wrote in between.
+async fn by_hand(
+    api: &Api,
+    door: Door,
+    actor: Option<String>,
+    verb: &str,
+    name: &str,
+    edit: impl Fn(&Workload) -> Vec<(&'static str, Value)>,
+) -> Answer<ChangeView> {
+    let name = named(name)?;
+    let documents = &*api.inputs.documents;
+    for tries_left in (0..TRIES).rev() {
+        let document = documents
+            .get(Workload::KIND, name.project.as_str(), name.name.as_str())
+            .await?;
+        let document = document.ok_or_else(|| nothing_to_do_to(api, &name))?;
+        let (put, line) = edited(&document, &edit)?;
+        let transaction = Transaction {
+            actor: actor.clone().unwrap_or_else(|| "somebody".to_owned()),
+            owner: door.owner().to_owned(),
+            reason: format!("{verb} {name}"),
+            writes: vec![put.into()],
+        };
+        match documents.commit(transaction).await {
+            Err(CommitError::Conflict { .. }) if tries_left > 0 => {}
+            committed => {
+                let committed = committed?;
+                let changes = if committed.changed { vec![line] } else { Vec::new() };
+                return Ok(ChangeView {
+                    generation: committed.generation,
+                    changes,
+                    ..ChangeView::default()
+                });
+            }
+        }
+    }
+    Err(Refusal::new(
+        StatusCode::CONFLICT,
+        "conflict",
+        format!("`{name}` is being changed by somebody else"),
+    ))
+}
+
+fn edited(
+    document: &Document,
+    edit: impl Fn(&Workload) -> Vec<(&'static str, Value)>,
+) -> Answer<(hythe_ports::documents::Put, ChangeLine)> {
+    let unreadable = |error: serde_json::Error| Refusal::internal("unreadable", &error);
+    let before = Workload::deserialize(&document.body).map_err(unreadable)?;
+    let mut put = document.to_put();
+    let mut fields = Vec::new();
+    for (field, value) in edit(&before) {
+        if document.body.get(field) != Some(&value) {
+            fields.push(differ::change(field, document.body.get(field), &value));
+            put.body[field] = value;
+        }
+    }
+    let after = Workload::deserialize(&put.body).map_err(unreadable)?;
+    let line = ChangeLine {
+        action: "update".to_owned(),
+        kind: ItemKind::Workload.in_store().to_owned(),
+        name: document.identity.name.clone(),
+        fields,
+        rolls: before.revision() != after.revision(),
+    };
+    Ok((put, line))
+}
+
+fn nothing_to_do_to(api: &Api, name: &FullName) -> Refusal {
+    if api.inputs.desired.get().services.contains_key(name) {
+        let detail = format!("`{name}` does not run here: it is only balanced");
+        return Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "not_a_process", detail);
+    }
+    no_service(api, name)
+}
+
+fn without_secrets(workload: Workload) -> Workload {
+    let hide = |(key, _)| (key, "(hidden)".to_owned());
+    Workload {
+        environment: workload.environment.into_iter().map(hide).collect(),
+        ..workload
+    }
+}
+
+impl Api {
+    /// Lets `look` see everything at once.
+    pub(crate) fn observe<T>(&self, look: impl FnOnce(&Observed<'_>) -> T) -> T {
+        look(&Observed {
+            desired: &self.inputs.desired.get(),
+            instances: &self.inputs.instances.get(),
+            endpoints: &self.inputs.endpoints.get(),
+            traffic: &*self.inputs.traffic,
+        })
+    }
+}
