@@ -6,10 +6,10 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 
 use crate::Api;
+use crate::code::Code;
 use crate::problem::Refusal;
 
 /// A JSON body; an empty one reads as `{}`.
@@ -43,17 +43,16 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
         let bytes = axum::body::Bytes::from_request(request, state)
             .await
             .map_err(|rejection| {
-                let detail = rejection.body_text();
-                Refusal::new(rejection.into_response().status(), "invalid_body", detail)
+                let code = match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+                    _ => Code::InvalidBody,
+                };
+                Refusal::new(code, rejection.body_text())
             })?;
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(bytes).map(Self).map_err(|error| {
-            Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_body",
-                format!("the body cannot be read: {error}"),
-            )
-        })
+        serde_json::from_slice(bytes)
+            .map(Self)
+            .map_err(|error| Refusal::new(Code::InvalidBody, format!("the body cannot be read: {error}")))
     }
 }
 
@@ -61,9 +60,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let query = Query::from_request_parts(parts, state).await;
-        query.map(|Query(query)| Self(query)).map_err(|rejection| {
-            Refusal::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
-        })
+        query
+            .map(|Query(query)| Self(query))
+            .map_err(|rejection| Refusal::new(Code::InvalidQuery, rejection.body_text()))
     }
 }
 

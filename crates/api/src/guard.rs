@@ -18,6 +18,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::code::Code;
 use crate::extract::Door;
 use crate::problem::{Answer, Refusal};
 use crate::token::Token;
@@ -43,22 +44,17 @@ pub(crate) async fn guard(
 impl Rules {
     fn check(&self, door: Door, request: &Request) -> Answer<()> {
         let Door::Tcp(peer) = door else { return Ok(()) };
-        let host = host(request).ok_or_else(|| {
-            Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "host_missing",
-                "the request has no usable Host header",
-            )
-        })?;
+        let host = host(request)
+            .ok_or_else(|| Refusal::new(Code::HostMissing, "the request has no usable Host header"))?;
         if !self.is_ours(host.host()) {
             let detail = format!("this API is not called `{}`", host.host());
-            let refusal = Refusal::new(StatusCode::FORBIDDEN, "host_not_allowed", detail);
+            let refusal = Refusal::new(Code::HostNotAllowed, detail);
             return Err(refusal.hint("use localhost or the address it listens on"));
         }
         let write = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         if write && !is_same_origin(request.headers(), host.as_str()) {
             let detail = "changes from pages of another origin are refused";
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
+            return Err(Refusal::new(Code::OriginNotAllowed, detail));
         }
         let near = peer.is_some_and(|peer| is_loopback(peer.ip()));
         if write || !near {
@@ -88,22 +84,14 @@ impl Rules {
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
         let Some(given) = given.and_then(bearer) else {
-            let refusal = Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "token_required",
-                "this needs the API's token",
-            );
+            let refusal = Refusal::new(Code::TokenRequired, "this needs the API's token");
             return Err(refusal
                 .hint("send `Authorization: Bearer` with the content of api-token in the data directory"));
         };
         if self.token.is(given) {
             return Ok(());
         }
-        Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "token_wrong",
-            "this is not the API's token",
-        ))
+        Err(Refusal::new(Code::TokenWrong, "this is not the API's token"))
     }
 }
 

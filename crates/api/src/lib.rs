@@ -16,6 +16,7 @@
 
 mod apply;
 mod bind;
+mod code;
 mod events;
 mod extract;
 mod guard;

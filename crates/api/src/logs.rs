@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use crate::Api;
+use crate::code::Code;
 use crate::extract::Params;
 use crate::problem::{Answer, Refusal};
 use crate::schema;
@@ -50,7 +51,7 @@ pub(crate) struct LogParams {
 )]
 pub(crate) async fn logs(State(api): crate::State, Params(params): Params<LogParams>) -> Answer<Response> {
     let services = services(&api, params.service.as_deref(), params.project.as_ref())?;
-    let failed = |error: std::io::Error| Refusal::internal("logs_failed", &error);
+    let failed = |error: std::io::Error| Refusal::failed(Code::LogsFailed, &error);
     // An empty list means everything to the reader, and here it means an empty project.
     if services.is_empty() && params.project.is_some() {
         return Ok(ndjson(Body::empty()));

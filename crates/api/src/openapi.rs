@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -13,6 +12,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::code::Code;
 use crate::guard::{Rules, challenge, guard};
 use crate::problem::{Refusal, method_not_allowed, not_found};
 use crate::wire::Problem;
@@ -89,12 +89,6 @@ fn described() -> OpenApiRouter<Arc<Api>> {
 /// Bounds the time to the beginning of the answer; streams go on for as long as they like.
 async fn in_time(request: Request, next: Next) -> Response {
     let answered = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
-    answered.unwrap_or_else(|_| {
-        Refusal::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout",
-            "the server did not answer in time",
-        )
-        .into_response()
-    })
+    answered
+        .unwrap_or_else(|_| Refusal::new(Code::Timeout, "the server did not answer in time").into_response())
 }

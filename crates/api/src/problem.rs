@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hythe_ports::documents::{CommitError, ReadError};
 
+use crate::code::Code;
 use crate::wire::Problem;
 
 /// What a handler says instead of an answer. Boxed, because it is the rare case.
@@ -14,16 +15,21 @@ pub(crate) struct Refusal(Box<Problem>);
 pub(crate) type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
-    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self(Box::new(Problem {
-            kind: format!("urn:hythe:problem:{code}"),
-            title: title(status).to_owned(),
-            status: status.as_u16(),
+            kind: format!("urn:hythe:problem:{}", code.name),
+            title: code.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: code.status.as_u16(),
             detail: detail.into(),
-            code: code.to_owned(),
+            code: code.name.to_owned(),
             hint: None,
             errors: Vec::new(),
         }))
+    }
+
+    /// With an error and what caused it as the detail.
+    pub(crate) fn failed(code: Code, error: &dyn std::error::Error) -> Self {
+        Self::new(code, chain(error))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -39,10 +45,6 @@ impl Refusal {
     pub(crate) fn errors(mut self, errors: Vec<String>) -> Self {
         self.0.errors = errors;
         self
-    }
-
-    pub(crate) fn internal(code: &str, error: &dyn std::error::Error) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, chain(error))
     }
 }
 
@@ -61,54 +63,39 @@ impl IntoResponse for Refusal {
 
 impl From<CommitError> for Refusal {
     fn from(error: CommitError) -> Self {
-        let (status, code) = match &error {
-            CommitError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
-            CommitError::NotUnique { .. } => (StatusCode::CONFLICT, "not_unique"),
-            CommitError::StillReferenced { .. } => (StatusCode::CONFLICT, "still_referenced"),
-            CommitError::ReferenceMissing { .. } | CommitError::Repeated { .. } => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
-            }
-            CommitError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            CommitError::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "store_full"),
-            CommitError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "store_closed"),
-            CommitError::Corrupt(_) | CommitError::Io(_) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "store_failed")
-            }
+        let code = match &error {
+            CommitError::Conflict { .. } => Code::Conflict,
+            CommitError::NotUnique { .. } => Code::NotUnique,
+            CommitError::StillReferenced { .. } => Code::StillReferenced,
+            CommitError::ReferenceMissing { .. } | CommitError::Repeated { .. } => Code::Invalid,
+            CommitError::TooLarge { .. } => Code::TooLarge,
+            CommitError::Full(_) => Code::StoreFull,
+            CommitError::Closed => Code::StoreClosed,
+            CommitError::Corrupt(_) | CommitError::Io(_) => Code::StoreFailed,
         };
-        Self::new(status, code, chain(&error))
+        Self::failed(code, &error)
     }
 }
 
 impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
-        match &error {
-            ReadError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_closed", chain(&error)),
-            ReadError::Corrupt(_) | ReadError::Io(_) => Self::internal("store_failed", &error),
-        }
+        let code = match &error {
+            ReadError::Closed => Code::StoreClosed,
+            ReadError::Corrupt(_) | ReadError::Io(_) => Code::StoreFailed,
+        };
+        Self::failed(code, &error)
     }
 }
 
 /// Answers for paths and methods that do not exist.
 pub(crate) async fn not_found(uri: axum::http::Uri) -> Refusal {
-    Refusal::new(
-        StatusCode::NOT_FOUND,
-        "no_such_path",
-        format!("there is nothing at {}", uri.path()),
-    )
-    .hint("GET /openapi.json lists everything")
+    Refusal::new(Code::NoSuchPath, format!("there is nothing at {}", uri.path()))
+        .hint("GET /openapi.json lists everything")
 }
 
 pub(crate) async fn method_not_allowed() -> Refusal {
-    Refusal::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        "this method means nothing here",
-    )
-    .hint("GET /openapi.json lists everything")
-}
-
-fn title(status: StatusCode) -> &'static str {
-    status.canonical_reason().unwrap_or("Error")
+    Refusal::new(Code::MethodNotAllowed, "this method means nothing here")
+        .hint("GET /openapi.json lists everything")
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use hythe_model::desired::{AppliedManifest, Kind};
 use hythe_model::view::ChangeView;
 use hythe_model::{ProjectName, ProjectSpec};
@@ -14,6 +13,7 @@ use serde::Deserialize;
 
 use crate::Api;
 use crate::apply::{self, Facts, ItemKey, ItemKind, MANIFEST, Plan};
+use crate::code::Code;
 use crate::extract::{Body, Params};
 use crate::problem::{Answer, Refusal};
 use crate::schema;
@@ -63,7 +63,7 @@ pub(crate) async fn apply(
             "the manifest is of project `{}`, not `{project}`",
             request.spec.project
         );
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "other_project", detail));
+        return Err(Refusal::new(Code::OtherProject, detail));
     }
     let change = Change {
         actor: request.actor.unwrap_or_else(|| "somebody".to_owned()),
@@ -74,7 +74,7 @@ pub(crate) async fn apply(
     change_project(&api, &project, &change, |facts| {
         check(facts, &api, &request.path, &request.spec, request.force)?;
         apply::plan(facts, &request.path, &request.spec)
-            .map_err(|error| Refusal::internal("unwritable", &error))
+            .map_err(|error| Refusal::failed(Code::Unreadable, &error))
     })
     .await
     .map(Json)
@@ -164,8 +164,7 @@ async fn change_project(
         }
     }
     Err(Refusal::new(
-        StatusCode::CONFLICT,
-        "conflict",
+        Code::Conflict,
         "the project is being changed by somebody else",
     ))
 }
@@ -203,13 +202,13 @@ fn check(facts: &Facts<'_>, api: &Api, path: &str, spec: &ProjectSpec, force: bo
     let live: BTreeSet<ItemKey> = facts.live.keys().cloned().collect();
     let errors = apply::validate(spec, &live, &*api.inputs.plugin_check);
     if !errors.is_empty() {
-        let detail = format!("the project cannot be applied: {}", errors.join("; "));
-        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).errors(errors));
+        let detail = format!("project `{}` cannot be applied", facts.project);
+        return Err(Refusal::new(Code::Invalid, detail).errors(errors));
     }
     match applied_elsewhere(facts, path) {
         Some(other) if !force => {
             let detail = format!("the default project was applied from {other}, which is still there");
-            let refusal = Refusal::new(StatusCode::CONFLICT, "project_elsewhere", detail);
+            let refusal = Refusal::new(Code::ProjectElsewhere, detail);
             Err(refusal
                 .hint("give one of the two manifests a `name:`, or replace the other one with --force"))
         }
@@ -226,9 +225,9 @@ fn applied_elsewhere(facts: &Facts<'_>, path: &str) -> Option<String> {
 }
 
 fn named(project: &str) -> Answer<ProjectName> {
-    project.parse().map_err(|error: hythe_model::NameError| {
-        Refusal::new(StatusCode::BAD_REQUEST, "invalid_name", error.to_string())
-    })
+    project
+        .parse()
+        .map_err(|error: hythe_model::NameError| Refusal::new(Code::InvalidName, error.to_string()))
 }
 
 fn no_project(api: &Api, project: &ProjectName) -> Refusal {
@@ -242,5 +241,5 @@ fn no_project(api: &Api, project: &ProjectName) -> Refusal {
         .collect();
     let hint = (!known.is_empty()).then(|| format!("there are {}", known.join(", ")));
     let detail = format!("there is no project `{project}`");
-    Refusal::new(StatusCode::NOT_FOUND, "no_such_project", detail).maybe_hint(hint)
+    Refusal::new(Code::NoSuchProject, detail).maybe_hint(hint)
 }

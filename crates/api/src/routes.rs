@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use hythe_model::view::{Explanation, RouteView};
 use hythe_ports::ExplainRequest;
 
+use crate::code::Code;
 use crate::extract::Params;
 use crate::problem::{Answer, Refusal};
 use crate::schema;
@@ -34,8 +35,7 @@ pub(crate) async fn explain(
     State(api): crate::State,
     Params(query): Params<Vec<(String, String)>>,
 ) -> Answer<Json<Explanation>> {
-    let request =
-        read(&query).map_err(|detail| Refusal::new(StatusCode::BAD_REQUEST, "invalid_query", detail))?;
+    let request = read(&query).map_err(|detail| Refusal::new(Code::InvalidQuery, detail))?;
     Ok(Json(api.inputs.routes.explain(&request).await))
 }
 

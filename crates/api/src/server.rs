@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use hythe_model::view::ServiceView;
 
+use crate::code::Code;
 use crate::extract::Body;
 use crate::problem::{Answer, Refusal};
 use crate::wire::{Problem, StopServerRequest};
@@ -24,8 +25,7 @@ pub(crate) async fn stop(
     let services = api.observe(|observed| observed.services(|_| true));
     let running: Vec<String> = services.iter().filter_map(running).collect();
     if !running.is_empty() && !request.with_services {
-        let detail = format!("services are running: {}", running.join(", "));
-        let refusal = Refusal::new(StatusCode::CONFLICT, "services_running", detail).errors(running);
+        let refusal = Refusal::new(Code::ServicesRunning, "services are running").errors(running);
         return Err(refusal.hint("`hythe server stop --with-services` ends them too"));
     }
     api.inputs.control.stop(request.with_services);

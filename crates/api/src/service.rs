@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use hythe_model::desired::Kind;
 use hythe_model::view::{ChangeLine, ChangeView, ServiceView};
 use hythe_model::{FullName, ProjectName, Workload};
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use crate::Api;
 use crate::apply::ItemKind;
 use crate::apply::differ;
+use crate::code::Code;
 use crate::extract::{Body, Door, Params};
 use crate::observed::Observed;
 use crate::problem::{Answer, Refusal};
@@ -115,7 +115,7 @@ pub(crate) async fn scale(
 ) -> Answer<Json<ChangeView>> {
     let replicas = request.replicas.parse().ok_or_else(|| {
         let detail = "replicas must be a number, 0 to 1000, or `max`";
-        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+        Refusal::new(Code::Invalid, detail)
     })?;
     let edit = |_: &Workload| vec![("replicas", json!(replicas))];
     by_hand(&api, door, request.actor, "scale", &name, edit)
@@ -187,16 +187,15 @@ pub(crate) async fn start(
 
 /// Reads a service's name.
 pub(crate) fn named(text: &str) -> Answer<FullName> {
-    text.parse().map_err(|error: hythe_model::NameError| {
-        Refusal::new(StatusCode::BAD_REQUEST, "invalid_name", error.to_string())
-    })
+    text.parse()
+        .map_err(|error: hythe_model::NameError| Refusal::new(Code::InvalidName, error.to_string()))
 }
 
 /// Says that there is no such service, and which ones it might have been.
 pub(crate) fn no_service(api: &Api, name: &FullName) -> Refusal {
     let hint = api.observe(|observed| suggestion(name, observed));
     let detail = format!("there is no service `{name}`");
-    Refusal::new(StatusCode::NOT_FOUND, "no_such_service", detail).maybe_hint(hint)
+    Refusal::new(Code::NoSuchService, detail).maybe_hint(hint)
 }
 
 fn suggestion(name: &FullName, observed: &Observed<'_>) -> Option<String> {
@@ -257,8 +256,7 @@ async fn by_hand(
         }
     }
     Err(Refusal::new(
-        StatusCode::CONFLICT,
-        "conflict",
+        Code::Conflict,
         format!("`{name}` is being changed by somebody else"),
     ))
 }
@@ -267,7 +265,7 @@ fn edited(
     document: &Document,
     edit: impl Fn(&Workload) -> Vec<(&'static str, Value)>,
 ) -> Answer<(hythe_ports::documents::Put, ChangeLine)> {
-    let unreadable = |error: serde_json::Error| Refusal::internal("unreadable", &error);
+    let unreadable = |error: serde_json::Error| Refusal::failed(Code::Unreadable, &error);
     let before = Workload::deserialize(&document.body).map_err(unreadable)?;
     let mut put = document.to_put();
     let mut fields = Vec::new();
@@ -291,7 +289,7 @@ fn edited(
 fn nothing_to_do_to(api: &Api, name: &FullName) -> Refusal {
     if api.inputs.desired.get().services.contains_key(name) {
         let detail = format!("`{name}` does not run here: it is only balanced");
-        return Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "not_a_process", detail);
+        return Refusal::new(Code::NotAProcess, detail);
     }
     no_service(api, name)
 }
