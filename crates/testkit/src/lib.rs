@@ -1,4 +1,9 @@
 //! Fakes, harnesses and conformance suites shared by tests.
 
-pub mod wire_case;
+pub mod home;
+pub mod http_client;
+pub mod load;
+pub mod process_table;
 pub mod store_suite;
+pub mod wait;
+pub mod wire_case;
