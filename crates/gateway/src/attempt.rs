@@ -29,6 +29,8 @@ pub(crate) enum Trouble {
     Slow,
     /// The answer is not HTTP as it should be, or stopped in the middle.
     BadAnswer,
+    /// The answer stopped in the middle, and the client would take the connection's end for the answer's.
+    CutOff,
     /// The request's body broke its framing.
     BadBody,
     /// The client was too slow with its body.
@@ -38,6 +40,14 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// Whether it is the endpoint's fault, and not the client's.
+    pub(crate) fn is_of_endpoint(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Broken | Self::Slow | Self::BadAnswer | Self::CutOff => true,
+            Self::BadBody | Self::SlowClient | Self::ClientGone => false,
+        }
+    }
+
     /// Whether another endpoint may be tried. `repeatable`: the request may be sent twice and all of it is
     /// here.
     pub(crate) fn is_repeatable(&self, repeatable: bool) -> bool {
@@ -52,7 +62,7 @@ impl Trouble {
     pub(crate) fn failure(&self) -> Option<Failure> {
         match self {
             Self::Connect(error) if error.is_timeout() => Some(Failure::UpstreamTimeout),
-            Self::Connect(_) | Self::Broken | Self::BadAnswer => Some(Failure::BadUpstream),
+            Self::Connect(_) | Self::Broken | Self::BadAnswer | Self::CutOff => Some(Failure::BadUpstream),
             Self::Slow => Some(Failure::UpstreamTimeout),
             Self::BadBody => Some(Failure::BadBody),
             Self::SlowClient => Some(Failure::RequestTimeout),
@@ -79,9 +89,33 @@ pub(crate) async fn connect(lease: &Lease, service: &ServicePlan) -> Result<Wire
 /// More interim answers than this are not an answer.
 const INTERIM_MOST: u32 = 16;
 
-/// The upload's state, seen by whoever waits for the answer: its silence only counts once all was sent.
+/// The upload, as whoever waits for the answer sees it.
 struct Upload {
-    ended: Cell<Option<Instant>>,
+    /// Whether all of the body was sent.
+    whole: Cell<bool>,
+    /// Since when the upstream's silence counts: not before nothing more is sent to it.
+    quiet_since: Cell<Option<Instant>>,
+}
+
+impl Upload {
+    fn new(body: &Body, now: Instant) -> Self {
+        Self {
+            whole: Cell::new(body.is_done()),
+            quiet_since: Cell::new(body.is_done().then_some(now)),
+        }
+    }
+
+    fn end(&self, whole: bool) {
+        self.whole.set(whole);
+        self.quiet_since.set(Some(Instant::now()));
+    }
+
+    /// The upstream has said something, if only that it is at work.
+    fn hear(&self) {
+        if self.quiet_since.get().is_some() {
+            self.quiet_since.set(Some(Instant::now()));
+        }
+    }
 }
 
 /// Sends the request over `wire` and passes the answer on. Afterwards the connection is kept if it may be.
@@ -112,10 +146,9 @@ pub(crate) async fn run(
     })?;
     space.answer.clear();
     space.answer_head.reset();
-    let upload = Upload {
-        ended: Cell::new(body.is_done().then_some(sent_at)),
-    };
+    let upload = Upload::new(body, sent_at);
     let uploading = !body.is_done();
+    let mut bytes_in = sent_with_head(&space.head, body);
     let mut download = Download {
         worker,
         service,
@@ -130,6 +163,7 @@ pub(crate) async fn run(
         request_id: &space.request_id,
         edits: &space.answer_edits,
         keep_client: client.keep,
+        begun: false,
         sent_at,
         record,
     };
@@ -137,7 +171,6 @@ pub(crate) async fn run(
         if space.head.expect_continue {
             download.say_continue().await?;
         }
-        let mut bytes_in = 0;
         let mut pump = Pump {
             reader: &mut client_reader,
             writer: &mut up_writer,
@@ -160,7 +193,7 @@ pub(crate) async fn run(
         download.record.bytes_in = bytes_in;
         done?
     } else {
-        download.record.bytes_in = declared_length(&space.head);
+        download.record.bytes_in = bytes_in;
         download.run(Some((&mut client_reader, &mut up_writer))).await?
     };
     // A request that was not taken to its end leaves both connections in the middle of something.
@@ -178,9 +211,11 @@ pub(crate) async fn run(
     Ok(())
 }
 
-fn declared_length(head: &hythe_http1::RequestHead) -> u64 {
-    match head.framing {
-        Framing::Length(length) => length,
+/// How much of the body stands behind the head that is sent first.
+fn sent_with_head(head: &hythe_http1::RequestHead, body: &Body) -> u64 {
+    match (head.framing, body) {
+        (Framing::Length(length), Body::Length(left)) => length - left,
+        (Framing::Length(length), Body::Done) => length,
         _ => 0,
     }
 }
@@ -199,12 +234,12 @@ async fn overlap(
         match select(down, up).await {
             Either::Left((done, _)) => return done,
             Either::Right((Ok(()), down)) => {
-                upload.ended.set(Some(Instant::now()));
+                upload.end(true);
                 return down.await;
             }
             // The upstream takes no more, which it may: its answer says why.
             Either::Right((Err(BodyError::Sink), down)) => {
-                upload.ended.set(Some(Instant::now()));
+                upload.end(false);
                 return down.await;
             }
             Either::Right((Err(BodyError::Source(error)), _)) => error,
@@ -238,6 +273,8 @@ struct Download<'a, 'r, 'w> {
     request_id: &'a str,
     edits: &'a crate::edits::Edits,
     keep_client: bool,
+    /// Whether anything of an answer came.
+    begun: bool,
     sent_at: Instant,
     record: &'a mut Record,
 }
@@ -255,11 +292,21 @@ impl Download<'_, '_, '_> {
         self.record.status = self.head.status;
         if self.head.status == 101 {
             return match tunnel {
-                Some((reader, writer)) if self.request.websocket => self.tunnel(reader, writer).await,
+                Some((reader, writer)) if self.is_as_asked() => self.tunnel(reader, writer).await,
                 _ => Err(Trouble::BadAnswer),
             };
         }
         self.relay().await
+    }
+
+    /// Whether a 101 switches to the one protocol that a client may have asked for.
+    fn is_as_asked(&self) -> bool {
+        let is_websocket = |protocol: hythe_http1::Span| {
+            protocol
+                .of(self.answer.bytes())
+                .eq_ignore_ascii_case(b"websocket")
+        };
+        self.request.websocket && self.head.upgrade.is_some_and(is_websocket)
     }
 
     /// Answers `Expect: 100-continue` for the upstream, once it is clear that the body is wanted.
@@ -288,6 +335,8 @@ impl Download<'_, '_, '_> {
             }
             self.answer.consume(self.head.len);
             self.head.reset();
+            self.begun = true;
+            self.upload.hear();
         }
         Err(Trouble::BadAnswer)
     }
@@ -308,11 +357,12 @@ impl Download<'_, '_, '_> {
                     Err(_) => return Err(Trouble::BadAnswer),
                 }
             }
-            self.reader.set_deadline(
-                self.upload.ended.get().unwrap_or_else(Instant::now) + self.service.read_timeout,
-            );
+            let quiet_since = self.upload.quiet_since.get().unwrap_or_else(Instant::now);
+            self.reader.set_deadline(quiet_since + self.service.read_timeout);
             match self.reader.read(self.answer, CHUNK).await {
-                Ok(0) | Err(WireError::Broken(_)) if self.answer.is_empty() => return Err(Trouble::Broken),
+                Ok(0) | Err(WireError::Broken(_)) if self.answer.is_empty() && !self.begun => {
+                    return Err(Trouble::Broken);
+                }
                 Ok(0) | Err(WireError::Broken(_)) => return Err(Trouble::BadAnswer),
                 Ok(_) => {}
                 // As long as the request is still on its way, silence is no failure.
@@ -324,35 +374,41 @@ impl Download<'_, '_, '_> {
 
     fn may_wait_longer(&self) -> bool {
         self.upload
-            .ended
+            .quiet_since
             .get()
-            .is_none_or(|ended| ended + self.service.read_timeout > Instant::now())
+            .is_none_or(|since| since + self.service.read_timeout > Instant::now())
     }
 
     /// Writes the final head and moves the body.
     async fn relay(&mut self) -> Result<Done, Trouble> {
         let framing = self.framing();
-        let keep_client = self.keep_client && framing != AnswerFraming::UntilClose;
+        // An answer before the body's end leaves the client in the middle of its request: this was the last.
+        let keep_client = self.keep_client && framing != AnswerFraming::UntilClose && self.upload.whole.get();
         self.write_head(framing, keep_client);
         self.answer.consume(self.head.len);
-        self.record.answered = true;
+        let frame = if framing == AnswerFraming::Chunked {
+            Frame::Chunks
+        } else {
+            Frame::Plain
+        };
         let mut body = Body::of(self.head.framing);
-        let mut moved = 0;
+        // What came with the head is looked at before the head is sent: there may still be a page instead.
+        let limits = &self.worker.limits().answer;
+        let mut moved = body
+            .take(self.answer, self.reply, frame, limits)
+            .map_err(|_| Trouble::BadAnswer)?;
+        self.record.answered = true;
         let mut pump = Pump {
             reader: &mut *self.reader,
             writer: &mut *self.writer,
             source: &mut *self.answer,
             out: &mut *self.reply,
-            frame: if framing == AnswerFraming::Chunked {
-                Frame::Chunks
-            } else {
-                Frame::Plain
-            },
+            frame,
             patience: Patience {
                 read: self.service.read_timeout,
                 write: self.worker.limits().client_write_timeout,
             },
-            limits: &self.worker.limits().answer,
+            limits,
             chunk: self.worker.limits().answer_chunk,
         };
         let pumped = pump.run(&mut body, &mut moved).await;
@@ -362,6 +418,7 @@ impl Download<'_, '_, '_> {
                 keep_client,
                 keep_upstream: self.head.keep_alive,
             }),
+            Err(BodyError::Source(_)) if framing == AnswerFraming::UntilClose => Err(Trouble::CutOff),
             Err(BodyError::Source(_)) => Err(Trouble::BadAnswer),
             Err(BodyError::Sink) => Err(Trouble::ClientGone),
         }

@@ -1,6 +1,7 @@
 //! One client connection: heads come in, exchanges happen one after another, until either side is done.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hythe_http1::Progress;
 use hythe_upstream::{ReadHalf, Wire, WireError};
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) local: SocketAddr,
     /// Whether the connection may be kept after the current exchange.
     pub(crate) keep: bool,
+    /// Whether the connection's end must not look like an end.
+    pub(crate) cut_off: bool,
 }
 
 /// What is known after waiting for a head.
@@ -37,6 +40,7 @@ pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr) 
         peer: plain_ip(peer),
         local,
         keep: true,
+        cut_off: false,
     };
     let mut served = 0_u32;
     let mut kept: Option<Box<Workspace>> = None;
@@ -64,7 +68,11 @@ pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr) 
             kept = Some(space);
         }
     }
-    linger(&mut client).await;
+    if client.cut_off {
+        reset(client.wire);
+    } else {
+        linger(&mut client).await;
+    }
 }
 
 /// Waits for the next request's first byte, holding no buffer meanwhile. `None`: it will not come.
@@ -126,8 +134,15 @@ async fn linger(client: &mut Client) {
     drain(&mut reader).await;
 }
 
+/// Closes by a reset, which nobody takes for the end of a message.
+fn reset(wire: Wire) {
+    // Fails only on a socket that is already dead.
+    let _ = socket2::SockRef::from(wire.stream()).set_linger(Some(Duration::ZERO));
+    drop(wire);
+}
+
 async fn drain(reader: &mut ReadHalf<'_>) {
-    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+    const PATIENCE: Duration = Duration::from_secs(1);
     const MOST: usize = 1024 * 1024;
     reader.set_deadline(Instant::now() + PATIENCE);
     let mut sink = hythe_upstream::Buffer::default();

@@ -47,7 +47,7 @@ pub(crate) fn write_request(out: &mut Vec<u8>, forward: &Forward<'_>) {
     for (name, value) in edits.added() {
         push_field(out, name.as_bytes(), value);
     }
-    push_connection(out, head, bytes);
+    push_connection(out, head);
     push_request_framing(out, head.framing);
     out.extend_from_slice(b"\r\n");
 }
@@ -60,6 +60,7 @@ fn is_ours(field: &Field) -> bool {
             Known::Host
                 | Known::ContentLength
                 | Known::Expect
+                | Known::Forwarded
                 | Known::Identity
                 | Known::UnderscoreTwin
                 | Known::XForwardedFor
@@ -85,7 +86,9 @@ fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
         b"X-Forwarded-Proto: http\r\n"
     });
     let (host, port) = split_port(head.host.of(bytes));
-    push_field(out, b"X-Forwarded-Host", host);
+    if !host.is_empty() {
+        push_field(out, b"X-Forwarded-Host", host);
+    }
     match port {
         Some(port) => push_field(out, b"X-Forwarded-Port", port),
         None => {
@@ -116,15 +119,14 @@ fn push_via(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field], hop: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_connection(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8]) {
-    if head.websocket
-        && let Some(upgrade) = head.upgrade
-    {
-        out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\n");
-        push_field(out, b"Upgrade", upgrade.of(bytes));
+/// Asks again for what the client asked of its own connection: WebSocket, which is the only protocol of a
+/// list that is asked for, and trailers.
+fn push_connection(out: &mut Vec<u8>, head: &RequestHead) {
+    if head.websocket {
+        out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
     }
     if head.te_trailers {
-        out.extend_from_slice(b"TE: trailers\r\n");
+        out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
 }
 
@@ -211,12 +213,8 @@ pub(crate) fn write_interim(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8]
     });
     if head.status == 101 {
         out.extend_from_slice(b"Connection: Upgrade\r\n");
-        for field in head
-            .fields
-            .iter()
-            .filter(|field| field.known == Some(Known::Upgrade))
-        {
-            push_field(out, b"Upgrade", field.value.of(bytes));
+        if let Some(upgrade) = head.upgrade {
+            push_field(out, b"Upgrade", upgrade.of(bytes));
         }
     }
     out.extend_from_slice(b"\r\n");
@@ -263,7 +261,7 @@ fn flush(out: &mut Vec<u8>, bytes: &[u8], run: &mut Option<(u32, u32)>) {
 }
 
 /// `host` and `port` of an authority; the brackets of an IPv6 address stay.
-fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(crate) fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr::memrchr(b':', authority) {
         Some(colon) if authority.iter().skip(colon + 1).all(u8::is_ascii_digit) => {
             let (host, port) = authority.split_at(colon);

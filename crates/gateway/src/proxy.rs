@@ -9,15 +9,15 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use hythe_balance::{Lease, Tried};
-use hythe_http1::{Known, RequestHead, Version, path};
-use hythe_routing::{HeaderLookup, Match, RequestKey, upstream_path};
+use hythe_http1::{Framing, Known, RequestHead, Version, path};
+use hythe_routing::{HeaderLookup, Match, MatchedPath, RequestKey, upstream_path};
 use hythe_upstream::Reuse;
 
 use crate::attempt::{self, Trouble};
 use crate::body::{Body, Frame};
 use crate::connection::Client;
 use crate::exchange::{Exchange, known_value};
-use crate::heads::{Forward, write_request};
+use crate::heads::{Forward, split_port, write_request};
 use crate::plugin::{Resumed, Verdict};
 use crate::record::Record;
 use crate::respond::{Failure, Form, Reply, ReplyParts};
@@ -48,18 +48,14 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
         };
         pass_on(worker, client, space, matched, &mut body, &mut record).await
     };
-    let outcome = std::panic::AssertUnwindSafe(run)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            worker.count_panic();
-            Outcome::Fail(Failure::Internal)
-        });
+    let outcome = std::panic::AssertUnwindSafe(run).catch_unwind().await;
+    let outcome = outcome.unwrap_or_else(|_| after_panic(worker, client, &record));
+    drop_early_body(worker, space, &mut body, &outcome);
     match outcome {
         Outcome::Served => {}
         Outcome::Answer(reply) => answer(worker, client, space, &body, &mut record, &reply).await,
         Outcome::Fail(failure) => {
-            client.keep &= failure != Failure::Internal;
+            client.keep &= !matches!(failure, Failure::Internal | Failure::BadBody);
             let form = Form::wanted_by(&space.head, space.inbox.bytes());
             let reply = Reply::page(failure, form, &space.request_id);
             answer(worker, client, space, &body, &mut record, &reply).await;
@@ -67,6 +63,26 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
     }
     record.finish(worker, client, space, plan, &snapshot);
     leave_what_follows(space, &body);
+}
+
+/// A panic becomes a page, unless an answer is already on its way.
+fn after_panic(worker: &Worker, client: &mut Client, record: &Record) -> Outcome {
+    worker.count_panic();
+    if record.answered {
+        client.keep = false;
+        return Outcome::Served;
+    }
+    Outcome::Fail(Failure::Internal)
+}
+
+/// An answer of our own need not end the connection when the body it leaves unread is all here.
+fn drop_early_body(worker: &Worker, space: &mut Workspace, body: &mut Body, outcome: &Outcome) {
+    if !matches!(outcome, Outcome::Served) {
+        space.outbox.clear();
+        let limits = &worker.limits().wire;
+        // A body that breaks its framing is not done, which ends the connection.
+        let _ = body.take(&mut space.body, &mut space.outbox, Frame::Plain, limits);
+    }
 }
 
 /// Answers a request that never became one.
@@ -103,7 +119,7 @@ fn take_early_body(space: &mut Workspace) -> Body {
     space.body.clear();
     space.request_edits.clear();
     space.answer_edits.clear();
-    if !body.is_done() {
+    if space.head.framing != Framing::None {
         space
             .body
             .extend(space.inbox.bytes().get(space.head.len..).unwrap_or_default());
@@ -113,7 +129,7 @@ fn take_early_body(space: &mut Workspace) -> Body {
 
 /// Puts what follows this request, if it already came, where the next head is looked for.
 fn leave_what_follows(space: &mut Workspace, body: &Body) {
-    if !body.is_done() || space.head.framing == hythe_http1::Framing::None {
+    if !body.is_done() || space.head.framing == Framing::None {
         space.inbox.consume(space.head.len);
     } else {
         space.inbox.clear();
@@ -183,11 +199,11 @@ async fn pass_on(
     let Some(service) = &plan.service else {
         return Outcome::Fail(Failure::NoService);
     };
-    write_outbox(worker, client, space, plan, service, body);
+    write_outbox(worker, client, space, matched, service, body);
     send(worker, client, space, service, body, record).await
 }
 
-/// A route that only takes HTTPS: 426, or a redirect to the same address over HTTPS.
+/// A route that only takes HTTPS: 426, or a redirect to the same place at the port where HTTPS is.
 fn https_required(plan: &RoutePlan, space: &Workspace) -> Outcome {
     if plan.https_redirect == 426 {
         return Outcome::Fail(Failure::HttpsRequired);
@@ -196,7 +212,7 @@ fn https_required(plan: &RoutePlan, space: &Workspace) -> Outcome {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut location = format!(
         "https://{}{}",
-        text(head.host.of(bytes)),
+        text(split_port(head.host.of(bytes)).0),
         text(head.path.of(bytes))
     );
     if let Some(query) = head.query {
@@ -241,16 +257,19 @@ fn write_outbox(
     worker: &Worker,
     client: &Client,
     space: &mut Workspace,
-    plan: &RoutePlan,
+    matched: &Match<'_, RoutePlan>,
     service: &ServicePlan,
     body: &mut Body,
 ) {
     let (head, bytes) = (&space.head, space.inbox.bytes());
-    let original = head.path.of(bytes);
-    let cut = plan.strip_path && space.path != original;
-    let prefix = cut.then(|| stripped_prefix(original, &space.path)).flatten();
+    let plan = &matched.entry.payload;
+    let normal = path::normalize(head.path.of(bytes));
+    let prefix = plan
+        .strip_path
+        .then(|| stripped_prefix(&normal, matched.matched_path))
+        .flatten();
     space.outbox.clear();
-    let host = if plan.preserve_host {
+    let host = if plan.preserve_host && !head.host.is_empty() {
         head.host.of(bytes)
     } else {
         service.host.as_bytes()
@@ -281,17 +300,14 @@ fn write_outbox(
     }
 }
 
-/// What was cut off in front: the original without the rest that is still there.
-fn stripped_prefix<'a>(original: &'a [u8], sent: &[u8]) -> Option<&'a [u8]> {
-    let common = original
-        .iter()
-        .rev()
-        .zip(sent.iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    original
-        .get(..original.len() - common)
-        .filter(|prefix| !prefix.is_empty())
+/// What the route cut off in front, without the slash that what follows begins with.
+fn stripped_prefix(path: &[u8], matched: MatchedPath) -> Option<&[u8]> {
+    let (MatchedPath::Prefix(length) | MatchedPath::Regex(length)) = matched else {
+        return None;
+    };
+    let prefix = path.get(..length)?;
+    let prefix = prefix.strip_suffix(b"/").unwrap_or(prefix);
+    (!prefix.is_empty()).then_some(prefix)
 }
 
 async fn send(
@@ -302,7 +318,8 @@ async fn send(
     body: &mut Body,
     record: &mut Record,
 ) -> Outcome {
-    let repeatable = is_idempotent(space.head.method.of(space.inbox.bytes()));
+    // Only what came with the head is kept for another try; what is streamed is gone.
+    let repeatable = body.is_done() && is_idempotent(space.head.method.of(space.inbox.bytes()));
     let mut tried = Tried::default();
     let mut last = None;
     while record.tries <= service.retries {
@@ -314,8 +331,10 @@ async fn send(
         match try_endpoint(worker, client, space, service, &lease, repeatable, body, record).await {
             Ok(()) => return Outcome::Served,
             Err(trouble) => {
-                lease.failed();
-                let again = !record.answered && trouble.is_repeatable(repeatable && body.is_done());
+                if trouble.is_of_endpoint() {
+                    lease.failed();
+                }
+                let again = !record.answered && trouble.is_repeatable(repeatable);
                 last = Some(trouble);
                 if !again {
                     break;
@@ -344,14 +363,14 @@ async fn try_endpoint(
     body: &mut Body,
     record: &mut Record,
 ) -> Result<(), Trouble> {
-    let reuse = if repeatable && body.is_done() {
+    let reuse = if repeatable {
         Reuse::Likely
     } else {
         Reuse::OnlyCertain
     };
     if let Some(wire) = attempt::kept(worker, lease, reuse) {
         match attempt::run(worker, client, space, service, lease, wire, body, record).await {
-            Err(Trouble::Broken) if !record.answered && repeatable && body.is_done() => {
+            Err(Trouble::Broken) if repeatable => {
                 worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
             }
             other => return other,
@@ -377,6 +396,7 @@ fn after_trouble(
     };
     if record.answered {
         client.keep = false;
+        client.cut_off = matches!(trouble, Trouble::CutOff);
         return Outcome::Served;
     }
     match trouble.failure() {

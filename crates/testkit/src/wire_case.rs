@@ -16,8 +16,9 @@
 //!
 //! A step is an actor (`client`, `client 2`, `upstream`, `upstream 2`...) and what it does: `sends:` and
 //! `gets:` with the bytes below, indented by two spaces; `finishes` (nothing more will be sent), `closes`,
-//! `resets`, `sees end`, `sees reset or end`. Actors connect (or are connected to) with their first step;
-//! a second upstream connection is `upstream 2`.
+//! `resets`, `sees end`, `sees reset`, `sees reset or end`. Actors connect (or are connected to) with their
+//! first step; a second upstream connection is `upstream 2`. After the last step nobody may hold bytes that
+//! no step got, nor the proxy have connected more often than the steps say.
 //!
 //! A content line stands for its bytes and CRLF; a `\` at its end takes the CRLF away. Escapes: `\r`, `\n`,
 //! `\t`, `\0`, `\\`, `\xNN`, and `\*N(text)` repeats text N times. In what is got, `{any}` stands for
@@ -55,8 +56,15 @@ enum Action {
     Finishes,
     Closes,
     Resets,
-    SeesEnd,
-    SeesResetOrEnd,
+    Sees(Ending),
+}
+
+/// How the other side's bytes end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    End,
+    Reset,
+    Either,
 }
 
 /// How the client's bytes are handed to the kernel.
@@ -73,7 +81,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl WireCase {
     /// Reads a case; the error names the line.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
-        let mut case = Self { name: name.to_owned(), settings: Vec::new(), steps: Vec::new() };
+        let mut case = Self {
+            name: name.to_owned(),
+            settings: Vec::new(),
+            steps: Vec::new(),
+        };
         let mut lines = text.lines().enumerate().peekable();
         while let Some((number, line)) = lines.next() {
             let at = |message: &str| format!("{name}:{}: {message}: {line}", number + 1);
@@ -81,8 +93,11 @@ impl WireCase {
                 continue;
             }
             if !line.starts_with("client") && !line.starts_with("upstream") {
-                let (key, value) = line.split_once(':').ok_or_else(|| at("neither a step nor a setting"))?;
-                case.settings.push((key.trim().to_owned(), value.trim().to_owned()));
+                let (key, value) = line
+                    .split_once(':')
+                    .ok_or_else(|| at("neither a step nor a setting"))?;
+                case.settings
+                    .push((key.trim().to_owned(), value.trim().to_owned()));
                 continue;
             }
             let mut content = Vec::new();
@@ -96,11 +111,16 @@ impl WireCase {
                 "finishes" => Action::Finishes,
                 "closes" => Action::Closes,
                 "resets" => Action::Resets,
-                "sees end" => Action::SeesEnd,
-                "sees reset or end" => Action::SeesResetOrEnd,
+                "sees end" => Action::Sees(Ending::End),
+                "sees reset" => Action::Sees(Ending::Reset),
+                "sees reset or end" => Action::Sees(Ending::Either),
                 _ => return Err(at("an unknown verb")),
             };
-            case.steps.push(Step { line: number + 1, actor: actor.to_owned(), action });
+            case.steps.push(Step {
+                line: number + 1,
+                actor: actor.to_owned(),
+                action,
+            });
         }
         Ok(case)
     }
@@ -119,18 +139,29 @@ impl WireCase {
                     entry.insert(Actor::new(&step.actor, proxy, upstream).map_err(fail)?)
                 }
             };
-            let pace = if step.actor.starts_with("client") { pace } else { Pace::Whole };
+            let pace = if step.actor.starts_with("client") {
+                pace
+            } else {
+                Pace::Whole
+            };
             actor.perform(&step.action, pace, proxy).map_err(fail)?;
         }
-        Ok(())
+        let fail = |message: String| format!("{}: after the last step {message}", self.name);
+        for (name, actor) in &mut actors {
+            actor
+                .must_be_silent()
+                .map_err(|message| fail(format!("{name} {message}")))?;
+        }
+        nobody_waits(upstream).map_err(fail)
     }
 }
 
 /// `client 2 sees end` is `client 2` and `sees end`.
 fn split_step(line: &str) -> Option<(&str, &str)> {
-    let verb_at = line.match_indices(' ').map(|(at, _)| at + 1).find(|at| {
-        line[*at..].starts_with(|letter: char| letter.is_ascii_lowercase())
-    })?;
+    let verb_at = line
+        .match_indices(' ')
+        .map(|(at, _)| at + 1)
+        .find(|at| line[*at..].starts_with(|letter: char| letter.is_ascii_lowercase()))?;
     Some((line[..verb_at].trim_end(), line[verb_at..].trim_end()))
 }
 
@@ -148,13 +179,24 @@ impl Actor {
             accept(upstream)?
         };
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
-        let client_port = stream.local_addr().map(|address| address.port().to_string()).unwrap_or_default();
-        Ok(Self { stream: Some(stream), received: Vec::new(), client_port })
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(|error| error.to_string())?;
+        let client_port = stream
+            .local_addr()
+            .map(|address| address.port().to_string())
+            .unwrap_or_default();
+        Ok(Self {
+            stream: Some(stream),
+            received: Vec::new(),
+            client_port,
+        })
     }
 
     fn perform(&mut self, action: &Action, pace: Pace, proxy: SocketAddr) -> Result<(), String> {
-        let Some(stream) = &mut self.stream else { return Err("acts after it has closed".to_owned()) };
+        let Some(stream) = &mut self.stream else {
+            return Err("acts after it has closed".to_owned());
+        };
         match action {
             Action::Sends(bytes) => send(stream, bytes, pace),
             Action::Gets(pattern) => {
@@ -163,19 +205,22 @@ impl Actor {
                     .replace("\\{proxy\\}", &regex::escape(&proxy.to_string()));
                 self.get(&pattern)
             }
-            Action::Finishes => stream.shutdown(Shutdown::Write).map_err(|error| error.to_string()),
+            Action::Finishes => stream
+                .shutdown(Shutdown::Write)
+                .map_err(|error| error.to_string()),
             Action::Closes => {
                 self.stream = None;
                 Ok(())
             }
             Action::Resets => {
                 let socket = socket2::SockRef::from(&*stream);
-                socket.set_linger(Some(Duration::ZERO)).map_err(|error| error.to_string())?;
+                socket
+                    .set_linger(Some(Duration::ZERO))
+                    .map_err(|error| error.to_string())?;
                 self.stream = None;
                 Ok(())
             }
-            Action::SeesEnd => self.end(false),
-            Action::SeesResetOrEnd => self.end(true),
+            Action::Sees(ending) => self.end(*ending),
         }
     }
 
@@ -189,26 +234,48 @@ impl Actor {
             }
             if let Err(why) = self.receive() {
                 let received = self.received.escape_ascii().to_string().replace("\\r\\n", "\n  ");
-                return Err(format!("should get\n  {pattern}\nbut got\n  {received}\nand then {why}"));
+                return Err(format!(
+                    "should get\n  {pattern}\nbut got\n  {received}\nand then {why}"
+                ));
             }
         }
     }
 
-    fn end(&mut self, reset_too: bool) -> Result<(), String> {
+    fn end(&mut self, wanted: Ending) -> Result<(), String> {
         loop {
             if !self.received.is_empty() {
-                return Err(format!("should see the end but got {}", self.received.escape_ascii()));
+                return Err(format!(
+                    "should see {wanted:?} but got {}",
+                    self.received.escape_ascii()
+                ));
             }
-            match self.receive() {
-                Ok(()) => {}
-                Err(why) if why == "the end" || (reset_too && why.contains("reset")) => return Ok(()),
-                Err(why) => return Err(format!("should see the end but {why}")),
-            }
+            let Err(why) = self.receive() else { continue };
+            let (is_end, is_reset) = (why == "the end", why.contains("reset"));
+            return match wanted {
+                Ending::End if is_end => Ok(()),
+                Ending::Reset if is_reset => Ok(()),
+                Ending::Either if is_end || is_reset => Ok(()),
+                _ => Err(format!("should see {wanted:?} but saw {why}")),
+            };
         }
+    }
+
+    /// Looks, without waiting, for bytes that no step has taken.
+    fn must_be_silent(&mut self) -> Result<(), String> {
+        if let Some(stream) = &self.stream {
+            stream.set_nonblocking(true).map_err(|error| error.to_string())?;
+            while self.receive().is_ok() {}
+        }
+        if self.received.is_empty() {
+            return Ok(());
+        }
+        Err(format!("has got too much: {}", self.received.escape_ascii()))
     }
 
     fn receive(&mut self) -> Result<(), String> {
-        let Some(stream) = &mut self.stream else { return Err("it has closed".to_owned()) };
+        let Some(stream) = &mut self.stream else {
+            return Err("it has closed".to_owned());
+        };
         let mut buffer = [0; 16 * 1024];
         match stream.read(&mut buffer) {
             Ok(0) => Err("the end".to_owned()),
@@ -224,15 +291,36 @@ impl Actor {
 /// Accepts within the usual patience: a listener cannot be told a timeout, but it can be polled.
 fn accept(upstream: &TcpListener) -> Result<TcpStream, String> {
     let socket = socket2::SockRef::from(upstream);
-    socket.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
-    let (stream, _) = upstream.accept().map_err(|error| format!("is not connected to: {error}"))?;
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .map_err(|error| error.to_string())?;
+    let (stream, _) = upstream
+        .accept()
+        .map_err(|error| format!("is not connected to: {error}"))?;
     Ok(stream)
 }
 
+/// The proxy has not connected without anybody having been told to accept.
+fn nobody_waits(upstream: &TcpListener) -> Result<(), String> {
+    upstream
+        .set_nonblocking(true)
+        .map_err(|error| error.to_string())?;
+    match upstream.accept() {
+        Ok(_) => Err("there is another connection to the upstream".to_owned()),
+        Err(_) => Ok(()),
+    }
+}
+
 fn send(stream: &mut TcpStream, bytes: &[u8], pace: Pace) -> Result<(), String> {
-    let size = if pace == Pace::Bytes && bytes.len() <= 16 * 1024 { 1 } else { bytes.len().max(1) };
+    let size = if pace == Pace::Bytes && bytes.len() <= 16 * 1024 {
+        1
+    } else {
+        bytes.len().max(1)
+    };
     for part in bytes.chunks(size) {
-        stream.write_all(part).map_err(|error| format!("cannot send: {error}"))?;
+        stream
+            .write_all(part)
+            .map_err(|error| format!("cannot send: {error}"))?;
     }
     Ok(())
 }
@@ -261,7 +349,11 @@ fn pattern_of(content: &[String]) -> Result<String, String> {
         let mut bytes = Vec::new();
         unescape(text, &mut bytes)?;
         let literal: String = bytes.iter().map(|byte| literal(*byte)).collect();
-        pattern.push_str(&literal.replace("\\{any\\}", "[^\\r\\n]*").replace("\\{id\\}", "[0-9a-f]{32}"));
+        pattern.push_str(
+            &literal
+                .replace("\\{any\\}", "[^\\r\\n]*")
+                .replace("\\{id\\}", "[0-9a-f]{32}"),
+        );
         if ends {
             pattern.push_str("\\r\\n");
         }
@@ -306,7 +398,9 @@ fn unescape(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
                 let (count, tail) = rest.split_once('(').ok_or("\\*N(text) needs a parenthesis")?;
                 let (text, tail) = tail.split_once(')').ok_or("\\*N(text) is not closed")?;
                 let count: usize = count.parse().map_err(|_| "\\*N(text) needs a number")?;
-                out.extend(std::iter::repeat_n(text.as_bytes(), count).flatten());
+                let mut once = Vec::new();
+                unescape(text, &mut once)?;
+                out.extend(once.repeat(count));
                 rest = tail;
             }
             other => return Err(format!("unknown escape \\{other}")),

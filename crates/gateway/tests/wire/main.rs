@@ -1,0 +1,12 @@
+//! The gateway from outside, on real sockets.
+//!
+//! [`conversations`] plays the text files of this folder, each whole and byte by byte. What a text cannot
+//! say (amounts, proportions, what is counted) has a module of its own.
+
+mod back_pressure;
+mod conversations;
+mod large_bodies;
+mod observed;
+mod panics;
+mod proxy;
+mod spread;

@@ -1,0 +1,69 @@
+//! A plugin that panics costs its request and nothing else.
+
+use std::sync::atomic::Ordering;
+
+use hythe_gateway::{Exchange, Plugin, PluginKind, Resumed, SettingProblem, Verdict};
+use serde_json::{Map, Value, json};
+
+use crate::proxy::{Proxy, Setup};
+
+const KIND: PluginKind = PluginKind {
+    name: "fragile",
+    priority: 1,
+    summary: "panics when it is asked to, answers otherwise",
+    parse,
+};
+
+struct Fragile;
+
+fn parse(_: &Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProblem>> {
+    Ok(Box::new(Fragile))
+}
+
+impl Plugin for Fragile {
+    fn before(&self, exchange: &mut Exchange<'_>) -> Verdict {
+        match exchange.path() {
+            b"/now" => panic!("as asked"),
+            b"/later" => Verdict::Await(Box::pin(async {
+                tokio::task::yield_now().await;
+                panic!("as asked, later")
+            })),
+            _ => Verdict::Await(Box::pin(async {
+                let fine = hythe_gateway::Reply::new(200, "text/plain".to_owned(), b"fine".to_vec());
+                Resumed::Respond(fine)
+            })),
+        }
+    }
+}
+
+#[test]
+fn a_panic_is_a_500_and_counted() {
+    let proxy = Proxy::start(Setup {
+        kinds: &[KIND],
+        plugins: vec![json!({"name": "fragile"})],
+        ..Setup::default()
+    });
+    for (count, path) in [(1, "/now"), (2, "/later")] {
+        let answer = proxy.ask(&format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nAccept: text/plain\r\n\r\n"
+        ));
+        assert!(
+            answer.starts_with("HTTP/1.1 500 Internal Server Error\r\n"),
+            "{answer}"
+        );
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+        assert!(
+            body.starts_with("An unexpected error occurred\nrequest_id: "),
+            "{body}"
+        );
+        assert_eq!(proxy.metrics.panics.load(Ordering::Relaxed), count);
+
+        let answer = proxy.ask("GET /fine HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nfine"),
+            "{answer}"
+        );
+    }
+    assert_eq!(proxy.stop(), 2);
+}

@@ -1,0 +1,196 @@
+//! A real gateway with one worker, set up for one test.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hythe_balance::EndpointTable;
+use hythe_gateway::plugin::{correlation_id, request_termination};
+use hythe_gateway::{AccessLogFormat, Config, Inputs, Limits, Listeners, Metrics, PluginKind};
+use hythe_model::endpoint::PoolEndpoints;
+use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName};
+use hythe_spine::{Spine, constant};
+use serde_json::{Value, json};
+
+/// What a test wants other than one route for everything, to one upstream.
+pub(crate) struct Setup {
+    /// The service's endpoints.
+    pub(crate) upstream: Vec<SocketAddr>,
+    /// Fields of the route's document.
+    pub(crate) route: Value,
+    /// Fields of the service's document.
+    pub(crate) service: Value,
+    /// Fields of the upstream's document.
+    pub(crate) pool: Value,
+    /// Whole documents of plugins.
+    pub(crate) plugins: Vec<Value>,
+    /// The plugins there are.
+    pub(crate) kinds: &'static [PluginKind],
+    pub(crate) limits: Limits,
+    pub(crate) access_log: Option<(AccessLogFormat, PathBuf)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            upstream: Vec::new(),
+            route: json!({}),
+            service: json!({}),
+            pool: json!({}),
+            plugins: Vec::new(),
+            kinds: &[correlation_id::KIND, request_termination::KIND],
+            limits: Limits {
+                drain: Duration::from_secs(2),
+                ..Limits::default()
+            },
+            access_log: None,
+        }
+    }
+}
+
+/// The gateway, serving.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+    runtime: tokio::runtime::Runtime,
+    spine: Spine,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Proxy {
+    pub(crate) fn start(setup: Setup) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let spine = Spine::default();
+        let inputs = Inputs {
+            desired: constant(desired(&setup)),
+            endpoints: constant(endpoints(&setup.upstream)),
+            table: Arc::new(EndpointTable::default()),
+        };
+        let config = Config {
+            workers: 1,
+            access_log: setup.access_log,
+            limits: setup.limits,
+            plugins: setup.kinds,
+        };
+        let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], 1, Vec::new()).unwrap();
+        let address = listeners.addresses().next().unwrap();
+        let (gateway, outputs) =
+            runtime.block_on(async { hythe_gateway::build(config, inputs, &spine).unwrap() });
+        assert_eq!(outputs.status.get().problems, []);
+        let workers = gateway.serve(listeners).unwrap();
+        Self {
+            address,
+            metrics: outputs.metrics,
+            runtime,
+            spine,
+            workers,
+        }
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    /// Sends a request on a connection of its own and returns all that comes until the connection ends.
+    pub(crate) fn ask(&self, head: &str) -> String {
+        let mut stream = self.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Drains and stops; how many panics there were.
+    pub(crate) fn stop(self) -> u64 {
+        assert!(self.runtime.block_on(self.spine.stop(Duration::from_secs(5))));
+        for worker in self.workers {
+            worker.join().unwrap();
+        }
+        assert_eq!(
+            self.metrics.open.load(Ordering::Relaxed),
+            0,
+            "connections left open"
+        );
+        self.metrics.panics.load(Ordering::Relaxed)
+    }
+}
+
+fn desired(setup: &Setup) -> Desired {
+    let mut desired = Desired {
+        generation: 1,
+        ..Desired::default()
+    };
+    let route = json!({"service": "up", "paths": ["/"], "strip_path": false});
+    insert(&mut desired.routes, "route", merged(route, &setup.route));
+    insert(
+        &mut desired.services,
+        "up",
+        merged(json!({"host": "up"}), &setup.service),
+    );
+    insert(&mut desired.upstreams, "up", setup.pool.clone());
+    for (number, plugin) in setup.plugins.iter().enumerate() {
+        insert(&mut desired.plugins, &format!("plugin-{number}"), plugin.clone());
+    }
+    desired
+}
+
+fn insert<T: serde::de::DeserializeOwned + Clone>(
+    map: &mut hythe_model::desired::Map<T>,
+    name: &str,
+    spec: Value,
+) {
+    let entry = Arc::new(Entry {
+        uid: name.to_owned(),
+        generation: 1,
+        created_at: 0,
+        spec: serde_json::from_value(spec).unwrap(),
+    });
+    Arc::make_mut(map).insert(name.parse().unwrap(), entry);
+}
+
+fn merged(mut base: Value, over: &Value) -> Value {
+    for (key, value) in over.as_object().unwrap() {
+        base[key] = value.clone();
+    }
+    base
+}
+
+fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
+    let endpoint = |address: &SocketAddr| Endpoint {
+        id: address.to_string().into(),
+        address: *address,
+        weight: 100,
+        healthy: true,
+        revision: None,
+    };
+    let pool = PoolEndpoints {
+        endpoints: addresses.iter().map(endpoint).collect(),
+        unresolved: Vec::new(),
+    };
+    let up: FullName = "up".parse().unwrap();
+    Endpoints {
+        generation: 1,
+        pools: BTreeMap::from([(up, Arc::new(pool))]),
+    }
+}
+
+/// Reads up to the end of a head, byte by byte so that nothing of the body is taken.
+pub(crate) fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
