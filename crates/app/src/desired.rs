@@ -31,7 +31,10 @@ const KINDS: [&str; 8] = [
 ///
 /// # Errors
 /// When the first reading fails.
-pub async fn follow(documents: Arc<dyn Documents>, spine: &Spine) -> Result<Latest<Desired>, ReadError> {
+pub(crate) async fn follow(
+    documents: Arc<dyn Documents>,
+    spine: &Spine,
+) -> Result<Latest<Desired>, ReadError> {
     let first = list(&*documents).await?;
     let (publisher, desired) = latest(first);
     spine.spawn("desired state", |shutdown| {

@@ -10,7 +10,7 @@ use hythe_supervisor::IdSource;
 
 /// The numbers used so far, by service: one JSON object, replaced as a whole.
 #[derive(Debug)]
-pub struct InstanceIds {
+pub(crate) struct InstanceIds {
     path: PathBuf,
     used: Mutex<BTreeMap<FullName, u64>>,
 }
@@ -20,7 +20,7 @@ impl InstanceIds {
     ///
     /// # Errors
     /// When it is there and cannot be read.
-    pub fn open(path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let used = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))

@@ -86,7 +86,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
     let proxy: Vec<SocketAddr> = listeners.addresses().collect();
     kept_sockets::keep(&runtime, &listeners).await?;
 
-    let logs = Arc::new(output::collect(&config.home, &runtime, output, &spine)?);
+    let logs = output::collect(&config.home, &runtime, output, &spine)?;
     let endpoint_table = Arc::new(EndpointTable::default());
     let supervisor = hythe_supervisor::build(
         hythe_supervisor::Config {

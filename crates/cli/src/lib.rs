@@ -1,1 +1,139 @@
-//! The command line.
+//! The command line: one file for each verb, or for a few that are alike.
+//!
+//! A verb is a blocking function over a [`client::Client`]; nothing here starts a runtime, so that `hythe ls`
+//! costs a few milliseconds. Running a server or a minder is the binary's business and comes in as
+//! [`Hooks`]: this crate knows neither.
+
+mod arguments;
+mod change;
+mod check;
+mod client;
+mod completions;
+mod describe;
+mod down;
+mod explain;
+mod failure;
+mod follow;
+mod history;
+mod interrupt;
+mod listing;
+mod manifest_file;
+mod progress;
+mod reference;
+mod routes;
+mod scope;
+mod server;
+mod status;
+mod terminal;
+mod top;
+mod up;
+mod wait;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use hythe_config::ServerArgs;
+use hythe_manifest::PluginProblem;
+use serde_json::{Map, Value};
+
+use crate::arguments::{Arguments, ServerVerb, Verb};
+use crate::client::Client;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::scope::Scope;
+use crate::terminal::Terminal;
+
+pub use reference::reference;
+
+/// What the binary does for the command line.
+#[derive(Clone, Copy)]
+pub struct Hooks {
+    /// Runs a server until it is told to stop. The error is a text for people.
+    pub run_server: fn(&ServerArgs) -> Result<(), String>,
+    /// Runs a minder in this process.
+    pub run_minder: fn(&Path) -> Result<(), String>,
+    /// What is wrong with a plugin's settings.
+    pub check_plugin: fn(&str, &Map<String, Value>) -> Vec<PluginProblem>,
+}
+
+/// What every verb has at hand.
+pub(crate) struct Context {
+    pub(crate) hooks: Hooks,
+    pub(crate) home: PathBuf,
+    pub(crate) client: Client,
+    pub(crate) project: Option<String>,
+    pub(crate) out: Terminal,
+}
+
+/// Does what the arguments say.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, hooks: Hooks) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are errors to clap, with an exit code of 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(arguments, hooks) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                anstream::eprintln!("{} {failure}", terminal::Tone::Bad.paint("error:"));
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments, hooks: Hooks) -> Outcome {
+    let user_folder = std::env::var_os("HOME");
+    let home = hythe_config::default_home(arguments.home.as_deref(), user_folder)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    let client = Client::of(&home);
+    let mut context = Context {
+        hooks,
+        home,
+        client,
+        project: arguments.project,
+        out: Terminal::stdout(),
+    };
+    match arguments.verb {
+        Verb::Up(options) => up::run(&mut context, &options),
+        Verb::Down(options) => down::run(&mut context, &options),
+        Verb::Ls(options) => listing::run(&mut context, &options),
+        Verb::Describe(options) => describe::run(&mut context, &options),
+        Verb::Logs(options) => follow::run(&mut context, &options),
+        Verb::Restart(options) => change::restart(&mut context, &options),
+        Verb::Scale(options) => change::scale(&mut context, &options),
+        Verb::Stop(options) => change::stop(&mut context, &options),
+        Verb::Start(options) => change::start(&mut context, &options),
+        Verb::Routes(options) => routes::run(&mut context, &options),
+        Verb::Explain(options) => explain::run(&mut context, &options),
+        Verb::Check(options) => check::run(&mut context, &options),
+        Verb::Schema => check::schema(&mut context),
+        Verb::History(options) => history::run(&mut context, &options),
+        Verb::Status(options) => status::run(&mut context, &options),
+        Verb::Top(options) => top::run(&mut context, &options),
+        Verb::Server(ServerVerb::Run(options)) => server::run(&context, options),
+        Verb::Server(ServerVerb::Start(options)) => server::start(&mut context, &options),
+        Verb::Server(ServerVerb::Stop(options)) => server::stop(&mut context, &options),
+        Verb::Completions { shell } => completions::run(&mut context, shell),
+        Verb::Minder => (hooks.run_minder)(&context.home).map_err(|error| Failure::new(Exit::Failed, error)),
+    }
+}
+
+impl Context {
+    pub(crate) fn scope(&self) -> Outcome<Scope> {
+        Scope::resolve(self.project.as_deref(), Path::new("."))
+    }
+
+    /// Who asks, for the history.
+    pub(crate) fn actor() -> String {
+        std::env::var("USER")
+            .ok()
+            .filter(|user| !user.is_empty())
+            .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+    }
+}

@@ -1,0 +1,340 @@
+//! What may be typed. Everything that help, the reference and completions say stands here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use hythe_config::ServerArgs;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hythe",
+    version,
+    about = "Runs, finds, balances and fronts a team's services",
+    long_about = "Runs, finds, balances and fronts a team's services: one binary, one file, nothing else to operate.\n\n\
+        `hythe up` in a folder with a hythe.yaml starts its services and serves them through the gateway; \
+        the same command applies every later change without losing a request.",
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage or broken manifest, 3 not found, 4 services not ready, \
+        5 timeout, 6 no server, 130 interrupted.",
+    disable_help_subcommand = true,
+    propagate_version = true
+)]
+pub(crate) struct Arguments {
+    /// The data directory [default: ~/.hythe]
+    #[arg(
+        long,
+        global = true,
+        env = "HYTHE_HOME",
+        value_name = "FOLDER",
+        hide_env = true
+    )]
+    pub(crate) home: Option<PathBuf>,
+    /// The project that names belong to [default: the `name:` of the manifest here, or `default`]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "HYTHE_PROJECT",
+        value_name = "PROJECT",
+        hide_env = true
+    )]
+    pub(crate) project: Option<String>,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Apply a manifest: start what is new, change what changed, follow the logs
+    ///
+    /// Starts a server if none runs, applies the manifest and shows the services coming up. What did not
+    /// change in the file is not touched; what changed is replaced without losing a request: the new
+    /// instance is ready before the old one is drained and stopped. A file with mistakes changes nothing.
+    /// Without -d it then follows the logs, and Ctrl-C stops what this command started.
+    #[command(
+        after_help = "Examples:\n  hythe up\n  hythe up -d examples/directory\n  hythe up -d --dry-run"
+    )]
+    Up(UpOptions),
+    /// Remove a project: stop its services and take its routes away
+    #[command(after_help = "Examples:\n  hythe down\n  hythe down -p shop\n  hythe down --all")]
+    Down(DownOptions),
+    /// List services and their instances
+    #[command(
+        visible_alias = "ps",
+        after_help = "Examples:\n  hythe ls\n  hythe ls --json --all-projects"
+    )]
+    Ls(ListOptions),
+    /// Show everything about one service
+    #[command(after_help = "Example:\n  hythe describe users")]
+    Describe(ServiceOptions),
+    /// Show the output of services
+    #[command(
+        after_help = "Examples:\n  hythe logs\n  hythe logs -f users\n  hythe logs --since 10m users web"
+    )]
+    Logs(LogOptions),
+    /// Replace every instance by a new one, without losing a request
+    #[command(after_help = "Examples:\n  hythe restart users\n  hythe restart all")]
+    Restart(ChangeOptions),
+    /// Set how many instances run
+    #[command(
+        after_help = "Examples:\n  hythe scale users=4\n  hythe scale users 4\n  hythe scale users=max web=2"
+    )]
+    Scale(ScaleOptions),
+    /// Stop services; they stay known and `start` runs them again
+    #[command(after_help = "Examples:\n  hythe stop users\n  hythe stop all")]
+    Stop(ChangeOptions),
+    /// Run stopped services again
+    #[command(after_help = "Examples:\n  hythe start users\n  hythe start all")]
+    Start(ChangeOptions),
+    /// List routes in the order in which they are tried
+    Routes(ReadOptions),
+    /// Tell which way a request would take, without sending it
+    #[command(
+        after_help = "Examples:\n  hythe explain GET http://localhost:8000/users/7\n  \
+        hythe explain POST /orders -H 'Host: shop.test'"
+    )]
+    Explain(ExplainOptions),
+    /// Check a manifest and tell every mistake with its place
+    #[command(after_help = "Examples:\n  hythe check\n  hythe check shop/hythe.yaml")]
+    Check(CheckOptions),
+    /// Print the JSON Schema of manifests, for editors
+    Schema,
+    /// List the last changes: who, when, what
+    History(HistoryOptions),
+    /// Show the platform: server, minder, addresses, generations
+    Status(ReadOptions),
+    /// Watch services and instances: CPU, memory, requests in flight
+    Top(TopOptions),
+    /// The platform's own life
+    #[command(subcommand)]
+    Server(ServerVerb),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  hythe completions bash > /etc/bash_completion.d/hythe")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Be the parent of service processes
+    #[command(hide = true)]
+    Minder,
+}
+
+/// `hythe server ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServerVerb {
+    /// Run a server in the foreground
+    ///
+    /// SIGTERM ends it; services run on, and the next server adopts them.
+    Run(RunOptions),
+    /// Start a server in the background, without any service
+    Start(ServerArgs),
+    /// End the server and the minder; refused while services run
+    Stop(StopServerOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpOptions {
+    /// A folder with a hythe.yaml, or a manifest
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Return when everything is ready; leave it running
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Only tell what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Apply although the project came from another file that still exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Also run services of this profile; may be repeated, `*` for all
+    #[arg(
+        long = "profile",
+        value_name = "NAME",
+        env = "COMPOSE_PROFILES",
+        value_delimiter = ',',
+        hide_env = true
+    )]
+    pub(crate) profiles: Vec<String>,
+    #[command(flatten)]
+    pub(crate) wait: WaitOptions,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitOptions {
+    /// Return at once instead of when the change is live
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    pub(crate) timeout: String,
+    /// Say what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownOptions {
+    /// A folder with a hythe.yaml, or a manifest
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+    /// Every project
+    #[arg(long, conflicts_with = "path")]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListOptions {
+    /// Of every project
+    #[arg(short = 'a', long)]
+    pub(crate) all_projects: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReadOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceOptions {
+    /// The service
+    pub(crate) service: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogOptions {
+    /// Services; all of the project if none is named
+    pub(crate) services: Vec<String>,
+    /// Go on with new lines
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only lines of the last while (`10m`), or since a time (`2026-11-21T10:00:00Z`)
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) since: Option<String>,
+    /// At most this many of the last lines [default: 100; all with --since]
+    #[arg(short = 'n', long = "lines", value_name = "NUMBER")]
+    pub(crate) lines: Option<usize>,
+    /// Of every project
+    #[arg(short = 'a', long)]
+    pub(crate) all_projects: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangeOptions {
+    /// Services, or `all` of the project
+    #[arg(required = true)]
+    pub(crate) services: Vec<String>,
+    #[command(flatten)]
+    pub(crate) wait: WaitOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScaleOptions {
+    /// `users=4`, `users 4`, `users=max`
+    #[arg(required = true, value_name = "SERVICE=NUMBER")]
+    pub(crate) wanted: Vec<String>,
+    #[command(flatten)]
+    pub(crate) wait: WaitOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainOptions {
+    /// The request's method
+    pub(crate) method: String,
+    /// Its URL, or only a path
+    pub(crate) url: String,
+    /// A header, `name: value`; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub(crate) headers: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckOptions {
+    /// A manifest, or a folder with one
+    #[arg(default_value = ".", value_name = "FILE")]
+    pub(crate) path: PathBuf,
+    /// Also check services of this profile; may be repeated, `*` for all
+    #[arg(
+        long = "profile",
+        value_name = "NAME",
+        env = "COMPOSE_PROFILES",
+        value_delimiter = ',',
+        hide_env = true
+    )]
+    pub(crate) profiles: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryOptions {
+    /// How many at most
+    #[arg(short = 'n', long = "limit", value_name = "NUMBER", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// Of every project
+    #[arg(short = 'a', long)]
+    pub(crate) all_projects: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopOptions {
+    /// Print once and return
+    #[arg(short = '1', long)]
+    pub(crate) once: bool,
+    /// Of every project
+    #[arg(short = 'a', long)]
+    pub(crate) all_projects: bool,
+    /// Print JSON, once
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Leave the terminal's session
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopServerOptions {
+    /// End running services first
+    #[arg(long)]
+    pub(crate) with_services: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

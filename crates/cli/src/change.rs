@@ -1,0 +1,207 @@
+//! `restart`, `scale`, `stop`, `start`: one change to some services, and the wait until it is live.
+
+use hythe_api::wire::{ActionRequest, ReplicasText, ScaleRequest};
+use hythe_model::view::{ChangeLine, ChangeView};
+
+use crate::Context;
+use crate::arguments::{ChangeOptions, ScaleOptions, WaitOptions};
+use crate::client::encode;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::terminal::{Terminal, Tone};
+use crate::wait::{self, Subject};
+
+pub(crate) fn restart(context: &mut Context, options: &ChangeOptions) -> Outcome {
+    act(context, options, "restart")
+}
+
+pub(crate) fn stop(context: &mut Context, options: &ChangeOptions) -> Outcome {
+    act(context, options, "stop")
+}
+
+pub(crate) fn start(context: &mut Context, options: &ChangeOptions) -> Outcome {
+    act(context, options, "start")
+}
+
+fn act(context: &mut Context, options: &ChangeOptions, verb: &str) -> Outcome {
+    let services = context.scope()?.services(&context.client, &options.services)?;
+    let request = ActionRequest {
+        actor: Some(Context::actor()),
+    };
+    let mut change = ChangeView::default();
+    for service in &services {
+        merge(
+            &mut change,
+            context.client.send("POST", &path(service, verb), &request)?,
+        );
+    }
+    finish(context, &services, &change, &options.wait)
+}
+
+pub(crate) fn scale(context: &mut Context, options: &ScaleOptions) -> Outcome {
+    let scope = context.scope()?;
+    let wanted = parse_scale(&options.wanted)?;
+    let wanted: Vec<_> = wanted
+        .into_iter()
+        .map(|(name, replicas)| Ok((scope.full(&name)?, replicas)))
+        .collect::<Outcome<_>>()?;
+    let mut change = ChangeView::default();
+    for (service, replicas) in &wanted {
+        let request = ScaleRequest {
+            replicas: replicas.clone(),
+            actor: Some(Context::actor()),
+        };
+        merge(
+            &mut change,
+            context.client.send("POST", &path(service, "scale"), &request)?,
+        );
+    }
+    let services: Vec<_> = wanted.into_iter().map(|(service, _)| service).collect();
+    finish(context, &services, &change, &options.wait)
+}
+
+fn path(service: &str, verb: &str) -> String {
+    format!("/v1/services/{}/{verb}", encode(service))
+}
+
+/// `users=4 web=max`, or `users 4`.
+fn parse_scale(words: &[String]) -> Outcome<Vec<(String, ReplicasText)>> {
+    let pairs: Vec<(&str, &str)> = match words {
+        [name, number] if !name.contains('=') && !number.contains('=') => vec![(name, number)],
+        words => words
+            .iter()
+            .map(|word| {
+                word.split_once('=').ok_or_else(|| {
+                    Failure::new(Exit::Usage, format!("`{word}` does not say how many"))
+                        .hint("write `hythe scale users=4`, or `hythe scale users 4`")
+                })
+            })
+            .collect::<Outcome<_>>()?,
+    };
+    pairs
+        .into_iter()
+        .map(|(name, number)| Ok((name.to_owned(), replicas(number)?)))
+        .collect()
+}
+
+fn replicas(text: &str) -> Outcome<ReplicasText> {
+    let replicas = match text.parse() {
+        Ok(count) => ReplicasText::Count(count),
+        Err(_) => ReplicasText::Text(text.to_owned()),
+    };
+    match replicas.parse() {
+        Some(_) => Ok(replicas),
+        None => Err(Failure::new(
+            Exit::Usage,
+            format!("`{text}` is not a number from 0 to 1000, nor `max`"),
+        )),
+    }
+}
+
+fn merge(all: &mut ChangeView, one: ChangeView) {
+    all.generation = all.generation.max(one.generation);
+    all.changes.extend(one.changes);
+    all.conflicts.extend(one.conflicts);
+    all.warnings.extend(one.warnings);
+}
+
+fn finish(context: &mut Context, services: &[String], change: &ChangeView, options: &WaitOptions) -> Outcome {
+    if !options.json {
+        show(&mut context.out, change)?;
+    }
+    if !options.no_wait {
+        wait::until_live(
+            context,
+            &Subject::Services(services),
+            change,
+            options,
+            &Interrupt::never(),
+        )?;
+    }
+    if options.json {
+        context.out.json(change)
+    } else {
+        Ok(())
+    }
+}
+
+/// A plan, a line for each document: `+ users`, `~ users: replicas 2 -> 4`, `- web`.
+pub(crate) fn show(out: &mut Terminal, change: &ChangeView) -> Outcome {
+    for warning in &change.warnings {
+        out.line(format!("{} {warning}", Tone::Busy.paint("!")))?;
+    }
+    if change.changes.is_empty() {
+        out.line("nothing to change")?;
+    }
+    for line in &change.changes {
+        out.line(change_line(line))?;
+    }
+    for conflict in &change.conflicts {
+        out.line(format!("{} {conflict}", Tone::Busy.paint("=")))?;
+    }
+    Ok(())
+}
+
+fn change_line(line: &ChangeLine) -> String {
+    let (mark, tone) = match line.action.as_str() {
+        "create" => ("+", Tone::Good),
+        "delete" => ("-", Tone::Bad),
+        _ => ("~", Tone::Busy),
+    };
+    let mut text = format!("{} {} {}", tone.paint(mark), line.kind, line.name);
+    if !line.fields.is_empty() {
+        text.push_str(&format!(": {}", line.fields.join(", ")));
+    }
+    if line.rolls {
+        text.push_str(&Tone::Faint.paint(" (instances are replaced one by one)"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scaled(words: &[&str]) -> Result<String, String> {
+        let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+        match parse_scale(&words) {
+            Ok(pairs) => Ok(pairs
+                .iter()
+                .map(|(name, replicas)| format!("{name}:{replicas:?} "))
+                .collect()),
+            Err(failure) => Err(failure.message),
+        }
+    }
+
+    #[test]
+    fn scale_takes_both_forms() {
+        assert_eq!(scaled(&["users=4"]).unwrap(), "users:Count(4) ");
+        assert_eq!(scaled(&["users", "4"]).unwrap(), "users:Count(4) ");
+        assert_eq!(
+            scaled(&["users=max", "web=0"]).unwrap(),
+            "users:Text(\"max\") web:Count(0) "
+        );
+        assert_eq!(scaled(&["users"]).unwrap_err(), "`users` does not say how many");
+        assert_eq!(
+            scaled(&["users=-1"]).unwrap_err(),
+            "`-1` is not a number from 0 to 1000, nor `max`"
+        );
+        assert_eq!(
+            scaled(&["users", "many"]).unwrap_err(),
+            "`many` is not a number from 0 to 1000, nor `max`"
+        );
+    }
+
+    #[test]
+    fn a_plan_is_a_line_each() {
+        let line = ChangeLine {
+            action: "update".to_owned(),
+            kind: "workload".to_owned(),
+            name: "users".to_owned(),
+            fields: vec!["replicas: 2 -> 4".to_owned()],
+            rolls: false,
+        };
+        let plain = anstream::adapter::strip_str(&change_line(&line)).to_string();
+        assert_eq!(plain, "~ workload users: replicas: 2 -> 4");
+    }
+}

@@ -1,0 +1,58 @@
+//! `check` and `schema`: nothing but the manifest; no server is asked.
+
+use hythe_manifest::{Problem, Severity};
+use serde::Serialize;
+
+use crate::Context;
+use crate::arguments::CheckOptions;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::manifest_file::Manifest;
+
+/// A problem, as `check --json` shows it.
+#[derive(Serialize)]
+struct ProblemView<'a> {
+    severity: &'static str,
+    message: &'a str,
+    help: Option<&'a str>,
+    file: String,
+    line: u32,
+    column: u32,
+}
+
+pub(crate) fn run(context: &mut Context, options: &CheckOptions) -> Outcome {
+    let manifest = Manifest::read(context, &options.path, &options.profiles)?;
+    if options.json {
+        let problems: Vec<_> = manifest.problems.iter().map(view).collect();
+        context.out.json(&problems)?;
+    } else {
+        manifest.show();
+        if !manifest.has_errors() {
+            context
+                .out
+                .line(format!("{} is fine", manifest.source.path.display()))?;
+        }
+    }
+    if manifest.has_errors() {
+        Err(Failure::told(Exit::Usage))
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn schema(context: &mut Context) -> Outcome {
+    context.out.json(&hythe_manifest::schema())
+}
+
+fn view(problem: &Problem) -> ProblemView<'_> {
+    ProblemView {
+        severity: match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        message: &problem.message,
+        help: problem.help.as_deref(),
+        file: problem.file.display().to_string(),
+        line: problem.line,
+        column: problem.column,
+    }
+}

@@ -1,0 +1,121 @@
+//! `describe`: everything about one service.
+
+use hythe_api::wire::ServiceDetail;
+use hythe_model::Workload;
+use hythe_model::view::InstanceView;
+use hythe_model::workload::{Probe, Replicas, RestartPolicy};
+
+use crate::Context;
+use crate::arguments::ServiceOptions;
+use crate::client::encode;
+use crate::failure::Outcome;
+use crate::listing::{service_state, tone, usage};
+use crate::terminal::{Terminal, Tone};
+
+pub(crate) fn run(context: &mut Context, options: &ServiceOptions) -> Outcome {
+    let name = context.scope()?.full(&options.service)?;
+    let detail: ServiceDetail = context.client.get(&format!("/v1/services/{}", encode(&name)))?;
+    if options.json {
+        return context.out.json(&detail);
+    }
+    let out = &mut context.out;
+    let service = &detail.service;
+    let (state, tone) = service_state(service);
+    out.line(format!(
+        "{}  {}",
+        Tone::Strong.paint(&service.name),
+        tone.paint(&state)
+    ))?;
+    field(out, "project", &service.project)?;
+    field(out, "ready", format!("{} of {}", service.ready, service.desired))?;
+    if let Some(failure) = &service.failure {
+        field(out, "failure", Tone::Bad.paint(failure))?;
+    }
+    if let Some(workload) = &detail.workload {
+        show_workload(out, workload)?;
+    }
+    if let Some(gateway) = &detail.gateway {
+        let timeouts = format!(
+            "connect {} ms, write {} ms, read {} ms",
+            gateway.connect_timeout_ms, gateway.write_timeout_ms, gateway.read_timeout_ms
+        );
+        field(
+            out,
+            "upstream",
+            format!("{}, {} retries, {timeouts}", gateway.host, gateway.retries),
+        )?;
+    }
+    if !service.routes.is_empty() {
+        field(out, "routes", service.routes.join(", "))?;
+    }
+    for instance in &service.instances {
+        show_instance(out, instance)?;
+    }
+    Ok(())
+}
+
+fn show_workload(out: &mut Terminal, workload: &Workload) -> Outcome {
+    field(out, "command", workload.command.join(" "))?;
+    field(out, "folder", workload.working_dir.display())?;
+    if let Some(port) = workload.port {
+        field(out, "port", format!("{port} by hand; each instance gets its own"))?;
+    }
+    let replicas = match workload.replicas {
+        Replicas::Count(count) => count.to_string(),
+        Replicas::Max => "one for each core".to_owned(),
+    };
+    field(out, "replicas", replicas)?;
+    let restart = match workload.restart {
+        RestartPolicy::No => "no".to_owned(),
+        RestartPolicy::Always => "always".to_owned(),
+        RestartPolicy::UnlessStopped => "unless-stopped".to_owned(),
+        RestartPolicy::OnFailure => "on-failure".to_owned(),
+        RestartPolicy::OnFailureAtMost(times) => format!("on-failure:{times}"),
+    };
+    field(out, "restart", restart)?;
+    if let Some(check) = &workload.healthcheck {
+        let probe = match &check.probe {
+            Probe::Http(path) => format!("GET {path}"),
+            Probe::Tcp => "connects to its port".to_owned(),
+            Probe::Command(command) => command.join(" "),
+        };
+        field(
+            out,
+            "health",
+            format!(
+                "{probe}, every {} ms, {} failures in a row",
+                check.interval_ms, check.retries
+            ),
+        )?;
+    }
+    for (name, dependency) in &workload.depends_on {
+        field(out, "depends on", format!("{name} ({:?})", dependency.condition))?;
+    }
+    Ok(())
+}
+
+fn show_instance(out: &mut Terminal, instance: &InstanceView) -> Outcome {
+    let state = tone(instance.state).paint(&instance.state.to_string());
+    out.line(format!("\n{}  {state}", Tone::Strong.paint(&instance.id)))?;
+    if let Some(pid) = instance.pid {
+        field(out, "pid", pid)?;
+        field(out, "use", usage(instance))?;
+        field(out, "in flight", instance.in_flight)?;
+    }
+    if let Some(address) = &instance.address {
+        field(out, "address", address)?;
+    }
+    field(out, "revision", &instance.revision)?;
+    field(out, "restarts", instance.restarts)?;
+    if let Some(exit) = instance.last_exit {
+        field(out, "last exit", exit)?;
+    }
+    if let Some(message) = &instance.message {
+        field(out, "why", message)?;
+    }
+    Ok(())
+}
+
+fn field(out: &mut Terminal, name: &str, value: impl std::fmt::Display) -> Outcome {
+    out.line(format!("  {} {value}", Tone::Faint.paint(&format!("{name:10}"))))
+}

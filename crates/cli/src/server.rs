@@ -1,0 +1,201 @@
+//! The platform's own life: `server run`, `start`, `stop`; and starting one for `up`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hythe_api::wire::StopServerRequest;
+use hythe_config::ServerArgs;
+use hythe_model::ProjectName;
+use hythe_model::view::{ServiceView, StatusView};
+use rustix::process::{Pid, Signal};
+
+use crate::Context;
+use crate::arguments::{RunOptions, StopServerOptions};
+use crate::failure::{Exit, Failure, Outcome};
+
+/// How long a server may take to answer, and how long to end.
+const START: Duration = Duration::from_secs(20);
+const END: Duration = Duration::from_secs(60);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(5);
+
+pub(crate) fn run(context: &Context, options: RunOptions) -> Outcome {
+    if options.detached {
+        // Fails only for a group leader, which a shell's job is; then it stays in its session.
+        let _ = rustix::process::setsid();
+    }
+    let arguments = ServerArgs {
+        home: context.home.clone(),
+        ..options.server
+    };
+    (context.hooks.run_server)(&arguments).map_err(|error| Failure::new(Exit::Failed, error))
+}
+
+pub(crate) fn start(context: &mut Context, options: &ServerArgs) -> Outcome {
+    if ensure(context, options)?.is_some() {
+        let status: StatusView = context.client.get("/v1/status")?;
+        let gateway = status.listen.proxy.join(", ");
+        return context.out.line(format!(
+            "server started (pid {}), gateway on {gateway}",
+            status.server.pid
+        ));
+    }
+    context.out.line("a server is running already")
+}
+
+/// Starts a server in the background if none answers; the process, if it did.
+pub(crate) fn ensure(context: &Context, options: &ServerArgs) -> Outcome<Option<Child>> {
+    if context.client.is_up() {
+        return Ok(None);
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&context.home)?;
+    let path = hythe_config::server_log(&context.home);
+    let log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&path)?;
+    let before = log.metadata()?.len();
+    let mut child = spawn(context, options, &log)?;
+    let deadline = Instant::now() + START;
+    loop {
+        if context.client.is_up() {
+            return Ok(Some(child));
+        }
+        if let Some(status) = child.try_wait()? {
+            let said = log_since(&path, before);
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("the server did not start ({status})\n{said}"),
+            ));
+        }
+        if Instant::now() >= deadline {
+            let message = format!("the server does not answer after {} s", START.as_secs());
+            return Err(Failure::new(Exit::TimedOut, message).hint(format!("see {}", path.display())));
+        }
+        pause();
+    }
+}
+
+fn spawn(context: &Context, options: &ServerArgs, log: &File) -> Outcome<Child> {
+    let program = std::env::current_exe()?;
+    let mut command = Command::new(&program);
+    command
+        .args(["server", "run", "--detached", "--home"])
+        .arg(&context.home);
+    for (flag, values) in flags(options) {
+        for value in values {
+            command.arg(format!("{flag}={value}"));
+        }
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log.try_clone()?);
+    // A server keeps no folder busy; relative paths were made absolute before.
+    command.current_dir("/");
+    command
+        .spawn()
+        .map_err(|error| Failure::new(Exit::Failed, format!("start {}: {error}", program.display())))
+}
+
+/// What was said about the server, to be said again to the one in the background.
+fn flags(options: &ServerArgs) -> Vec<(&'static str, Vec<String>)> {
+    let one = |value: &Option<String>| value.iter().cloned().collect();
+    vec![
+        ("--proxy-listen", options.proxy_listen.clone()),
+        ("--proxy-tls-listen", options.proxy_tls_listen.clone()),
+        ("--api-listen", one(&options.api_listen)),
+        ("--workers", one(&options.workers)),
+        ("--access-log", one(&options.access_log)),
+        ("--access-log-path", one(&options.access_log_path)),
+        ("--drain-timeout", one(&options.drain_timeout)),
+        ("--log", one(&options.log)),
+    ]
+}
+
+fn log_since(path: &std::path::Path, start: u64) -> String {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(start))?;
+        file.take(64 * 1024).read_to_string(&mut text)
+    });
+    match read {
+        Ok(_) => text.trim_end().to_owned(),
+        Err(error) => format!("its log {} cannot be read: {error}", path.display()),
+    }
+}
+
+pub(crate) fn stop(context: &mut Context, options: &StopServerOptions) -> Outcome {
+    end(context, options.with_services, None)?;
+    context.out.line("server and minder have ended")
+}
+
+/// Ends server and minder, and waits until both are gone. `child`: the server, if this process started it
+/// and so has to reap it.
+pub(crate) fn end(context: &Context, with_services: bool, child: Option<&mut Child>) -> Outcome {
+    let status: StatusView = context.client.get("/v1/status")?;
+    let _: serde_json::Value =
+        context
+            .client
+            .send("POST", "/v1/server/stop", &StopServerRequest { with_services })?;
+    let deadline = Instant::now() + END;
+    if let Some(child) = child {
+        await_end(status.server.pid, deadline, || {
+            child.try_wait().is_ok_and(|status| status.is_some())
+        })?;
+    }
+    for pid in [Some(status.server.pid), status.minder.pid].into_iter().flatten() {
+        await_end(pid, deadline, || has_ended(pid))?;
+    }
+    Ok(())
+}
+
+fn await_end(pid: u32, deadline: Instant, mut ended: impl FnMut() -> bool) -> Outcome {
+    while !ended() {
+        if Instant::now() >= deadline {
+            return Err(Failure::new(
+                Exit::TimedOut,
+                format!("process {pid} does not end"),
+            ));
+        }
+        pause();
+    }
+    Ok(())
+}
+
+/// Gone, or a zombie: it runs no more, and who reaps it when is its parent's business.
+fn has_ended(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Kills whatever runs of a project, with all it started, without asking.
+pub(crate) fn kill_instances(context: &Context, project: &ProjectName) -> Outcome {
+    let services: Vec<ServiceView> = context.client.get(&format!("/v1/services?project={project}"))?;
+    let pids = services
+        .iter()
+        .flat_map(|service| &service.instances)
+        .filter_map(|instance| instance.pid);
+    for group in pids.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the process is waiting for another one, and has nothing else to do"
+)]
+fn pause() {
+    std::thread::sleep(LOOK);
+}
