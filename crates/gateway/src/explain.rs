@@ -164,7 +164,7 @@ fn upstream(service: &ServicePlan, path: String, host: String) -> UpstreamView {
         path,
         host,
         algorithm: pool.algorithm().to_string(),
-        endpoint: pool.peek().map(|member| view(&member)),
+        endpoint: pool.peek().map(|member| view(member)),
         endpoints: pool.members().iter().map(|member| view(member)).collect(),
     }
 }

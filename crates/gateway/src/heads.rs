@@ -238,7 +238,7 @@ fn copy_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field], keep: impl Fn(
             field.value.start == field.name.end + 2 && bytes.get(field.name.end as usize + 1) == Some(&b' ');
         match run {
             Some((start, end)) if plain && field.name.start == end + 2 => {
-                run = Some((start, field.value.end))
+                run = Some((start, field.value.end));
             }
             _ if plain => {
                 flush(out, bytes, &mut run);

@@ -56,7 +56,7 @@ pub use exchange::Exchange;
 pub use explain::Explainer;
 pub use listener::{BindError, Listeners};
 pub use metrics::{Metrics, MetricsCollector};
-pub use plugin::{Plugin, PluginKind, Resumed, SettingProblem, Verdict};
+pub use plugin::{Parse, Plugin, PluginKind, Resumed, SettingProblem, Verdict};
 pub use respond::{Failure, Form, Reply};
 pub use snapshot::Problem;
 
@@ -212,7 +212,7 @@ impl Gateway {
             let name = format!("gateway-{}", seed.index);
             std::thread::Builder::new()
                 .name(name)
-                .spawn(move || seed.run(share))
+                .spawn(move || seed.run(&share))
         };
         self.seeds.into_iter().zip(shares).map(start).collect()
     }

@@ -428,10 +428,20 @@ async fn answer(
     client.keep &= body.is_done();
     record.status = reply.status;
     record.answered = true;
+    record.bytes_out = write_reply(worker, client, space, reply) as u64;
+    let (_, mut writer) = client.wire.split();
+    writer.set_deadline(tokio::time::Instant::now() + worker.limits().client_write_timeout);
+    if writer.write_all(&space.reply).await.is_err() {
+        client.keep = false;
+    }
     space.reply.clear();
+}
+
+fn write_reply(worker: &Worker, client: &Client, space: &mut Workspace, reply: &Reply) -> usize {
     let mut clock = worker.clock.borrow_mut();
     clock.tick();
     let method = space.head.method.of(space.inbox.bytes());
+    space.reply.clear();
     reply.write(
         &mut space.reply,
         &ReplyParts {
@@ -442,13 +452,5 @@ async fn answer(
             announce_keep_alive: client.keep && space.head.version == Version::Http10,
             head_only: method == b"HEAD",
         },
-    );
-    drop(clock);
-    record.bytes_out = reply.body.len() as u64;
-    let (_, mut writer) = client.wire.split();
-    writer.set_deadline(tokio::time::Instant::now() + worker.limits().client_write_timeout);
-    if writer.write_all(&space.reply).await.is_err() {
-        client.keep = false;
-    }
-    space.reply.clear();
+    )
 }

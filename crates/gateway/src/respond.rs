@@ -88,8 +88,8 @@ impl Reply {
         reply
     }
 
-    /// Writes the whole answer. `head_only`: the request was a HEAD.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, parts: &ReplyParts<'_>) {
+    /// Writes the whole answer; how many bytes of it are body. `head_only`: the request was a HEAD.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, parts: &ReplyParts<'_>) -> usize {
         push_status_line(out, self.status, reason_phrase(self.status).as_bytes());
         let mut field = |name: &str, value: &[u8]| {
             if !parts.edits.drops(name.as_bytes()) {
@@ -118,9 +118,11 @@ impl Reply {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        if !bodiless && !parts.head_only {
-            out.extend_from_slice(&self.body);
+        if bodiless || parts.head_only {
+            return 0;
         }
+        out.extend_from_slice(&self.body);
+        self.body.len()
     }
 }
 

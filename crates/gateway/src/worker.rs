@@ -48,7 +48,11 @@ pub(crate) struct Worker {
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) clock: RefCell<Clock>,
     pub(crate) shutdown: Shutdown,
-    snapshot: RefCell<(Cached<Snapshot>, Rc<Arc<Snapshot>>)>,
+    snapshot: RefCell<(Cached<Snapshot>, LocalSnapshot)>,
+    #[expect(
+        clippy::vec_box,
+        reason = "they move between here and the connections that use them"
+    )]
     spaces: RefCell<Vec<Box<Workspace>>>,
     ids: RefCell<fastrand::Rng>,
     connections: Cell<usize>,
@@ -56,6 +60,9 @@ pub(crate) struct Worker {
     chores: Notify,
     chores_wanted: Cell<bool>,
 }
+
+/// A snapshot as exchanges hold it: counted on this thread only, so that cores do not share the count.
+pub(crate) type LocalSnapshot = Rc<Arc<Snapshot>>;
 
 /// What one exchange works with. An idle connection has none, so 10,000 of them cost little.
 pub(crate) struct Workspace {
@@ -86,7 +93,7 @@ const CHORES_EVERY: Duration = Duration::from_millis(200);
 
 impl WorkerSeed {
     /// Runs the worker on this thread until shutdown, again after a panic.
-    pub(crate) fn run(self, listeners: Vec<std::net::TcpListener>) {
+    pub(crate) fn run(self, listeners: &[std::net::TcpListener]) {
         while !self.shutdown.is_requested() {
             let copies: std::io::Result<Vec<_>> =
                 listeners.iter().map(std::net::TcpListener::try_clone).collect();
@@ -198,7 +205,7 @@ impl Worker {
     }
 
     /// The snapshot to use for one exchange.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> LocalSnapshot {
         let mut held = self.snapshot.borrow_mut();
         let (cached, current) = &mut *held;
         let latest = cached.load();

@@ -237,7 +237,10 @@ pub(crate) mod tests {
             .collect()
     }
 
-    fn desired(plugins: &[(&str, &str, Option<&str>, Option<&str>, Value)]) -> Desired {
+    /// Document, plugin, service, route, config.
+    type Row<'a> = (&'a str, &'a str, Option<&'a str>, Option<&'a str>, Value);
+
+    fn desired(plugins: &[Row<'_>]) -> Desired {
         let mut desired = Desired::default();
         for (name, plugin, service, route, config) in plugins {
             let spec = Document {

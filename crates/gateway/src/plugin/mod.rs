@@ -57,8 +57,11 @@ pub struct PluginKind {
     /// One line for people.
     pub summary: &'static str,
     /// Reads its settings; all mistakes at once.
-    pub parse: fn(&Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProblem>>,
+    pub parse: Parse,
 }
+
+/// Makes a plugin of its `config`.
+pub type Parse = fn(&Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProblem>>;
 
 /// A mistake in a plugin's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
