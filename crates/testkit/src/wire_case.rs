@@ -67,12 +67,13 @@ enum Ending {
     Either,
 }
 
-/// How the client's bytes are handed to the kernel.
+/// How bytes are handed to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// As written in the case.
     Whole,
-    /// Byte by byte.
+    /// Byte by byte: all that the client sends, and the upstream's heads. An upstream's body stays whole,
+    /// as a proxy may show in its chunks how the body came.
     Bytes,
 }
 
@@ -139,11 +140,6 @@ impl WireCase {
                     entry.insert(Actor::new(&step.actor, proxy, upstream).map_err(fail)?)
                 }
             };
-            let pace = if step.actor.starts_with("client") {
-                pace
-            } else {
-                Pace::Whole
-            };
             actor.perform(&step.action, pace, proxy).map_err(fail)?;
         }
         let fail = |message: String| format!("{}: after the last step {message}", self.name);
@@ -168,6 +164,7 @@ fn split_step(line: &str) -> Option<(&str, &str)> {
 struct Actor {
     stream: Option<TcpStream>,
     received: Vec<u8>,
+    is_client: bool,
     client_port: String,
 }
 
@@ -189,6 +186,7 @@ impl Actor {
         Ok(Self {
             stream: Some(stream),
             received: Vec::new(),
+            is_client: name.starts_with("client"),
             client_port,
         })
     }
@@ -198,7 +196,14 @@ impl Actor {
             return Err("acts after it has closed".to_owned());
         };
         match action {
-            Action::Sends(bytes) => send(stream, bytes, pace),
+            Action::Sends(bytes) => {
+                let slow = match pace {
+                    Pace::Whole => 0,
+                    Pace::Bytes if self.is_client => bytes.len(),
+                    Pace::Bytes => head_length(bytes),
+                };
+                send(stream, bytes, slow)
+            }
             Action::Gets(pattern) => {
                 let pattern = pattern
                     .replace("\\{client port\\}", &self.client_port)
@@ -311,13 +316,18 @@ fn nobody_waits(upstream: &TcpListener) -> Result<(), String> {
     }
 }
 
-fn send(stream: &mut TcpStream, bytes: &[u8], pace: Pace) -> Result<(), String> {
-    let size = if pace == Pace::Bytes && bytes.len() <= 16 * 1024 {
-        1
-    } else {
-        bytes.len().max(1)
-    };
-    for part in bytes.chunks(size) {
+/// Up to the first empty line, with it; 0 if there is none.
+fn head_length(bytes: &[u8]) -> usize {
+    const END: &[u8] = b"\r\n\r\n";
+    let end = bytes.windows(END.len()).position(|window| window == END);
+    end.map_or(0, |end| end + END.len())
+}
+
+/// Sends the first `slow` bytes one by one, unless they are very many, and the rest at once.
+fn send(stream: &mut TcpStream, bytes: &[u8], slow: usize) -> Result<(), String> {
+    let slow = if slow > 16 * 1024 { 0 } else { slow };
+    let (slow, rest) = bytes.split_at(slow);
+    for part in slow.chunks(1).chain([rest]) {
         stream
             .write_all(part)
             .map_err(|error| format!("cannot send: {error}"))?;

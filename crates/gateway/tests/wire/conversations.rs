@@ -3,8 +3,8 @@
 //! Settings of a case: `route` and `service` as JSON, fields of the model's documents (the service's host
 //! is the upstream of the case); `plugin`, a whole document, as often as wanted; `limits` as
 //! `name=milliseconds` (or a number of requests); `members: none` for a pool without members, `dead` for
-//! one where nobody listens, `dead first` and `two` for two members; `pace: whole` when it matters that the
-//! client's bytes come together. `WIRE_CASE=get.txt` plays only that.
+//! one where nobody listens, `dead first` and `two` for two members; `pace: whole` when it matters that bytes
+//! come together. `WIRE_CASE=get.txt` plays only that.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -3,10 +3,7 @@
 //! [`conversations`] plays the text files of this folder, each whole and byte by byte. What a text cannot
 //! say (amounts, proportions, what is counted) has a module of its own.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test ends where something it relies on is not there"
-)]
+#![expect(clippy::unwrap_used, reason = "what is not there is a test that fails")]
 
 mod back_pressure;
 mod conversations;
