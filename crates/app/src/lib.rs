@@ -13,6 +13,7 @@ mod kept_sockets;
 mod output;
 mod shutdown;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,11 +77,11 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         socket: hythe_config::socket(&config.home),
         token_file: hythe_config::token_file(&config.home),
     })?;
-    let (runtime, output) = ProcessRuntime::connect(
-        hythe_runtime_process::Config::new(config.home.clone(), exe),
-        &spine,
-    )
-    .await?;
+    let processes = hythe_runtime_process::Config {
+        inherited: inherited_environment(),
+        ..hythe_runtime_process::Config::new(config.home.clone(), exe)
+    };
+    let (runtime, output) = ProcessRuntime::connect(processes, &spine).await?;
     let kept = kept_sockets::take(&runtime).await?;
     let listeners = Listeners::bind(&config.proxy_listen, config.workers, kept)?;
     let proxy: Vec<SocketAddr> = listeners.addresses().collect();
@@ -216,6 +217,16 @@ fn gateway_url(proxy: &[SocketAddr]) -> String {
         .first()
         .map(|address| format!("http://{}", reachable(address)))
         .unwrap_or_default()
+}
+
+/// What services get of this server's own environment: enough to find programs and to know the user and the
+/// language. Everything else they are told by their manifest.
+fn inherited_environment() -> BTreeMap<String, String> {
+    const NAMES: [&str; 10] = [
+        "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
+    ];
+    let value = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+    NAMES.into_iter().filter_map(value).collect()
 }
 
 fn cores() -> usize {

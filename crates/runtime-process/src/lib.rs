@@ -32,6 +32,7 @@ mod runs;
 mod runtime;
 mod shared;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,6 +70,9 @@ pub struct Config {
     pub exe: PathBuf,
     /// Ports given to instances.
     pub port_range: RangeInclusive<u16>,
+    /// What every process gets beside its own environment, which wins: where programs are, who the user is.
+    /// No part of a revision, so another shell's `PATH` replaces nobody.
+    pub inherited: BTreeMap<String, String>,
 }
 
 /// Runs instances as processes. Clones are handles on the same minder.
@@ -98,6 +102,7 @@ impl Config {
             home,
             exe,
             port_range: 20000..=32767,
+            inherited: BTreeMap::new(),
         }
     }
 }
@@ -237,6 +242,7 @@ fn prepare(
     let shared = Shared {
         home,
         exe: config.exe,
+        inherited: config.inherited,
         commands: Commands::start()?,
         runs: Runs::default(),
         output,

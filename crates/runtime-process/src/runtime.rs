@@ -16,6 +16,10 @@ use crate::{ProcessRuntime, addresses, probe, processes, requests};
 impl Runtime for ProcessRuntime {
     fn start(&self, spec: StartSpec) -> BoxFuture<'_, Result<Started, RuntimeError>> {
         let shared = Arc::clone(&self.shared);
+        let spec = StartSpec {
+            environment: shared.complete(spec.environment),
+            ..spec
+        };
         Box::pin(self.run(move |connection| requests::start(&shared, connection, &spec)))
     }
 
@@ -59,7 +63,14 @@ impl Runtime for ProcessRuntime {
     }
 
     fn probe(&self, command: ProbeSpec) -> BoxFuture<'_, Result<ProbeResult, RuntimeError>> {
-        Box::pin(async move { probe::run(&command).await })
+        let environment = self.shared.complete(command.environment);
+        Box::pin(async move {
+            probe::run(&ProbeSpec {
+                environment,
+                ..command
+            })
+            .await
+        })
     }
 
     fn usage(&self, id: &InstanceId) -> Option<Usage> {

@@ -1,5 +1,6 @@
 //! What the runtime's handle, its connection's task and the minder's thread share.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,8 @@ const EVENT_QUEUE: usize = hythe_minder::protocol::MAX_CHILDREN;
 pub(crate) struct Shared {
     pub(crate) home: PathBuf,
     pub(crate) exe: PathBuf,
+    /// What every process gets beside its own environment.
+    pub(crate) inherited: BTreeMap<String, String>,
     pub(crate) commands: Commands,
     pub(crate) runs: Runs,
     pub(crate) output: Output,
@@ -41,6 +44,14 @@ impl Shared {
     /// The minder's process id; 0 while there is none.
     pub(crate) fn minder_pid(&self) -> i32 {
         self.minder.load(Ordering::Relaxed)
+    }
+
+    /// An instance's environment on top of what every process gets.
+    pub(crate) fn complete(&self, mut environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        for (name, value) in &self.inherited {
+            environment.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        environment
     }
 
     /// A new subscriber.
