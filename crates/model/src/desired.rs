@@ -135,8 +135,14 @@ impl Desired {
             name: change.name.to_owned(),
             source,
         };
-        let project = change.scope.parse::<ProjectName>().map_err(|error| unreadable(error.into()))?;
-        let name = change.name.parse::<Name>().map_err(|error| unreadable(error.into()))?;
+        let project = change
+            .scope
+            .parse::<ProjectName>()
+            .map_err(|error| unreadable(error.into()))?;
+        let name = change
+            .name
+            .parse::<Name>()
+            .map_err(|error| unreadable(error.into()))?;
         let name = FullName::new(project, name);
         let Some(body) = change.body else {
             Arc::make_mut(T::map(self)).remove(&name);

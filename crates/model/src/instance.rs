@@ -121,7 +121,10 @@ pub struct ServiceInstances {
 impl InstanceState {
     /// Whether a process is there.
     pub fn is_alive(self) -> bool {
-        matches!(self, Self::Starting | Self::Ready | Self::Unhealthy | Self::Draining | Self::Stopping)
+        matches!(
+            self,
+            Self::Starting | Self::Ready | Self::Unhealthy | Self::Draining | Self::Stopping
+        )
     }
 }
 

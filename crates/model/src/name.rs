@@ -121,9 +121,15 @@ impl FromStr for FullName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
         if let Some((project, name)) = text.split_once('.') {
-            Ok(Self { project: project.parse()?, name: name.parse()? })
+            Ok(Self {
+                project: project.parse()?,
+                name: name.parse()?,
+            })
         } else {
-            Ok(Self { project: ProjectName::default(), name: text.parse()? })
+            Ok(Self {
+                project: ProjectName::default(),
+                name: text.parse()?,
+            })
         }
     }
 }

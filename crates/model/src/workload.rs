@@ -209,8 +209,14 @@ impl Workload {
     /// Hashes what a running instance was started from. How many there are, how they are probed, stopped
     /// and replaced can change under a running instance and is left out.
     pub fn revision(&self) -> Revision {
-        let made_of =
-            (&self.command, &self.working_dir, &self.environment, self.port, &self.limits, self.restarts_asked);
+        let made_of = (
+            &self.command,
+            &self.working_dir,
+            &self.environment,
+            self.port,
+            &self.limits,
+            self.restarts_asked,
+        );
         let bytes = serde_json::to_vec(&made_of).unwrap_or_default();
         Revision(StableHash::default().with(&bytes).finish())
     }
@@ -234,7 +240,12 @@ impl Replicas {
 
 impl Default for UpdatePolicy {
     fn default() -> Self {
-        Self { order: UpdateOrder::StartFirst, max_surge: 1, delay_ms: 0, ready_timeout_ms: 60_000 }
+        Self {
+            order: UpdateOrder::StartFirst,
+            max_surge: 1,
+            delay_ms: 0,
+            ready_timeout_ms: 60_000,
+        }
     }
 }
 

@@ -31,8 +31,16 @@ struct SharedSwap<T>(Arc<Shared<T>>);
 /// Makes both ends, holding `first`.
 pub fn latest<T>(first: T) -> (Publisher<T>, Latest<T>) {
     let (version, seen) = watch::channel(0);
-    let shared = Arc::new(Shared { value: ArcSwap::from_pointee(first), version });
-    (Publisher { shared: Arc::clone(&shared) }, Latest { shared, seen })
+    let shared = Arc::new(Shared {
+        value: ArcSwap::from_pointee(first),
+        version,
+    });
+    (
+        Publisher {
+            shared: Arc::clone(&shared),
+        },
+        Latest { shared, seen },
+    )
 }
 
 /// A value that never changes: for tests, and for outputs of subsystems that are switched off.
@@ -54,7 +62,10 @@ impl<T> Publisher<T> {
 
     /// A new reader.
     pub fn subscribe(&self) -> Latest<T> {
-        Latest { shared: Arc::clone(&self.shared), seen: self.shared.version.subscribe() }
+        Latest {
+            shared: Arc::clone(&self.shared),
+            seen: self.shared.version.subscribe(),
+        }
     }
 }
 
@@ -92,7 +103,9 @@ impl<T> Latest<T> {
 
     /// A reader for a hot path.
     pub fn cached(&self) -> Cached<T> {
-        Cached { cache: arc_swap::cache::Cache::new(SharedSwap(Arc::clone(&self.shared))) }
+        Cached {
+            cache: arc_swap::cache::Cache::new(SharedSwap(Arc::clone(&self.shared))),
+        }
     }
 }
 
@@ -112,7 +125,10 @@ impl<T> std::ops::Deref for SharedSwap<T> {
 
 impl<T> Clone for Latest<T> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), seen: self.seen.clone() }
+        Self {
+            shared: Arc::clone(&self.shared),
+            seen: self.seen.clone(),
+        }
     }
 }
 

@@ -32,7 +32,10 @@ impl Spine {
         self.tasks.spawn(async move {
             if future.await.is_err() {
                 panics.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(task = name, "a task panicked and ended; restart the server and report this");
+                tracing::error!(
+                    task = name,
+                    "a task panicked and ended; restart the server and report this"
+                );
             }
         });
     }

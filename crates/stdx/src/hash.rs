@@ -13,7 +13,9 @@ impl StableHash {
     /// Feeds `bytes`.
     #[must_use]
     pub fn with(self, bytes: &[u8]) -> Self {
-        bytes.iter().fold(self, |Self(hash), byte| Self((hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
+        bytes.iter().fold(self, |Self(hash), byte| {
+            Self((hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+        })
     }
 
     /// The hash of all that was fed.

@@ -26,7 +26,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseQuantityError> {
     }
     let mut seconds = 0.0_f64;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(refuse)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(refuse)?;
         let amount: f64 = rest[..digits].parse().map_err(|_| refuse())?;
         rest = &rest[digits..];
         let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
@@ -53,7 +55,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseQuantityError> {
 pub fn parse_size(text: &str) -> Result<u64, ParseQuantityError> {
     let refuse = || ParseQuantityError::Size(text.to_owned());
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let amount: f64 = text[..digits].parse().map_err(|_| refuse())?;
     let power = match text[digits..].trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -67,7 +71,11 @@ pub fn parse_size(text: &str) -> Result<u64, ParseQuantityError> {
     if !(0.0..=9.2e18).contains(&bytes) {
         return Err(refuse());
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked just above"
+    )]
     Ok(bytes as u64)
 }
 
@@ -84,7 +92,11 @@ pub fn format_duration(duration: Duration) -> String {
 }
 
 fn pair(large: u64, large_unit: char, small: u64, small_unit: char) -> String {
-    if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
+    if small == 0 {
+        format!("{large}{large_unit}")
+    } else {
+        format!("{large}{large_unit}{small}{small_unit}")
+    }
 }
 
 /// Short for people: `512B`, `40.5K`, `12.0M`, `1.5G`.
@@ -120,12 +132,22 @@ mod tests {
             ("1d", 86_400_000),
         ];
         for (text, milliseconds) in rows {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
         for text in ["", "s", "10x", "-1s", "1s2", "ten"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
-        let shown = [(850, "850ms"), (12_000, "12s"), (200_000, "3m20s"), (7_200_000, "2h"), (270_000_000, "3d3h")];
+        let shown = [
+            (850, "850ms"),
+            (12_000, "12s"),
+            (200_000, "3m20s"),
+            (7_200_000, "2h"),
+            (270_000_000, "3d3h"),
+        ];
         for (milliseconds, text) in shown {
             assert_eq!(format_duration(Duration::from_millis(milliseconds)), text);
         }
@@ -133,7 +155,13 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("0", 0), ("100", 100), ("64k", 65_536), ("128M", 134_217_728), ("1.5GiB", 1_610_612_736)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("100", 100),
+            ("64k", 65_536),
+            ("128M", 134_217_728),
+            ("1.5GiB", 1_610_612_736),
+        ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         for text in ["", "M", "-1", "1x", "1e99", "99999999999T"] {

@@ -38,7 +38,9 @@ impl LineSink {
     pub fn open(config: LineSinkConfig) -> std::io::Result<Self> {
         let (batches, queue) = sync_channel(QUEUE);
         let file = open(&config.path)?;
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(&config, file, &queue))?;
+        std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_all(&config, file, &queue))?;
         Ok(Self { batches })
     }
 
@@ -48,7 +50,8 @@ impl LineSink {
     /// The batch, which was not taken.
     pub fn write(&self, batch: Vec<u8>) -> Result<(), Vec<u8>> {
         self.batches.try_send(batch).map_err(|refused| match refused {
-            std::sync::mpsc::TrySendError::Full(batch) | std::sync::mpsc::TrySendError::Disconnected(batch) => batch,
+            std::sync::mpsc::TrySendError::Full(batch)
+            | std::sync::mpsc::TrySendError::Disconnected(batch) => batch,
         })
     }
 }
@@ -89,7 +92,11 @@ fn rotate(config: &LineSinkConfig) -> std::io::Result<File> {
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(test)]
@@ -100,10 +107,16 @@ mod tests {
     fn files_rotate_and_the_oldest_goes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
-        let config = LineSinkConfig { path: path.clone(), file_bytes: 10, older_files: 2 };
+        let config = LineSinkConfig {
+            path: path.clone(),
+            file_bytes: 10,
+            older_files: 2,
+        };
         let (batches, queue) = sync_channel(QUEUE);
         for number in 0..5 {
-            batches.send(format!("line number {number}\n").into_bytes()).unwrap();
+            batches
+                .send(format!("line number {number}\n").into_bytes())
+                .unwrap();
         }
         drop(batches);
         write_all(&config, open(&path).unwrap(), &queue);

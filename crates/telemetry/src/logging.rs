@@ -13,5 +13,9 @@ pub fn init_logging(filter: &str) {
     let terminal = std::io::stderr().is_terminal();
     let people = terminal.then(|| layer().with_writer(std::io::stderr).with_target(false));
     let machines = (!terminal).then(|| layer().json().flatten_event(true).with_writer(std::io::stderr));
-    let _ = tracing_subscriber::registry().with(filter).with(people).with(machines).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(people)
+        .with(machines)
+        .try_init();
 }
