@@ -6,6 +6,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hythe_api::wire::Problem;
 use hythe_http1::{Chunk, ChunkedDecoder, Framing, Limits, Progress, RequestKind, ResponseHead};
@@ -19,6 +20,20 @@ use crate::failure::{Exit, Failure, Outcome};
 pub(crate) struct Client {
     socket: PathBuf,
 }
+
+/// What is known about the server of a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It answers.
+    Answers,
+    /// Somebody listens and gives no answer: a server that is just dying, or hangs.
+    Silent,
+    /// Nobody listens.
+    Absent,
+}
+
+/// How long a server that listens may take to answer that it is well: it answers once it has found what runs.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An answer that comes line by line.
 pub(crate) struct Lines {
@@ -34,9 +49,17 @@ impl Client {
         }
     }
 
-    /// Whether a server answers.
-    pub(crate) fn is_up(&self) -> bool {
-        UnixStream::connect(&self.socket).is_ok()
+    /// Whether a server answers. One that is starting is waited for.
+    pub(crate) fn presence(&self) -> Presence {
+        let Ok(stream) = UnixStream::connect(&self.socket) else {
+            return Presence::Absent;
+        };
+        let asked = stream.set_read_timeout(Some(PATIENCE));
+        if asked.is_ok() && self.exchange_on(stream, "GET", "/healthz", &[]).is_ok() {
+            Presence::Answers
+        } else {
+            Presence::Silent
+        }
     }
 
     /// Asks for something.
@@ -86,7 +109,11 @@ impl Client {
     }
 
     fn exchange(&self, method: &str, path: &str, body: &[u8]) -> Outcome<Body> {
-        let mut stream = UnixStream::connect(&self.socket).map_err(|error| self.unreachable(&error))?;
+        let stream = UnixStream::connect(&self.socket).map_err(|error| self.unreachable(&error))?;
+        self.exchange_on(stream, method, path, body)
+    }
+
+    fn exchange_on(&self, mut stream: UnixStream, method: &str, path: &str, body: &[u8]) -> Outcome<Body> {
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         if !body.is_empty() {
             request.push_str(&format!(
@@ -97,8 +124,10 @@ impl Client {
         request.push_str("\r\n");
         let mut bytes = request.into_bytes();
         bytes.extend_from_slice(body);
-        stream.write_all(&bytes)?;
-        let (status, mut body) = Body::open(stream)?;
+        stream
+            .write_all(&bytes)
+            .map_err(|error| self.unreachable(&error))?;
+        let (status, mut body) = Body::open(stream).map_err(|error| self.unreachable(&error))?;
         if (200..300).contains(&status) {
             return Ok(body);
         }
@@ -332,6 +361,18 @@ mod tests {
         let got: Vec<_> = lines.by_ref().take(3).map(Result::unwrap).collect();
         assert_eq!(got, ["a", "b", "c"]);
         assert!(lines.next().unwrap().is_err());
+    }
+
+    #[test]
+    fn a_server_that_is_going_away_is_told_from_one_that_is_there() {
+        let (_folder, client) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
+        assert_eq!(client.presence(), Presence::Answers);
+        let (_folder, client) = server(b"");
+        assert_eq!(client.presence(), Presence::Silent);
+        let (_folder, client) = server(b"");
+        assert_eq!(client.get::<u32>("/x").unwrap_err().exit, Exit::NoServer);
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Client::of(folder.path()).presence(), Presence::Absent);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::Context;
 use crate::arguments::{RunOptions, StopServerOptions};
+use crate::client::Presence;
 use crate::failure::{Exit, Failure, Outcome};
 
 /// How long a server may take to answer, and how long to end.
@@ -48,7 +49,7 @@ pub(crate) fn start(context: &mut Context, options: &ServerArgs) -> Outcome {
 
 /// Starts a server in the background if none answers; the process, if it did.
 pub(crate) fn ensure(context: &Context, options: &ServerArgs) -> Outcome<Option<Child>> {
-    if context.client.is_up() {
+    if is_there(context)? {
         return Ok(None);
     }
     std::fs::DirBuilder::new()
@@ -65,7 +66,7 @@ pub(crate) fn ensure(context: &Context, options: &ServerArgs) -> Outcome<Option<
     let mut child = spawn(context, options, &log)?;
     let deadline = Instant::now() + START;
     loop {
-        if context.client.is_up() {
+        if context.client.presence() == Presence::Answers {
             return Ok(Some(child));
         }
         if let Some(status) = child.try_wait()? {
@@ -80,6 +81,24 @@ pub(crate) fn ensure(context: &Context, options: &ServerArgs) -> Outcome<Option<
             return Err(Failure::new(Exit::TimedOut, message).hint(format!("see {}", path.display())));
         }
         pause();
+    }
+}
+
+/// Whether a server answers. One that was killed may listen for a moment longer than it lives, and holds its
+/// data directory as long.
+fn is_there(context: &Context) -> Outcome<bool> {
+    let deadline = Instant::now() + START;
+    loop {
+        match context.client.presence() {
+            Presence::Answers => return Ok(true),
+            Presence::Absent => return Ok(false),
+            Presence::Silent if Instant::now() < deadline => pause(),
+            Presence::Silent => {
+                let message = format!("a server listens and does not answer after {} s", START.as_secs());
+                let log = hythe_config::server_log(&context.home);
+                return Err(Failure::new(Exit::TimedOut, message).hint(format!("see {}", log.display())));
+            }
+        }
     }
 }
 

@@ -34,11 +34,16 @@ pub fn signal(pid: u32, signal: Signal) -> bool {
     pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
 
-/// Whether there is such a process; one that has ended and was not waited for is none.
+/// Whether anything of a process runs; one that has ended and was not waited for is none. The first thread may
+/// have ended before others, which then still hold sockets and locks.
 pub fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| !rest.starts_with(" Z"))
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let mut stats = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    let has_ended = |stat: &str| {
+        stat.rsplit_once(')')
+            .is_none_or(|(_, rest)| rest.starts_with(" Z") || rest.starts_with(" X"))
+    };
+    stats.any(|stat| !has_ended(&stat))
 }
 
 fn process_of(folder: &Path, pid: u32) -> Option<Process> {
