@@ -14,6 +14,8 @@
 //! ...
 //! ```
 //!
+//! Settings come first; their names do not begin with an actor's.
+//!
 //! A step is an actor (`client`, `client 2`, `upstream`, `upstream 2`...) and what it does: `sends:` and
 //! `gets:` with the bytes below, indented by two spaces; `finishes` (nothing more will be sent), `closes`,
 //! `resets`, `sees end`, `sees reset`, `sees reset or end`. Actors connect (or are connected to) with their
@@ -22,8 +24,8 @@
 //!
 //! A content line stands for its bytes and CRLF; a `\` at its end takes the CRLF away. Escapes: `\r`, `\n`,
 //! `\t`, `\0`, `\\`, `\xNN`, and `\*N(text)` repeats text N times. In what is got, `{any}` stands for
-//! anything on one line, `{id}` for 32 hex digits, `{lines}` for any whole lines, `{client port}` and
-//! `{proxy}` for addresses.
+//! anything on one line, `{id}` for 32 hex digits, `{lines}` for any whole lines, `{proxy port}` for
+//! the port the client connected to.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -165,7 +167,6 @@ struct Actor {
     stream: Option<TcpStream>,
     received: Vec<u8>,
     is_client: bool,
-    client_port: String,
 }
 
 impl Actor {
@@ -179,15 +180,10 @@ impl Actor {
         stream
             .set_read_timeout(Some(PATIENCE))
             .map_err(|error| error.to_string())?;
-        let client_port = stream
-            .local_addr()
-            .map(|address| address.port().to_string())
-            .unwrap_or_default();
         Ok(Self {
             stream: Some(stream),
             received: Vec::new(),
             is_client: name.starts_with("client"),
-            client_port,
         })
     }
 
@@ -205,9 +201,7 @@ impl Actor {
                 send(stream, bytes, slow)
             }
             Action::Gets(pattern) => {
-                let pattern = pattern
-                    .replace("\\{client port\\}", &self.client_port)
-                    .replace("\\{proxy\\}", &regex::escape(&proxy.to_string()));
+                let pattern = pattern.replace("\\{proxy port\\}", &proxy.port().to_string());
                 self.get(&pattern)
             }
             Action::Finishes => stream
@@ -347,7 +341,7 @@ fn bytes_of(content: &[String]) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A regex for what should come, as text with the placeholders for addresses left in.
+/// A regex for what should come, as text with the placeholder for the port left in.
 fn pattern_of(content: &[String]) -> Result<String, String> {
     let mut pattern = String::new();
     for line in content {
@@ -462,5 +456,37 @@ mod tests {
         let error = case.play(front, &upstream, Pace::Whole).unwrap_err();
         closing.join().unwrap();
         assert!(error.starts_with("wrong:1: client should get"), "{error}");
+    }
+
+    #[test]
+    fn what_no_step_says_is_noticed() {
+        let case = WireCase::parse("short", "client gets:\n  x\\\n").unwrap();
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (front, back) = (proxy.local_addr().unwrap(), upstream.local_addr().unwrap());
+        for (sent, connects, expected) in [
+            (
+                &b"xy"[..],
+                false,
+                "short: after the last step client has got too much: y",
+            ),
+            (
+                b"x",
+                true,
+                "short: after the last step there is another connection to the upstream",
+            ),
+        ] {
+            let relaying = std::thread::spawn({
+                let proxy = proxy.try_clone().unwrap();
+                move || {
+                    let extra = connects.then(|| TcpStream::connect(back).unwrap());
+                    let mut client = proxy.accept().unwrap().0;
+                    client.write_all(sent).unwrap();
+                    (client, extra)
+                }
+            });
+            assert_eq!(case.play(front, &upstream, Pace::Whole).unwrap_err(), expected);
+            relaying.join().unwrap();
+        }
     }
 }

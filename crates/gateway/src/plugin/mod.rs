@@ -35,7 +35,8 @@ pub enum Verdict {
     Continue,
     /// This answer; nothing is sent upstream.
     Respond(Reply),
-    /// Whatever this future says. It must bound its own waiting; it is dropped when the client leaves.
+    /// Whatever this future says. It must bound its own waiting: a client that has left is not noticed
+    /// before it is answered.
     Await(Pin<Box<dyn Future<Output = Resumed>>>),
 }
 
