@@ -52,7 +52,7 @@ pub(crate) static HEALTHCHECK: Table = Table {
         key(
             "start_interval",
             Shape::Duration,
-            "Time between tries until it was healthy once. Default: `500ms`, or `interval` if that is shorter.",
+            "Time between tries until it was healthy once. Default: `100ms`, or `interval` if that is shorter.",
         ),
         key("disable", Shape::Boolean, "`true`: no check."),
     ],
@@ -60,7 +60,7 @@ pub(crate) static HEALTHCHECK: Table = Table {
 
 const DEFAULT_MS: u64 = 30_000;
 /// Short, so that a start takes little longer than the application's own.
-const START_INTERVAL_MS: u64 = 500;
+const START_INTERVAL_MS: u64 = 100;
 const PROBES: [&str; 3] = ["http", "tcp", "test"];
 
 /// The health check of the service's block; `None`: none, or none that can be read.
