@@ -37,7 +37,8 @@ pub struct Workload {
     /// How long after the stop signal the whole process group is killed (Compose: 10 s).
     #[serde(default = "ten_seconds")]
     pub stop_grace_period_ms: u64,
-    /// How it is known to be ready; `None`: its port accepts connections, or it runs at all.
+    /// How it is known to be ready; `None`: its port accepts connections; without a port, it has
+    /// run for a second.
     #[serde(default)]
     pub healthcheck: Option<HealthCheck>,
     /// What must be there before a copy starts, by service name in the same project.

@@ -16,8 +16,11 @@ pub struct Backoff {
     pub longest: Duration,
     /// An instance that was up this long starts over with a restart at once (30 s).
     pub reset_after: Duration,
-    /// An exit sooner than this after the start is a quick failure (1 s).
+    /// An exit sooner than this after the start is a quick failure; what has no health check and no port is
+    /// ready after it (1 s).
     pub quick: Duration,
+    /// This many exits in a row and its service is said to fail; it is started again all the same (3).
+    pub looping: u32,
     /// This many quick failures in a row and the instance is given up (16).
     pub quick_failures: u32,
 }
@@ -29,6 +32,7 @@ impl Default for Backoff {
             longest: Duration::from_secs(15),
             reset_after: Duration::from_secs(30),
             quick: Duration::from_secs(1),
+            looping: 3,
             quick_failures: 16,
         }
     }

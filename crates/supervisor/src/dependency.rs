@@ -18,7 +18,7 @@ pub(crate) enum Readiness {
     Without(String),
     /// Something is not there yet.
     Waits(String),
-    /// Something is not there and will not come by itself.
+    /// Something is not there and will not come by itself, or not soon.
     Broken(String),
 }
 
@@ -119,6 +119,12 @@ impl Dependencies<'_> {
         }
         if goal.failed {
             return Standing::Broken("could not be updated".to_owned());
+        }
+        if let Some(why) = units
+            .iter()
+            .find_map(|unit| unit.keeps_ending(&self.rules.backoff))
+        {
+            return Standing::Broken(why);
         }
         let waiting = units.iter().all(|unit| unit.phase == Phase::Waiting);
         match self.readiness(other) {

@@ -13,7 +13,7 @@ use hythe_model::{Desired, Entry, FullName, InstanceId, Revision, Workload};
 
 use crate::Rules;
 use crate::goal::{Goal, Goals};
-use crate::unit::{Check, Health, Phase, Unit};
+use crate::unit::{Health, Phase, Unit};
 
 pub(crate) use events::Heard;
 
@@ -77,9 +77,9 @@ impl Default for Sync {
 }
 
 impl Observed {
-    /// Takes in what is desired. After it units know what they are, services that need no check are
-    /// ready, and what was remembered about an older wish is forgotten.
-    pub(crate) fn refresh(&mut self, desired: &Desired, rules: &Rules) {
+    /// Takes in what is desired. After it units know what they are, those that need no check and have run
+    /// for a while are ready, and what was remembered about an older wish is forgotten.
+    pub(crate) fn refresh(&mut self, desired: &Desired, rules: &Rules, now: u64) {
         self.hash_workloads(desired);
         let goals = Goals::new(desired, self, rules);
         for (service, goal) in &goals {
@@ -102,11 +102,8 @@ impl Observed {
             {
                 unit.attach(&goal.entry);
             }
-            let ready_by_running = unit.check() == Some(Check::Running);
-            if let Phase::Up {
-                health: health @ Health::Pending,
-                ..
-            } = &mut unit.phase
+            let ready_by_running = unit.ready_at(&rules.backoff).is_some_and(|at| now >= at);
+            if let Phase::Up { health, .. } = &mut unit.phase
                 && ready_by_running
             {
                 *health = Health::Ready;

@@ -243,7 +243,7 @@ impl Owner {
         let now = self.clock.now_ms();
         self.learn_numbers(&desired);
         loop {
-            self.observed.refresh(&desired, &self.rules);
+            self.observed.refresh(&desired, &self.rules, now);
             let plan = plan(&desired, &self.observed, &self.rules, now);
             self.wake_at = plan.wake_at;
             if plan.actions.is_empty() {

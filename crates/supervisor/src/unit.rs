@@ -21,7 +21,7 @@ use std::sync::Arc;
 use hythe_model::workload::{Probe, RestartPolicy};
 use hythe_model::{Entry, Exit, FullName, InstanceId, Revision, Workload};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, millis};
 use crate::runtime::{Found, Record, Usage};
 
 /// An instance and its history. Times are Unix milliseconds of the supervisor's clock.
@@ -301,6 +301,27 @@ impl Unit {
         }
     }
 
+    /// Why it is not to be expected to become ready soon: it ends again and again.
+    pub(crate) fn keeps_ending(&self, backoff: &Backoff) -> Option<String> {
+        let ends = self.failures >= backoff.looping && !self.is_ready() && !self.is_retiring();
+        ends.then(|| format!("keeps ending: {}", self.end()))
+    }
+
+    /// When a unit that nothing can be asked of is ready: once it has run for longer than programs do that
+    /// end right after their start.
+    pub(crate) fn ready_at(&self, backoff: &Backoff) -> Option<u64> {
+        let Phase::Up {
+            since,
+            health: Health::Pending,
+        } = self.phase
+        else {
+            return None;
+        };
+        let timeout = self.workload.as_ref()?.spec.update.ready_timeout_ms;
+        let running = self.check() == Some(Check::Running);
+        running.then(|| since + millis(backoff.quick).min(timeout / 2))
+    }
+
     /// What tells whether it is ready.
     pub(crate) fn check(&self) -> Option<Check> {
         let workload = &self.workload.as_ref()?.spec;
@@ -316,7 +337,7 @@ impl Unit {
 /// What tells whether a unit is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
-    /// That it runs.
+    /// That it runs, and goes on running.
     Running,
     /// That its address accepts a connection, once.
     Accepts(SocketAddr),

@@ -135,6 +135,9 @@ impl Viewer<'_> {
                     Some(format!("{} {why}", unit.id))
                 }
                 _ if unit.is_completed(&self.dependencies.rules.backoff) => None,
+                _ if let Some(why) = unit.keeps_ending(&self.dependencies.rules.backoff) => {
+                    Some(format!("{} {why}", unit.id))
+                }
                 _ if late_at(unit, update).is_some_and(|at| self.now >= at) => Some(late(unit, update)),
                 _ => None,
             }
@@ -186,7 +189,8 @@ impl Viewer<'_> {
             Phase::Ended { .. } => match unit.outcome(&self.dependencies.rules.backoff) {
                 Some(Outcome::Completed) => InstanceState::Completed,
                 Some(Outcome::Failed(reason)) => return (InstanceState::Failed, Some(reason)),
-                Some(Outcome::RestartAt(_)) | None => InstanceState::Backoff,
+                Some(Outcome::RestartAt(_)) => return (InstanceState::Backoff, Some(unit.end())),
+                None => InstanceState::Backoff,
             },
         };
         (state, None)

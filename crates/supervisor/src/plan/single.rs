@@ -64,6 +64,14 @@ pub(super) fn keep(plan: &mut Plan, unit: &Unit, rules: &Rules, now: u64) {
         } if !unit.recorded_ready => {
             plan.actions.push(Action::Record { id });
         }
+        Phase::Up {
+            health: Health::Pending,
+            ..
+        } => {
+            if let Some(at) = unit.ready_at(&rules.backoff) {
+                plan.due(at, now);
+            }
+        }
         Phase::Ended { swept, .. } => match unit.outcome(&rules.backoff) {
             Some(Outcome::RestartAt(at)) if plan.due(at, now) => {
                 plan.actions.push(Action::Start { id, warning: None });

@@ -48,13 +48,98 @@ fn a_crash_is_restarted_at_once_and_then_ever_later() {
           sweep users-1
         > show
           users: 1 wanted, not settled
-            users-1 backoff, 1 restarts
+            users-1 backoff, 1 restarts, exit code 1
         > +80ms
         > +30ms
           start users-1
         > +31s
         > users-1 exit 1
           start users-1
+        ",
+    );
+}
+
+#[test]
+fn what_keeps_ending_is_reported_until_it_is_ready() {
+    check(
+        "
+        > want users x1 a port
+          list
+          create users-1 in slot 0
+          start users-1
+        > want web x1 a needs=users:healthy
+          create web-1 in slot 0
+        > users-1 exit 1
+          start users-1
+        > users-1 exit 1
+          sweep users-1
+        > +200ms
+          start users-1
+        > show
+          users: 1 wanted, not settled
+            users-1 starting, 2 restarts
+          web: 1 wanted, not settled
+            web-1 waiting, waits for `users` to be ready
+        > users-1 exit 1
+          sweep users-1
+        > show
+          users: 1 wanted, settled, users-1 keeps ending: exit code 1
+            users-1 backoff, 2 restarts, exit code 1
+          web: 1 wanted, settled, web-1 waits for `users`, which keeps ending: exit code 1
+            web-1 waiting, waits for `users`, which keeps ending: exit code 1
+        > +1s
+          start users-1
+        > show
+          users: 1 wanted, settled, users-1 keeps ending: exit code 1
+            users-1 starting, 3 restarts
+          web: 1 wanted, settled, web-1 waits for `users`, which keeps ending: exit code 1
+            web-1 waiting, waits for `users`, which keeps ending: exit code 1
+        > users-1 ready
+          record users-1
+          start web-1
+        > +1s
+          record web-1
+        > show
+          users: 1 wanted, settled
+            users-1 ready, 3 restarts
+          web: 1 wanted, settled
+            web-1 ready
+        ",
+    );
+}
+
+#[test]
+fn without_a_check_and_a_port_it_has_to_run_for_a_while() {
+    check(
+        "
+        > want jobs x1 a
+          list
+          create jobs-1 in slot 0
+          start jobs-1
+        > +999ms
+        > show
+          jobs: 1 wanted, not settled
+            jobs-1 starting
+        > +1ms
+          record jobs-1
+        > show
+          jobs: 1 wanted, settled
+            jobs-1 ready
+        > want jobs x1 b
+          create jobs-2 in slot 0, on trial
+          start jobs-2
+        > jobs-2 exit 1
+          fail the update of jobs: jobs-2 ended before it was ready: exit code 1
+          forget jobs-2
+        > show
+          jobs: 1 wanted, settled, jobs-2 ended before it was ready: exit code 1
+            jobs-1 ready
+        > want jobs x1 c timeout=1s
+          create jobs-3 in slot 0, on trial
+          start jobs-3
+        > +500ms
+          stop jobs-1
+          record jobs-3
         ",
     );
 }
@@ -83,31 +168,27 @@ fn policies_decide_about_exits() {
           list
           create job-1 in slot 0
           start job-1
-          record job-1
         > job-1 exit 0
           sweep job-1
         > want always x1 a restart=always
           create always-1 in slot 0
           start always-1
-          record always-1
         > always-1 exit 0
           start always-1
-          record always-1
         > want few x1 a restart=at-most-1
           create few-1 in slot 0
           start few-1
-          record few-1
         > few-1 exit 1
           start few-1
-          record few-1
         > few-1 exit 1
           sweep few-1
         > want once x1 a restart=no
           create once-1 in slot 0
           start once-1
-          record once-1
         > once-1 exit 7
           sweep once-1
+        > +1s
+          record always-1
         > show
           always: 1 wanted, settled
             always-1 ready, 1 restarts
@@ -121,7 +202,6 @@ fn policies_decide_about_exits() {
           forget job-1
           create job-2 in slot 0, on trial
           start job-2
-          record job-2
         > job-2 exit 0
           sweep job-2
         > show

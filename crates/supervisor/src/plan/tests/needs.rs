@@ -26,7 +26,6 @@ fn what_is_needed_comes_first_and_goes_last() {
         > shop.db-1 ready
           record shop.db-1
           start shop.migrate-1
-          record shop.migrate-1
         > shop.migrate-1 exit 0
           start shop.api-1
           sweep shop.migrate-1
@@ -78,11 +77,11 @@ fn a_dependency_that_failed_is_reported_unless_optional() {
         > want cron x1 a needs=migrate:completed:optional needs=ghost:optional
           create cron-1 in slot 0
           start cron-1, starts without `migrate`, which does not exist
+        > +1s
           record cron-1
         > want migrate x1 a restart=no
           create migrate-1 in slot 0
           start migrate-1
-          record migrate-1
         > migrate-1 exit 2
           sweep migrate-1
         > show
@@ -146,6 +145,7 @@ fn a_circle_of_needs_still_starts_and_stops() {
           create b-1 in slot 0
           start b-1
           start a-1
+        > +1s
           record a-1
           record b-1
         > drop a b

@@ -66,7 +66,7 @@ impl World {
     pub(super) fn turn(&mut self) -> Vec<Action> {
         let mut all = Vec::new();
         for _round in 0..16 {
-            self.observed.refresh(&self.desired, &self.rules);
+            self.observed.refresh(&self.desired, &self.rules, self.now);
             let plan = plan(&self.desired, &self.observed, &self.rules, self.now);
             self.wake_at = plan.wake_at;
             if plan.actions.is_empty() {
