@@ -35,11 +35,13 @@ struct System;
 
 impl LookUp for System {
     fn look_up(&self, host: String) -> impl Future<Output = std::io::Result<Vec<IpAddr>>> + Send + 'static {
-        async move {
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
-        }
+        ask_system(host)
     }
+}
+
+async fn ask_system(host: String) -> std::io::Result<Vec<IpAddr>> {
+    let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
+    Ok(found.map(|address| address.ip()).collect())
 }
 
 /// Every host that is wanted, with what is known of it.
@@ -173,9 +175,11 @@ mod tests {
 
     use super::*;
 
+    type Answer = Result<Vec<IpAddr>, &'static str>;
+
     /// Answers from a script, one entry a question.
     #[derive(Clone)]
-    struct Script(Arc<Mutex<Vec<Result<Vec<IpAddr>, &'static str>>>>);
+    struct Script(Arc<Mutex<Vec<Answer>>>);
 
     impl LookUp for Script {
         fn look_up(&self, _: String) -> impl Future<Output = std::io::Result<Vec<IpAddr>>> + Send + 'static {
