@@ -1,6 +1,6 @@
 //! The command line: one file for each verb, or for a few that are alike.
 //!
-//! A verb is a blocking function over a [`client::Client`]; nothing here starts a runtime, so that `hythe ls`
+//! A verb is a plain function over a blocking client; nothing here starts a runtime, so that `hythe ls`
 //! costs a few milliseconds. Running a server or a minder is the binary's business and comes in as
 //! [`Hooks`]: this crate knows neither.
 
