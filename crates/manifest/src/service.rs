@@ -254,12 +254,13 @@ impl Service<'_> {
         draft.define(self.block.cx, Kind::Service, &self.name, self.entry.key_span);
         let runs_here = self.block.has("command") || self.block.has("entrypoint");
         self.check_place(runs_here);
-        if runs_here {
-            self.read_workload(draft);
-        } else if self.block.has("targets") {
+        if !runs_here && self.block.has("targets") {
             gateway_service::read_targets(self, draft);
-        } else if self.block.has("url") {
+        } else if !runs_here && self.block.has("url") {
             gateway_service::read_url(self, draft);
+        } else {
+            // Also without a command, which was reported: the other mistakes are of interest all the same.
+            self.read_workload(draft);
         }
         self.read_traffic(draft);
     }
