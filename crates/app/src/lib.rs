@@ -82,10 +82,8 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         ..hythe_runtime_process::Config::new(config.home.clone(), exe)
     };
     let (runtime, output) = ProcessRuntime::connect(processes, &spine).await?;
-    let kept = kept_sockets::take(&runtime).await?;
-    let listeners = Listeners::bind(&config.proxy_listen, config.workers, kept)?;
+    let listeners = listen(&config, &runtime).await?;
     let proxy: Vec<SocketAddr> = listeners.addresses().collect();
-    kept_sockets::keep(&runtime, &listeners).await?;
 
     let logs = output::collect(&config.home, &runtime, output, &spine)?;
     let endpoint_table = Arc::new(EndpointTable::default());
@@ -174,6 +172,22 @@ async fn end(spine: &Spine, workers: Vec<std::thread::JoinHandle<()>>, signals: 
     tokio::select! {
         _ = workers_ended => {}
         () = signals.again() => tracing::warn!("a second signal: open requests are cut off"),
+    }
+}
+
+/// The gateway's sockets: those that an earlier server listened on, new ones where there are none.
+async fn listen(config: &NodeConfig, runtime: &ProcessRuntime) -> anyhow::Result<Listeners> {
+    let kept = kept_sockets::take(runtime).await?;
+    match Listeners::bind(&config.proxy_listen, config.workers, kept) {
+        Ok(listeners) => {
+            kept_sockets::keep(runtime, &listeners).await?;
+            Ok(listeners)
+        }
+        Err(error) => {
+            // A minder without services was only started for this server; one that has some refuses.
+            let _ = runtime.shutdown_minder(false).await;
+            Err(error.into())
+        }
     }
 }
 
