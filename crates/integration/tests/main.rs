@@ -1,1 +1,22 @@
-//! One binary for all integration tests.
+//! Whole walkthroughs: the built `hythe` binary, real services, real clients.
+//!
+//! Every test has a home of its own (`hythe_testkit::home::Home`) with everything on free ports, so they run
+//! side by side. Those that put load on the gateway take turns ([`world::alone`]): two cores carry one of
+//! them. `HYTHE_LONG=1` makes the load last longer, for use by hand.
+
+#![expect(clippy::unwrap_used, reason = "what is not there is a test that fails")]
+
+mod changes;
+mod crashes;
+mod dependencies;
+mod example;
+mod explanations;
+mod footprint;
+mod output;
+mod projects;
+mod rollouts;
+mod security;
+mod server_loss;
+mod stopping;
+mod verbs;
+mod world;

@@ -1,0 +1,164 @@
+//! What services print: each line once, in order, whatever happens to the server.
+
+use std::fs;
+
+use hythe_model::view::LogLine;
+use hythe_testkit::home::Home;
+use hythe_testkit::wait::until;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::world::{ECHO_MANIFEST, up};
+
+const CRASHES: usize = 4;
+
+const NUMBERS: &str = "services: {numbers: {command: node numbers.js}}\n";
+
+#[test]
+fn no_line_is_lost_or_doubled_when_the_server_is_killed() {
+    let home = up(NUMBERS);
+    let pids = home.pids("numbers");
+    for _ in 0..CRASHES {
+        let seen = written(&home, "out").len();
+        until("it goes on printing", || written(&home, "out").len() > seen + 500);
+        home.kill_server();
+        home.ok(&["server", "start"]);
+    }
+    home.write("enough", "");
+    until("the end is written", || {
+        written(&home, "out")
+            .last()
+            .is_some_and(|line| line.starts_with("end "))
+    });
+    assert_eq!(home.pids("numbers"), pids, "it was one process all the time");
+
+    let mut out = written(&home, "out");
+    let count: u64 = out
+        .pop()
+        .and_then(|end| end.strip_prefix("end ")?.parse().ok())
+        .unwrap();
+    let expected: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+    assert_same(&out, &expected);
+    let sevenths: Vec<String> = (0..count).step_by(7).map(|number| number.to_string()).collect();
+    until("the other stream is written", || {
+        written(&home, "err").len() >= sevenths.len()
+    });
+    assert_same(&written(&home, "err"), &sevenths);
+    println!("{count} lines over {CRASHES} crashes");
+
+    let shown = lines(&home.ok(&["logs", "numbers", "--json"]));
+    let last = shown.iter().rfind(|line| line.stream == "stdout").unwrap();
+    assert_eq!(last.message, format!("end {count}"));
+}
+
+/// The first difference, and not two lists of a hundred thousand lines.
+#[track_caller]
+fn assert_same(lines: &[String], expected: &[String]) {
+    let differs = lines
+        .iter()
+        .zip(expected)
+        .position(|(line, expected)| line != expected);
+    assert_eq!(
+        differs,
+        None,
+        "{:?}",
+        differs.map(|at| &lines[at.saturating_sub(2)..(at + 3).min(lines.len())])
+    );
+    assert_eq!(lines.len(), expected.len());
+}
+
+/// The messages of one stream in the files, oldest first.
+fn written(home: &Home, stream: &str) -> Vec<String> {
+    let folder = home.path().join("logs");
+    let name = "default.numbers.log";
+    let rotated = (1..10)
+        .rev()
+        .map(|number| folder.join(format!("{name}.{number}")));
+    let files = rotated.chain([folder.join(name)]);
+    let text: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+    // The last line may be half written at this moment.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let entries = whole
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_stream = entries.filter(|entry| entry["s"] == stream);
+    of_stream
+        .filter_map(|entry| Some(entry["m"].as_str()?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn logs_are_shown_followed_and_cut_off_by_time() {
+    let talk = "\
+services:
+  talk:
+    command: [sh, -c, 'echo good morning; echo over there >&2; while [ ! -e more ]; do sleep 0.05; done; echo good night; exec sleep 100000']
+  quiet:
+    command: [sh, -c, 'echo nothing to say; exec sleep 100000']
+";
+    let home = up(talk);
+    let logs = |arguments: &[&str]| lines(&home.ok(&[&["logs", "--json"], arguments].concat()));
+    until("both lines are there", || {
+        logs(&["talk"])
+            .iter()
+            .filter(|line| line.stream != "hythe")
+            .count()
+            == 2
+    });
+    let talked = logs(&["talk"]);
+    let message = |stream: &str| {
+        talked
+            .iter()
+            .find(|line| line.stream == stream)
+            .map(|line| line.message.as_str())
+    };
+    assert_eq!(
+        (message("stdout"), message("stderr")),
+        (Some("good morning"), Some("over there"))
+    );
+    assert!(
+        talked
+            .iter()
+            .all(|line| line.service == "talk" && line.instance.starts_with("talk-") && line.at > 0)
+    );
+    until("all services", || {
+        logs(&[]).iter().any(|line| line.message == "nothing to say")
+    });
+    let recent = logs(&["talk", "--since", "1h"]);
+    assert!(recent.iter().any(|line| line.message == "good morning"));
+    let text = home.ok(&["logs", "talk"]);
+    assert!(
+        text.contains("good morning") && text.contains("over there"),
+        "{text}"
+    );
+
+    let mut follow = home.spawn(&["logs", "-f", "talk"]);
+    follow.await_line("good morning");
+    home.write("more", "");
+    follow.await_line("good night");
+    follow.signal(Signal::INT);
+    follow.wait();
+
+    let since = |when: &str| logs(&["talk", "--since", when]).len();
+    assert_eq!(since("2999-01-01T00:00:00Z"), 0);
+    assert!(since("2020-01-01T00:00:00Z") >= 3);
+}
+
+#[test]
+fn the_life_of_an_instance_is_told_among_its_lines() {
+    let home = up(ECHO_MANIFEST);
+    let pid = home.pids("echo")[0];
+    hythe_testkit::process_table::signal(pid, Signal::KILL);
+    until("its end is told", || {
+        let lines = lines(&home.ok(&["logs", "echo", "--json"]));
+        lines
+            .iter()
+            .any(|line| line.stream == "hythe" && line.message.contains("signal 9"))
+    });
+}
+
+fn lines(text: &str) -> Vec<LogLine> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
