@@ -29,7 +29,6 @@ pub(crate) fn run(context: &mut Context, options: &UpOptions) -> Outcome {
     let mut started = server::ensure(context, &options.server)?;
     let project = spec.project.clone();
     let known = is_applied(context, &project)?;
-    let since = hythe_stdx::unix_ms();
     let applied = apply(
         context,
         &source.path.display().to_string(),
@@ -42,7 +41,7 @@ pub(crate) fn run(context: &mut Context, options: &UpOptions) -> Outcome {
             anstream::eprintln!("{failure}");
         }
         if !interrupt.is_raised() {
-            follow_until_signal(context, &project, since, &signals)?;
+            follow_until_signal(context, &project, &signals)?;
         }
         return stop_what_was_started(context, &project, known, options, started.as_mut(), &interrupt);
     }

@@ -28,6 +28,8 @@ function serve({ defaultPort, prefix, answer }) {
     const started = process.hrtime.bigint();
     response.setHeader('X-Instance', INSTANCE);
     response.on('finish', () => {
+      // Whoever checks the health asks every few seconds; that is no news.
+      if (url.pathname === '/health') return;
       const ms = Number((process.hrtime.bigint() - started) / 1_000_000n);
       console.log(`${request.method} ${request.url} ${response.statusCode} ${ms} ms`);
     });
