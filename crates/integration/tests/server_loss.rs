@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use hythe_testkit::http_client::get;
-use hythe_testkit::process_table::signal;
+use hythe_testkit::process_table::{is_alive, signal};
 use hythe_testkit::wait::until;
 use rustix::process::Signal;
 
@@ -32,11 +32,7 @@ fn the_next_server_takes_over_and_nobody_is_refused_meanwhile() {
         .map(|_| thread::spawn(move || get(gateway, "/users")))
         .collect();
     for (service, pids) in &before {
-        assert!(
-            pids.iter()
-                .all(|pid| hythe_testkit::process_table::is_alive(*pid)),
-            "{service} goes on"
-        );
+        assert!(pids.iter().all(|pid| is_alive(*pid)), "{service} goes on");
     }
     let said = home.ok(&["up", "-d"]);
     assert!(said.contains("nothing to change"), "{said}");
@@ -63,7 +59,7 @@ fn what_ended_meanwhile_is_known_afterwards() {
     home.kill_server();
     let gone = before[0].pid.unwrap();
     signal(gone, Signal::KILL);
-    until("it is gone", || !hythe_testkit::process_table::is_alive(gone));
+    until("it is gone", || !is_alive(gone));
     home.ok(&["up", "-d"]);
     let after = home.await_service("echo", "is whole again", |service| {
         is_ready(service) && service.instances.iter().any(|instance| instance.restarts == 1)
@@ -100,15 +96,57 @@ fn a_change_begun_before_the_loss_is_finished_after_it() {
 }
 
 #[test]
-fn a_server_told_to_end_leaves_services_running() {
+fn an_update_cut_off_by_the_loss_is_finished_without_losing_a_request() {
+    let _turn = alone();
     let home = up(ECHO_MANIFEST);
+    let gateway = home.gateway();
     let before = home.pids("echo");
+    home.ok(&["restart", "echo", "--no-wait"]);
+    home.await_service("echo", "is being replaced", |service| {
+        service
+            .instances
+            .iter()
+            .any(|one| one.pid.is_some_and(|pid| !before.contains(&pid)))
+    });
+    home.kill_server();
+    let hammer = Hammer::start(gateway, "/");
+    home.ok(&["server", "start"]);
+    home.await_service("echo", "is replaced", |service| {
+        is_ready(service)
+            && service.ready == 2
+            && !service
+                .instances
+                .iter()
+                .any(|one| one.pid.is_some_and(|pid| before.contains(&pid)))
+    });
+    until("there is load", || hammer.answered() > 50);
+    hammer.stop();
+    until("the old ones are gone", || {
+        !before.iter().any(|pid| is_alive(*pid))
+    });
+}
+
+#[test]
+fn a_server_told_to_end_finishes_requests_and_leaves_services_running() {
+    let _turn = alone();
+    let home = up(ECHO_MANIFEST);
+    let gateway = home.gateway();
+    let before = home.pids("echo");
+    let slow = thread::spawn(move || get(gateway, "/?ms=1500"));
+    home.await_service("echo", "has a request in flight", |service| {
+        service.instances.iter().any(|instance| instance.in_flight > 0)
+    });
+    let hammer = Hammer::start(gateway, "/");
+    until("there is load", || hammer.answered() > 50);
     let pid = home.status().server.pid;
     signal(pid, Signal::TERM);
-    until("it has ended", || !hythe_testkit::process_table::is_alive(pid));
+    until("it has ended", || !is_alive(pid));
+    assert_eq!(slow.join().unwrap().unwrap().status, 200);
+    let seen = hammer.answered();
     home.ok(&["server", "start"]);
+    until("there is load again", || hammer.answered() > seen + 50);
+    hammer.stop();
     assert_eq!(home.pids("echo"), before);
-    assert_eq!(home.get("/").status, 200);
 }
 
 #[test]
@@ -135,12 +173,7 @@ fn a_lost_minder_ends_its_services_and_they_are_started_again() {
                 .iter()
                 .all(|one| one.pid.is_some_and(|pid| !before.contains(&pid)))
     });
-    assert!(
-        before
-            .iter()
-            .all(|pid| !hythe_testkit::process_table::is_alive(*pid)),
-        "none runs twice"
-    );
+    assert!(before.iter().all(|pid| !is_alive(*pid)), "none runs twice");
     assert_ne!(home.status().minder.pid, Some(minder));
     until("it is served", || home.get("/").status == 200);
 }

@@ -69,7 +69,7 @@ pub(crate) fn load(home: &Home) -> Load {
 /// GETs that go with each disturbance.
 pub(crate) fn gets() -> u64 {
     if std::env::var_os("HYTHE_LONG").is_some() {
-        20_000
+        5_000
     } else {
         300
     }
