@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use crate::extract::Params;
 use crate::problem::Answer;
-use crate::schema;
 use crate::wire::Problem;
 
 const USUAL: usize = 50;
@@ -32,7 +31,7 @@ pub(crate) struct HistoryParams {
 /// The newest changes, newest first.
 #[utoipa::path(
     get, path = "/v1/history", operation_id = "list_history", tag = "projects", params(HistoryParams),
-    responses((status = 200, body = Vec<schema::HistoryView>), (status = "default", response = Problem)),
+    responses((status = 200, body = Vec<HistoryView>), (status = "default", response = Problem)),
 )]
 pub(crate) async fn list(
     State(api): crate::State,

@@ -27,7 +27,6 @@ mod openapi;
 mod problem;
 mod project;
 mod routes;
-mod schema;
 mod serve;
 mod server;
 mod service;

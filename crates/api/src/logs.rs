@@ -16,7 +16,6 @@ use crate::Api;
 use crate::code::Code;
 use crate::extract::Params;
 use crate::problem::{Answer, Refusal};
-use crate::schema;
 use crate::service::{named, no_service};
 use crate::wire::Problem;
 
@@ -45,7 +44,7 @@ pub(crate) struct LogParams {
 #[utoipa::path(
     get, path = "/v1/logs", tag = "services", params(LogParams),
     responses(
-        (status = 200, body = schema::LogLine, content_type = "application/x-ndjson"),
+        (status = 200, body = LogLine, content_type = "application/x-ndjson"),
         (status = "default", response = Problem),
     ),
 )]

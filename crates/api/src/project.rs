@@ -16,7 +16,6 @@ use crate::apply::{self, Facts, ItemKey, ItemKind, MANIFEST, Plan};
 use crate::code::Code;
 use crate::extract::{Body, Params};
 use crate::problem::{Answer, Refusal};
-use crate::schema;
 use crate::wire::{ApplyRequest, Problem, ProjectView};
 
 /// How often a change is planned anew because somebody else wrote in between.
@@ -50,7 +49,7 @@ pub(crate) async fn list(State(api): crate::State) -> Json<Vec<ProjectView>> {
     put, path = "/v1/projects/{project}", operation_id = "apply_project", tag = "projects",
     params(("project" = String, Path, description = "The project's name.")),
     request_body = ApplyRequest,
-    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+    responses((status = 200, body = ChangeView), (status = "default", response = Problem)),
 )]
 pub(crate) async fn apply(
     State(api): crate::State,
@@ -84,7 +83,7 @@ pub(crate) async fn apply(
 #[utoipa::path(
     delete, path = "/v1/projects/{project}", operation_id = "remove_project", tag = "projects",
     params(("project" = String, Path, description = "The project's name."), ActorParams),
-    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+    responses((status = 200, body = ChangeView), (status = "default", response = Problem)),
 )]
 pub(crate) async fn remove(
     State(api): crate::State,

@@ -9,13 +9,12 @@ use hythe_ports::ExplainRequest;
 use crate::code::Code;
 use crate::extract::Params;
 use crate::problem::{Answer, Refusal};
-use crate::schema;
 use crate::wire::Problem;
 
 /// Every route, in the order in which they are tried.
 #[utoipa::path(
     get, path = "/v1/routes", operation_id = "list_routes", tag = "gateway",
-    responses((status = 200, body = Vec<schema::RouteView>), (status = "default", response = Problem)),
+    responses((status = 200, body = Vec<RouteView>), (status = "default", response = Problem)),
 )]
 pub(crate) async fn list(State(api): crate::State) -> Json<Vec<RouteView>> {
     Json(api.inputs.routes.routes())
@@ -29,7 +28,7 @@ pub(crate) async fn list(State(api): crate::State) -> Json<Vec<RouteView>> {
         ("url" = String, Query, description = "`http://host/path?query`, or only a path."),
         ("header" = Option<Vec<String>>, Query, description = "`name: value`; may be repeated."),
     ),
-    responses((status = 200, body = schema::Explanation), (status = "default", response = Problem)),
+    responses((status = 200, body = Explanation), (status = "default", response = Problem)),
 )]
 pub(crate) async fn explain(
     State(api): crate::State,

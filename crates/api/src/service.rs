@@ -1,11 +1,13 @@
 //! Services: what there is, and what is done to one by hand.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use hythe_model::desired::Kind;
-use hythe_model::view::{ChangeLine, ChangeView, ServiceView};
+use hythe_model::view::{ChangeLine, ChangeView, InstanceView, ServiceView};
 use hythe_model::{FullName, ProjectName, Workload};
 use hythe_ports::documents::{CommitError, Document, Transaction};
 use serde::Deserialize;
@@ -19,7 +21,6 @@ use crate::extract::{Body, Door, Params};
 use crate::observed::Observed;
 use crate::problem::{Answer, Refusal};
 use crate::project::TRIES;
-use crate::schema;
 use crate::wire::{ActionRequest, Problem, ScaleRequest, ServiceDetail};
 
 /// Of which project.
@@ -46,7 +47,7 @@ impl ScopeParams {
 #[utoipa::path(
     get, path = "/v1/services", operation_id = "list_services", tag = "services",
     params(ScopeParams),
-    responses((status = 200, body = Vec<schema::ServiceView>), (status = "default", response = Problem)),
+    responses((status = 200, body = Vec<ServiceView>), (status = "default", response = Problem)),
 )]
 pub(crate) async fn list(
     State(api): crate::State,
@@ -85,12 +86,12 @@ pub(crate) async fn describe(
 #[utoipa::path(
     get, path = "/v1/instances", operation_id = "list_instances", tag = "services",
     params(ScopeParams),
-    responses((status = 200, body = Vec<schema::InstanceView>), (status = "default", response = Problem)),
+    responses((status = 200, body = Vec<InstanceView>), (status = "default", response = Problem)),
 )]
 pub(crate) async fn instances(
     State(api): crate::State,
     Params(scope): Params<ScopeParams>,
-) -> Json<Vec<hythe_model::view::InstanceView>> {
+) -> Json<Vec<InstanceView>> {
     let services = scope.services(&api);
     Json(
         services
@@ -100,27 +101,27 @@ pub(crate) async fn instances(
     )
 }
 
+/// The service in the path, to be changed by hand by whoever asks.
+pub(crate) struct ByHand {
+    api: Arc<Api>,
+    door: Door,
+    name: FullName,
+}
+
 /// Sets how many copies run.
 #[utoipa::path(
     post, path = "/v1/services/{name}/scale", operation_id = "scale_service", tag = "services",
     params(("name" = String, Path, description = "The service.")),
     request_body = ScaleRequest,
-    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+    responses((status = 200, body = ChangeView), (status = "default", response = Problem)),
 )]
-pub(crate) async fn scale(
-    State(api): crate::State,
-    door: Door,
-    Path(name): Path<String>,
-    Body(request): Body<ScaleRequest>,
-) -> Answer<Json<ChangeView>> {
+pub(crate) async fn scale(service: ByHand, Body(request): Body<ScaleRequest>) -> Answer<Json<ChangeView>> {
     let replicas = request.replicas.parse().ok_or_else(|| {
         let detail = "replicas must be a number, 0 to 1000, or `max`";
         Refusal::new(Code::Invalid, detail)
     })?;
     let edit = |_: &Workload| vec![("replicas", json!(replicas))];
-    by_hand(&api, door, request.actor, "scale", &name, edit)
-        .await
-        .map(Json)
+    service.change("scale", request.actor, edit).await
 }
 
 /// Replaces every instance by a new one of the same kind, as an update would.
@@ -128,23 +129,16 @@ pub(crate) async fn scale(
     post, path = "/v1/services/{name}/restart", operation_id = "restart_service", tag = "services",
     params(("name" = String, Path, description = "The service.")),
     request_body = ActionRequest,
-    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+    responses((status = 200, body = ChangeView), (status = "default", response = Problem)),
 )]
-pub(crate) async fn restart(
-    State(api): crate::State,
-    door: Door,
-    Path(name): Path<String>,
-    Body(request): Body<ActionRequest>,
-) -> Answer<Json<ChangeView>> {
+pub(crate) async fn restart(service: ByHand, Body(request): Body<ActionRequest>) -> Answer<Json<ChangeView>> {
     let edit = |workload: &Workload| {
         vec![
             ("restarts_asked", json!(workload.restarts_asked + 1)),
             ("stopped", json!(false)),
         ]
     };
-    by_hand(&api, door, request.actor, "restart", &name, edit)
-        .await
-        .map(Json)
+    service.change("restart", request.actor, edit).await
 }
 
 /// Ends every instance and keeps the service.
@@ -152,18 +146,11 @@ pub(crate) async fn restart(
     post, path = "/v1/services/{name}/stop", operation_id = "stop_service", tag = "services",
     params(("name" = String, Path, description = "The service.")),
     request_body = ActionRequest,
-    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+    responses((status = 200, body = ChangeView), (status = "default", response = Problem)),
 )]
-pub(crate) async fn stop(
-    State(api): crate::State,
-    door: Door,
-    Path(name): Path<String>,
-    Body(request): Body<ActionRequest>,
-) -> Answer<Json<ChangeView>> {
+pub(crate) async fn stop(service: ByHand, Body(request): Body<ActionRequest>) -> Answer<Json<ChangeView>> {
     let edit = |_: &Workload| vec![("stopped", json!(true))];
-    by_hand(&api, door, request.actor, "stop", &name, edit)
-        .await
-        .map(Json)
+    service.change("stop", request.actor, edit).await
 }
 
 /// Runs a stopped service again.
@@ -171,18 +158,11 @@ pub(crate) async fn stop(
     post, path = "/v1/services/{name}/start", operation_id = "start_service", tag = "services",
     params(("name" = String, Path, description = "The service.")),
     request_body = ActionRequest,
-    responses((status = 200, body = schema::ChangeView), (status = "default", response = Problem)),
+    responses((status = 200, body = ChangeView), (status = "default", response = Problem)),
 )]
-pub(crate) async fn start(
-    State(api): crate::State,
-    door: Door,
-    Path(name): Path<String>,
-    Body(request): Body<ActionRequest>,
-) -> Answer<Json<ChangeView>> {
+pub(crate) async fn start(service: ByHand, Body(request): Body<ActionRequest>) -> Answer<Json<ChangeView>> {
     let edit = |_: &Workload| vec![("stopped", json!(false))];
-    by_hand(&api, door, request.actor, "start", &name, edit)
-        .await
-        .map(Json)
+    service.change("start", request.actor, edit).await
 }
 
 /// Reads a service's name.
@@ -219,46 +199,61 @@ fn suggestion(name: &FullName, observed: &Observed<'_>) -> Option<String> {
     (distance <= 3).then(|| format!("did you mean `{near}`?"))
 }
 
-/// Sets fields of a workload; again when somebody else wrote in between.
-async fn by_hand(
-    api: &Api,
-    door: Door,
-    actor: Option<String>,
-    verb: &str,
-    name: &str,
-    edit: impl Fn(&Workload) -> Vec<(&'static str, Value)>,
-) -> Answer<ChangeView> {
-    let name = named(name)?;
-    let documents = &*api.inputs.documents;
-    for tries_left in (0..TRIES).rev() {
-        let document = documents
-            .get(Workload::KIND, name.project.as_str(), name.name.as_str())
-            .await?;
-        let document = document.ok_or_else(|| nothing_to_do_to(api, &name))?;
-        let (put, line) = edited(&document, &edit)?;
-        let transaction = Transaction {
-            actor: actor.clone().unwrap_or_else(|| "somebody".to_owned()),
-            owner: door.owner().to_owned(),
-            reason: format!("{verb} {name}"),
-            writes: vec![put.into()],
-        };
-        match documents.commit(transaction).await {
-            Err(CommitError::Conflict { .. }) if tries_left > 0 => {}
-            committed => {
-                let committed = committed?;
-                let changes = if committed.changed { vec![line] } else { Vec::new() };
-                return Ok(ChangeView {
-                    generation: committed.generation,
-                    changes,
-                    ..ChangeView::default()
-                });
+impl FromRequestParts<Arc<Api>> for ByHand {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Answer<Self> {
+        let Path(name) = Path::<String>::from_request_parts(parts, api)
+            .await
+            .map_err(|rejection| Refusal::new(Code::InvalidName, rejection.body_text()))?;
+        let Ok(door) = Door::from_request_parts(parts, api).await;
+        Ok(Self {
+            api: Arc::clone(api),
+            door,
+            name: named(&name)?,
+        })
+    }
+}
+
+impl ByHand {
+    /// Sets fields of the workload; again when somebody else wrote in between.
+    async fn change(
+        self,
+        verb: &str,
+        actor: Option<String>,
+        edit: impl Fn(&Workload) -> Vec<(&'static str, Value)>,
+    ) -> Answer<Json<ChangeView>> {
+        let Self { api, door, name } = self;
+        let documents = &*api.inputs.documents;
+        for tries_left in (0..TRIES).rev() {
+            let document = documents
+                .get(Workload::KIND, name.project.as_str(), name.name.as_str())
+                .await?;
+            let document = document.ok_or_else(|| nothing_to_do_to(&api, &name))?;
+            let (put, line) = edited(&document, &edit)?;
+            let transaction = Transaction {
+                actor: actor.clone().unwrap_or_else(|| "somebody".to_owned()),
+                owner: door.owner().to_owned(),
+                reason: format!("{verb} {name}"),
+                writes: vec![put.into()],
+            };
+            match documents.commit(transaction).await {
+                Err(CommitError::Conflict { .. }) if tries_left > 0 => {}
+                committed => {
+                    let committed = committed?;
+                    let changes = if committed.changed { vec![line] } else { Vec::new() };
+                    return Ok(Json(ChangeView {
+                        generation: committed.generation,
+                        changes,
+                        ..ChangeView::default()
+                    }));
+                }
             }
         }
+        Err(Refusal::new(
+            Code::Conflict,
+            format!("`{name}` is being changed by somebody else"),
+        ))
     }
-    Err(Refusal::new(
-        Code::Conflict,
-        format!("`{name}` is being changed by somebody else"),
-    ))
 }
 
 fn edited(

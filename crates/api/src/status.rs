@@ -9,13 +9,12 @@ use hythe_model::view::{CountsView, GenerationsView, ListenView, MinderView, Ser
 
 use crate::Api;
 use crate::problem::Answer;
-use crate::schema;
 use crate::wire::Problem;
 
 /// The server and the minder.
 #[utoipa::path(
     get, path = "/v1/status", tag = "server",
-    responses((status = 200, body = schema::StatusView), (status = "default", response = Problem)),
+    responses((status = 200, body = StatusView), (status = "default", response = Problem)),
 )]
 pub(crate) async fn status(State(api): crate::State) -> Answer<Json<StatusView>> {
     let store = api.inputs.documents.generation().await?;

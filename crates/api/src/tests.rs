@@ -2,7 +2,6 @@
 
 mod documents;
 mod doubles;
-mod shapes;
 mod sockets;
 
 use axum::http::{Method, StatusCode};

@@ -7,8 +7,6 @@ use hythe_model::{ProjectSpec, Service, Workload};
 use serde::{Deserialize, Serialize};
 use utoipa::{ToResponse, ToSchema};
 
-use crate::schema;
-
 /// Why a request was refused: problem details (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, ToResponse)]
 #[response(description = "Why not.", content_type = "application/problem+json")]
@@ -100,10 +98,8 @@ pub struct WaitView {
     /// Whether all three have acted on the generation.
     pub acted: bool,
     /// Where they are.
-    #[schema(value_type = schema::GenerationsView)]
     pub generations: GenerationsView,
     /// The services asked for, as they are; one that is gone is left out.
-    #[schema(value_type = Vec<schema::ServiceView>)]
     pub services: Vec<ServiceView>,
 }
 
@@ -124,7 +120,6 @@ pub struct ProjectView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceDetail {
     /// As `ls` shows it.
-    #[schema(value_type = schema::ServiceView)]
     pub service: ServiceView,
     /// What is run, if it runs here. Values of the environment are not shown.
     #[schema(value_type = Option<Object>)]
@@ -138,10 +133,8 @@ pub struct ServiceDetail {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeEvent {
     /// Where the subsystems are.
-    #[schema(value_type = schema::GenerationsView)]
     pub generations: GenerationsView,
     /// Services that are not as they were in the event before; in the first event all.
-    #[schema(value_type = Vec<schema::ServiceView>)]
     pub services: Vec<ServiceView>,
     /// Services that are gone, by name.
     pub removed: Vec<String>,

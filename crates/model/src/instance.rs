@@ -59,6 +59,7 @@ pub struct Instance {
 ///  failed | completed
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceState {
     /// A dependency is missing.
@@ -83,6 +84,7 @@ pub enum InstanceState {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Exit {
     /// Exit code, if it exited.
     pub code: Option<i32>,

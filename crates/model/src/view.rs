@@ -1,5 +1,6 @@
 //! What people and tools see: the shapes behind `--json` and the native API. Version 1: fields are
-//! added, never renamed or removed; a reader ignores fields it does not know.
+//! added, never renamed or removed; a reader ignores fields it does not know. With the feature `openapi`
+//! they describe themselves in the native API's OpenAPI document.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +8,7 @@ use crate::instance::{Exit, InstanceState};
 
 /// `hythe ls --json`: an array of these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceView {
     /// Name; with its project outside the default one.
     pub name: String,
@@ -32,6 +34,7 @@ pub struct ServiceView {
 
 /// One instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstanceView {
     /// Id.
     pub id: String,
@@ -63,6 +66,7 @@ pub struct InstanceView {
 
 /// `hythe status --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusView {
     /// Version of these shapes: 1.
     pub version: u32,
@@ -82,6 +86,7 @@ pub struct StatusView {
 
 /// The server process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServerView {
     /// Process id.
     pub pid: u32,
@@ -99,6 +104,7 @@ pub struct ServerView {
 
 /// The minder process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MinderView {
     /// Process id, if it could be reached.
     pub pid: Option<u32>,
@@ -106,6 +112,7 @@ pub struct MinderView {
 
 /// Generations acted on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GenerationsView {
     /// Last write.
     pub store: u64,
@@ -119,6 +126,7 @@ pub struct GenerationsView {
 
 /// Listening addresses, as bound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ListenView {
     /// Gateway.
     pub proxy: Vec<String>,
@@ -130,6 +138,7 @@ pub struct ListenView {
 
 /// Counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CountsView {
     /// Services that run here or are balanced.
     pub services: u32,
@@ -143,6 +152,7 @@ pub struct CountsView {
 
 /// `hythe routes --json`: an array of these, in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RouteView {
     /// Name; with its project outside the default one.
     pub name: String,
@@ -168,6 +178,7 @@ pub struct RouteView {
 
 /// `hythe explain --json`: what would happen to a request, without sending it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Explanation {
     /// Method, as given.
     pub method: String,
@@ -189,6 +200,7 @@ pub struct Explanation {
 
 /// The route that matched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MatchView {
     /// Name.
     pub name: String,
@@ -200,6 +212,7 @@ pub struct MatchView {
 
 /// A route that did not take the request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CandidateView {
     /// Name.
     pub name: String,
@@ -209,6 +222,7 @@ pub struct CandidateView {
 
 /// Where a request would go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UpstreamView {
     /// Pool.
     pub pool: String,
@@ -226,6 +240,7 @@ pub struct UpstreamView {
 
 /// One endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EndpointView {
     /// Instance id or target.
     pub id: String,
@@ -241,6 +256,7 @@ pub struct EndpointView {
 
 /// An answer of the gateway's own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AnswerView {
     /// Status code.
     pub status: u16,
@@ -250,6 +266,7 @@ pub struct AnswerView {
 
 /// Answer to a change: what it did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeView {
     /// Generation in which the change is; the store's current one if nothing changed.
     pub generation: u64,
@@ -263,6 +280,7 @@ pub struct ChangeView {
 
 /// One line of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeLine {
     /// `create`, `update`, `delete`.
     pub action: String,
@@ -278,6 +296,7 @@ pub struct ChangeLine {
 
 /// `hythe history --json`: an array of these, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HistoryView {
     /// Generation.
     pub generation: u64,
@@ -293,6 +312,7 @@ pub struct HistoryView {
 
 /// One line of output of an instance; `hythe logs --json` prints one a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogLine {
     /// Unix milliseconds when it was read.
     pub at: u64,
