@@ -180,14 +180,9 @@ fn urls(gateway: &str, route: &RouteView) -> Vec<String> {
     }
 }
 
-/// Shows logs until a signal comes or the server ends them.
-fn follow_until_signal(
-    context: &Context,
-    project: &ProjectName,
-    since: u64,
-    signals: &Receiver<()>,
-) -> Outcome {
-    let lines = follow::open(&context.client, project.as_str(), since)?;
+/// Shows new lines of the logs until a signal comes.
+fn follow_until_signal(context: &Context, project: &ProjectName, signals: &Receiver<()>) -> Outcome {
+    let lines = follow::open(&context.client, project.as_str(), hythe_stdx::unix_ms())?;
     std::thread::Builder::new()
         .name("logs".to_owned())
         .spawn(move || {
