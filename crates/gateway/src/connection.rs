@@ -31,6 +31,12 @@ enum Arrival {
     Failed(Failure),
 }
 
+/// How long a stopping worker waits for the first request of a connection: whoever has just connected is about
+/// to send one.
+const LAST_FIRST: Duration = Duration::from_secs(1);
+/// And for a further one, which may have been sent before the end was decided.
+const LAST_NEXT: Duration = Duration::from_millis(50);
+
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr) {
     let Ok(local) = stream.local_addr() else { return };
@@ -94,7 +100,14 @@ async fn await_bytes(
     let (mut reader, _) = client.wire.split();
     reader.set_deadline(Instant::now() + patience);
     let shutdown = worker.shutdown.clone();
-    shutdown.unless_requested(reader.readable()).await?.ok()?;
+    let arrived = match shutdown.unless_requested(reader.readable()).await {
+        Some(arrived) => arrived,
+        None => {
+            reader.set_deadline(Instant::now() + if first { LAST_FIRST } else { LAST_NEXT });
+            reader.readable().await
+        }
+    };
+    arrived.ok()?;
     Some(worker.take_space())
 }
 
