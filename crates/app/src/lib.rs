@@ -7,6 +7,7 @@
 
 pub mod builtin;
 mod desired;
+mod gateway_setup;
 mod home;
 mod instance_ids;
 mod kept_sockets;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use hythe_balance::EndpointTable;
-use hythe_config::{AccessLogFormat, NodeConfig};
+use hythe_config::NodeConfig;
 use hythe_gateway::Listeners;
 use hythe_model::{Instances, desired::Desired};
 use hythe_ports::documents::{Documents, NodeId};
@@ -82,6 +83,8 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         ..hythe_runtime_process::Config::new(config.home.clone(), exe)
     };
     let (runtime, output) = ProcessRuntime::connect(processes, &spine).await?;
+    // After the minder was started: services get the limit that this server was given.
+    gateway_setup::raise_descriptor_limit();
     let listeners = listen(&config, &runtime).await?;
     let proxy: Vec<SocketAddr> = listeners.addresses().collect();
 
@@ -112,7 +115,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         &spine,
     );
     let (gateway, traffic) = hythe_gateway::build(
-        gateway_config(&config),
+        gateway_setup::config(&config),
         hythe_gateway::Inputs {
             desired: desired.clone(),
             endpoints: endpoints.clone(),
@@ -200,25 +203,6 @@ async fn adopted(instances: &Latest<Instances>, desired: &Latest<Desired>) -> an
     waited
         .context("the minder did not tell in time what is running")
         .map(|_| ())
-}
-
-fn gateway_config(config: &NodeConfig) -> hythe_gateway::Config {
-    let format = |format| match format {
-        AccessLogFormat::Json => hythe_gateway::AccessLogFormat::Json,
-        AccessLogFormat::Combined => hythe_gateway::AccessLogFormat::Combined,
-    };
-    hythe_gateway::Config {
-        workers: config.workers,
-        access_log: config
-            .access_log
-            .as_ref()
-            .map(|log| (format(log.format), log.path.clone())),
-        limits: hythe_gateway::Limits {
-            drain: config.drain_timeout,
-            ..hythe_gateway::Limits::default()
-        },
-        plugins: builtin::PLUGINS,
-    }
 }
 
 /// Where services on this machine reach the gateway.

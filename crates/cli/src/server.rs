@@ -108,10 +108,10 @@ fn spawn(context: &Context, options: &ServerArgs, log: &File) -> Outcome<Child> 
     command
         .args(["server", "run", "--detached", "--home"])
         .arg(&context.home);
-    for (flag, values) in flags(options) {
-        for value in values {
-            command.arg(format!("{flag}={value}"));
-        }
+    // What was said about the server is said again to the one in the background.
+    for (name, values) in options.settings() {
+        let flag = name.replace('_', "-");
+        command.args(values.iter().map(|value| format!("--{flag}={value}")));
     }
     command
         .stdin(Stdio::null())
@@ -122,21 +122,6 @@ fn spawn(context: &Context, options: &ServerArgs, log: &File) -> Outcome<Child> 
     command
         .spawn()
         .map_err(|error| Failure::new(Exit::Failed, format!("start {}: {error}", program.display())))
-}
-
-/// What was said about the server, to be said again to the one in the background.
-fn flags(options: &ServerArgs) -> Vec<(&'static str, Vec<String>)> {
-    let one = |value: &Option<String>| value.iter().cloned().collect();
-    vec![
-        ("--proxy-listen", options.proxy_listen.clone()),
-        ("--proxy-tls-listen", options.proxy_tls_listen.clone()),
-        ("--api-listen", one(&options.api_listen)),
-        ("--workers", one(&options.workers)),
-        ("--access-log", one(&options.access_log)),
-        ("--access-log-path", one(&options.access_log_path)),
-        ("--drain-timeout", one(&options.drain_timeout)),
-        ("--log", one(&options.log)),
-    ]
 }
 
 fn log_since(path: &std::path::Path, start: u64) -> String {

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::LimitArgs;
+
 /// The settings of a node as flags or environment variables give them, not parsed yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct ServerArgs {
@@ -43,4 +45,27 @@ pub struct ServerArgs {
     /// What the server logs: `info`, `debug`, `hythe_gateway=debug` [default: info]
     #[arg(long, env = "HYTHE_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+    /// Limits of the gateway.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+impl ServerArgs {
+    /// Every setting that may be given, by its name, with the texts given for it. A flag is the name with `-`
+    /// for `_`.
+    pub fn settings(&self) -> Vec<(&'static str, Vec<String>)> {
+        let one = |value: &Option<String>| value.iter().cloned().collect();
+        let mut settings = vec![
+            ("proxy_listen", self.proxy_listen.clone()),
+            ("proxy_tls_listen", self.proxy_tls_listen.clone()),
+            ("api_listen", one(&self.api_listen)),
+            ("workers", one(&self.workers)),
+            ("access_log", one(&self.access_log)),
+            ("access_log_path", one(&self.access_log_path)),
+            ("drain_timeout", one(&self.drain_timeout)),
+            ("log", one(&self.log)),
+        ];
+        settings.extend(self.limits.settings());
+        settings
+    }
 }

@@ -9,6 +9,7 @@
 
 mod args;
 mod home;
+mod limits;
 mod listen;
 mod node_file;
 mod problem;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use args::ServerArgs;
 pub use home::{HomeError, default_home, node_file, server_log, socket, token_file};
+pub use limits::{GatewayLimits, LimitArgs};
 pub use problem::{ConfigProblem, ConfigProblems};
 pub use resolve::{resolve, resolve_with_file};
 
@@ -43,6 +45,8 @@ pub struct NodeConfig {
     pub access_log: Option<AccessLog>,
     /// How long open requests may hold up a stop, of an instance or of the server.
     pub drain_timeout: Duration,
+    /// What clients and upstreams of the gateway may take.
+    pub limits: GatewayLimits,
     /// What the server itself logs, in the syntax of `tracing-subscriber`.
     pub log: String,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::args::ServerArgs;
 use crate::node_file::{self, FileSetting};
 use crate::problem::{ConfigProblem, ConfigProblems};
-use crate::{AccessLog, AccessLogFormat, NodeConfig, listen};
+use crate::{AccessLog, AccessLogFormat, NodeConfig, limits, listen};
 
 const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -38,8 +38,8 @@ pub fn resolve(args: &ServerArgs) -> Result<NodeConfig, ConfigProblems> {
 /// # Errors
 /// Every setting that cannot be used.
 pub fn resolve_with_file(args: &ServerArgs, file: &str) -> Result<NodeConfig, ConfigProblems> {
-    let flags = Flags::of(args);
-    let known: Vec<&str> = flags.0.iter().map(|(name, _)| *name).collect();
+    let flags = args.settings();
+    let known: Vec<&str> = flags.iter().map(|(name, _)| *name).collect();
     let (file, problems) = node_file::read("hythe.toml", file, &known);
     let mut sources = Sources {
         flags,
@@ -62,6 +62,7 @@ pub fn resolve_with_file(args: &ServerArgs, file: &str) -> Result<NodeConfig, Co
         drain_timeout: sources
             .one("drain_timeout", duration)
             .unwrap_or(Duration::from_secs(30)),
+        limits: limits::resolve(&mut sources),
         log: sources
             .one("log", |text| Ok(text.to_owned()))
             .unwrap_or_else(|| "info".to_owned()),
@@ -73,35 +74,12 @@ pub fn resolve_with_file(args: &ServerArgs, file: &str) -> Result<NodeConfig, Co
     }
 }
 
-/// Flags and environment, which clap has merged, by the setting's name.
-struct Flags(Vec<(&'static str, Vec<String>)>);
-
-struct Sources {
-    flags: Flags,
+/// Where settings come from, and what is wrong with them.
+pub(crate) struct Sources {
+    /// Flags and environment, which clap has merged, by the setting's name.
+    flags: Vec<(&'static str, Vec<String>)>,
     file: Vec<FileSetting>,
     problems: Vec<ConfigProblem>,
-}
-
-impl Flags {
-    fn of(args: &ServerArgs) -> Self {
-        let ServerArgs {
-            home: _,
-            proxy_listen,
-            proxy_tls_listen,
-            ..
-        } = args;
-        let one = |value: &Option<String>| value.iter().cloned().collect();
-        Self(vec![
-            ("proxy_listen", proxy_listen.clone()),
-            ("proxy_tls_listen", proxy_tls_listen.clone()),
-            ("api_listen", one(&args.api_listen)),
-            ("workers", one(&args.workers)),
-            ("access_log", one(&args.access_log)),
-            ("access_log_path", one(&args.access_log_path)),
-            ("drain_timeout", one(&args.drain_timeout)),
-            ("log", one(&args.log)),
-        ])
-    }
 }
 
 impl Sources {
@@ -117,7 +95,6 @@ impl Sources {
         };
         let flag = self
             .flags
-            .0
             .iter()
             .find(|(flag, _)| *flag == name)
             .map(|(_, values)| texts(values));
@@ -133,7 +110,7 @@ impl Sources {
         Some((setting.origin.clone(), texts(&setting.values))).filter(|(_, values)| !values.is_empty())
     }
 
-    fn one<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(crate) fn one<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let (origin, values) = self.given(name)?;
         let parsed = match values.as_slice() {
             [value] => parse(value),
@@ -175,7 +152,7 @@ fn workers(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("`{text}` is not a number of workers, 1 to {MOST_WORKERS}"))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     hythe_stdx::parse_duration(text).map_err(|error| error.to_string())
 }
 

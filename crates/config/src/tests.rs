@@ -39,6 +39,26 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
+fn limits_have_bounds() {
+    let config = resolve_with_file(
+        &args(|args| args.limits.max_line = Some("8k".to_owned())),
+        "head_timeout = '3s'",
+    );
+    let limits = config.unwrap().limits;
+    assert_eq!(
+        (limits.line_bytes, limits.head_timeout.as_secs(), limits.headers),
+        (8192, 3, 100)
+    );
+    assert_eq!(limits.connections, None);
+    let problems = resolve_with_file(
+        &args(|_| ()),
+        "max_line = 10\nmax_headers = 0\nidle_timeout = 'long'",
+    )
+    .unwrap_err();
+    assert_eq!(problems.0.len(), 3, "{problems}");
+}
+
+#[test]
 fn an_empty_environment_variable_is_none() {
     let empty = args(|args| {
         args.workers = Some(String::new());
@@ -62,7 +82,7 @@ fn every_problem_is_told_with_its_source() {
 hythe.toml:2: unknown setting `worker`; did you mean `workers`?
 hythe.toml:4: expected a text, a number, or a list of texts
 hythe.toml:5: unknown setting `keys`; there are proxy_listen, proxy_tls_listen, api_listen, workers, \
-access_log, access_log_path, drain_timeout, log
+access_log, access_log_path, drain_timeout, log, head_timeout, idle_timeout, body_timeout, client_write_timeout, max_line, max_head, max_headers, max_requests_per_connection, max_connections, upstream_idle_timeout, upstream_idle_connections
 hythe.toml:5: string values must be quoted, expected literal string
 --proxy-listen (HYTHE_PROXY_LISTEN): `nowhere` is not an address to listen on; write it like `8000`, \
 `127.0.0.1:8000` or `[::]:8000`
