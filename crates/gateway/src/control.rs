@@ -14,7 +14,7 @@ use crate::snapshot::{Compiler, Problem, Snapshot};
 pub struct Status {
     /// The desired generation that it serves, endpoints included.
     pub generation: u64,
-    /// Why the newest desired state is not served; the one before is then.
+    /// What of the newest desired state is not served as it says.
     pub problems: Vec<Problem>,
 }
 
@@ -74,11 +74,7 @@ impl Control {
             self.compile(desired);
         }
         self.desired = Arc::clone(desired);
-        let generation = if self.problems.is_empty() {
-            desired.generation.min(endpoints.generation)
-        } else {
-            self.snapshot.get().generation
-        };
+        let generation = desired.generation.min(endpoints.generation);
         let status = Status {
             generation,
             problems: self.problems.clone(),
@@ -89,19 +85,13 @@ impl Control {
     }
 
     fn compile(&mut self, desired: &Desired) {
-        match self.compiler.compile(desired, &mut self.pools) {
-            Ok(snapshot) => {
-                self.snapshot.publish(snapshot);
-                self.problems.clear();
-                self.pools.prune();
-            }
-            Err(problems) => {
-                for problem in &problems {
-                    tracing::error!(%problem, "the configuration is not served; the one before goes on");
-                }
-                self.problems = problems;
-            }
+        let (snapshot, problems) = self.compiler.compile(desired, &mut self.pools);
+        self.snapshot.publish(snapshot);
+        self.pools.prune();
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            tracing::error!(%problem, "not served as it says; what was served of it before goes on");
         }
+        self.problems = problems;
     }
 }
 

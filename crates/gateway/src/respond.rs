@@ -46,6 +46,8 @@ pub enum Failure {
     BadUpstream,
     /// The upstream took too long.
     UpstreamTimeout,
+    /// A plugin of the route cannot be read, so nobody knows whom it would let pass.
+    Misconfigured,
     /// A panic, or anything else that should not be.
     Internal,
 }
@@ -156,6 +158,7 @@ impl Failure {
             Self::NameResolution => (503, "name resolution failed"),
             Self::BadUpstream => (502, "An invalid response was received from the upstream server"),
             Self::UpstreamTimeout => (504, "The upstream server is timing out"),
+            Self::Misconfigured => (503, "The upstream server is currently unavailable"),
             Self::Internal => (500, "An unexpected error occurred"),
         }
     }

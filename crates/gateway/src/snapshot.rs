@@ -10,19 +10,17 @@ use std::time::Duration;
 
 use hythe_model::endpoint::pool_name;
 use hythe_model::traffic::{PathHandling, Protocol, Service};
-use hythe_model::{Desired, FullName};
-use hythe_routing::{RouteEntry, RouteTable};
+use hythe_model::{Desired, FullName, Route};
+use hythe_routing::{CompileProblem, RouteEntry, RouteTable};
 
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::plugin::PluginKind;
-use crate::plugin::chain::{Chain, Plugins};
+use crate::plugin::chain::{Chain, PluginProblem, Plugins};
 use crate::pools::{Pools, SharedPool};
 
 /// Everything the request path needs to know at one generation.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// The desired generation this was made of.
-    pub(crate) generation: u64,
     /// Routes.
     pub(crate) table: RouteTable<RoutePlan>,
     /// Counters of requests that no route takes.
@@ -56,7 +54,7 @@ pub(crate) struct ServicePlan {
     pub(crate) read_timeout: Duration,
 }
 
-/// Something that keeps a configuration from being served.
+/// Something of the desired state that is not served as it says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} `{name}`: {message}")]
 pub struct Problem {
@@ -69,14 +67,23 @@ pub struct Problem {
 }
 
 /// Makes snapshots, and remembers what the next one may reuse.
+///
+/// One bad thing must not hold everything else back, nor change what already serves: a route, service or
+/// plugin that cannot be used stays as it was served last; one that never was is left out (a route), missing
+/// (a service: its routes answer 503), or closed (a plugin: its routes answer 503, since passing requests
+/// by a guard that cannot be read is worse than refusing them).
 pub(crate) struct Compiler {
     builtin: &'static [PluginKind],
     workers: usize,
     metrics: Arc<Metrics>,
     plugins: Plugins,
+    services: Services,
+    routes: BTreeMap<FullName, Arc<Route>>,
     counters: BTreeMap<String, Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,
 }
+
+type Services = BTreeMap<FullName, Arc<ServicePlan>>;
 
 impl Compiler {
     pub(crate) fn new(builtin: &'static [PluginKind], workers: usize, metrics: Arc<Metrics>) -> Self {
@@ -86,6 +93,8 @@ impl Compiler {
             workers,
             metrics,
             plugins: Plugins::default(),
+            services: Services::new(),
+            routes: BTreeMap::new(),
             counters: BTreeMap::new(),
             unrouted,
         }
@@ -93,64 +102,102 @@ impl Compiler {
 
     /// A snapshot without a route, for the time before the first desired state.
     pub(crate) fn empty(&self) -> Snapshot {
+        self.snapshot(RouteTable::default())
+    }
+
+    /// Compiles all of `desired`; what cannot be used is told beside.
+    pub(crate) fn compile(&mut self, desired: &Desired, pools: &mut Pools) -> (Snapshot, Vec<Problem>) {
+        let (plugins, unread) = Plugins::read(desired, self.builtin, &self.plugins);
+        let mut problems: Vec<Problem> = unread.into_iter().flat_map(plugin_problems).collect();
+        self.plugins = plugins;
+        self.services = self.service_plans(desired, pools, &mut problems);
+        let wanted: BTreeMap<_, _> = desired
+            .routes
+            .iter()
+            .map(|(name, entry)| (name.clone(), Arc::new(entry.spec.clone())))
+            .collect();
+        let (table, served) = match RouteTable::compile(self.entries(desired, &wanted)) {
+            Ok(table) => (table, wanted),
+            Err(refused) => self.compile_without(desired, wanted, refused, &mut problems),
+        };
+        self.counters = table
+            .in_order()
+            .map(|entry| (entry.payload.label.clone(), Arc::clone(&entry.payload.metrics)))
+            .collect();
+        self.routes = served;
+        (self.snapshot(table), problems)
+    }
+
+    /// Compiles again with the routes that were refused as they were served last, or without them.
+    fn compile_without(
+        &self,
+        desired: &Desired,
+        mut routes: BTreeMap<FullName, Arc<Route>>,
+        refused: Vec<CompileProblem>,
+        problems: &mut Vec<Problem>,
+    ) -> (RouteTable<RoutePlan>, BTreeMap<FullName, Arc<Route>>) {
+        for CompileProblem { route, message } in refused {
+            problems.push(Problem {
+                kind: "route",
+                name: route.to_string(),
+                message,
+            });
+            match self.routes.get(&route) {
+                Some(earlier) => routes.insert(route, Arc::clone(earlier)),
+                None => routes.remove(&route),
+            };
+        }
+        match RouteTable::compile(self.entries(desired, &routes)) {
+            Ok(table) => (table, routes),
+            Err(refused) => {
+                // Together they are too much, although each was fine before: those named are left out.
+                routes.retain(|name, _| !refused.iter().any(|problem| problem.route == *name));
+                let table = RouteTable::compile(self.entries(desired, &routes)).unwrap_or_default();
+                (table, routes)
+            }
+        }
+    }
+
+    fn snapshot(&self, table: RouteTable<RoutePlan>) -> Snapshot {
         Snapshot {
-            generation: 0,
-            table: RouteTable::default(),
+            table,
             unrouted: Arc::clone(&self.unrouted),
         }
     }
 
-    /// Compiles all of `desired`.
-    ///
-    /// # Errors
-    /// Every problem; nothing is remembered then, and the earlier snapshot goes on serving.
-    pub(crate) fn compile(&mut self, desired: &Desired, pools: &mut Pools) -> Result<Snapshot, Vec<Problem>> {
-        let plugins = Plugins::read(desired, self.builtin, &self.plugins).map_err(plugin_problems)?;
-        let services = service_plans(desired, pools)?;
-        let mut counters = BTreeMap::new();
-        let entries = desired.routes.iter().map(|(name, entry)| {
-            let service_name = entry
-                .spec
-                .service
-                .clone()
-                .map(|service| FullName::new(name.project.clone(), service));
-            let service = service_name
-                .as_ref()
-                .and_then(|service| services.get(service))
-                .cloned();
-            let metrics = self.counters_of(name, service_name.as_ref());
-            counters.insert(name.to_string(), Arc::clone(&metrics));
-            let plan = RoutePlan {
-                label: name.to_string(),
-                service,
-                strip_path: entry.spec.strip_path,
-                preserve_host: entry.spec.preserve_host,
-                path_handling: entry.spec.path_handling,
-                https_redirect: entry.spec.https_redirect_status_code,
-                chain: plugins.chain(name, service_name.as_ref()),
-                metrics,
-            };
-            RouteEntry {
+    fn entries(
+        &self,
+        desired: &Desired,
+        routes: &BTreeMap<FullName, Arc<Route>>,
+    ) -> impl Iterator<Item = RouteEntry<RoutePlan>> {
+        routes.iter().filter_map(|(name, route)| {
+            Some(RouteEntry {
                 name: name.clone(),
-                created_at: entry.created_at,
-                route: Arc::new(entry.spec.clone()),
-                payload: plan,
-            }
-        });
-        let table = RouteTable::compile(entries).map_err(|problems| {
-            let problem = |problem: hythe_routing::CompileProblem| Problem {
-                kind: "route",
-                name: problem.route.to_string(),
-                message: problem.message,
-            };
-            problems.into_iter().map(problem).collect::<Vec<_>>()
-        })?;
-        (self.plugins, self.counters) = (plugins, counters);
-        Ok(Snapshot {
-            generation: desired.generation,
-            table,
-            unrouted: Arc::clone(&self.unrouted),
+                created_at: desired.routes.get(name)?.created_at,
+                route: Arc::clone(route),
+                payload: self.route_plan(name, route),
+            })
         })
+    }
+
+    fn route_plan(&self, name: &FullName, route: &Route) -> RoutePlan {
+        let service_name = route
+            .service
+            .clone()
+            .map(|service| FullName::new(name.project.clone(), service));
+        let service = service_name
+            .as_ref()
+            .and_then(|service| self.services.get(service));
+        RoutePlan {
+            label: name.to_string(),
+            service: service.cloned(),
+            strip_path: route.strip_path,
+            preserve_host: route.preserve_host,
+            path_handling: route.path_handling,
+            https_redirect: route.https_redirect_status_code,
+            chain: self.plugins.chain(name, service_name.as_ref()),
+            metrics: self.counters_of(name, service_name.as_ref()),
+        }
     }
 
     fn counters_of(&self, route: &FullName, service: Option<&FullName>) -> Arc<RouteMetrics> {
@@ -160,47 +207,44 @@ impl Compiler {
             _ => self.metrics.route(&label, service, self.workers),
         }
     }
-}
 
-fn plugin_problems(problems: Vec<crate::plugin::chain::PluginProblem>) -> Vec<Problem> {
-    let flat = problems.into_iter().flat_map(|problem| {
-        let name = problem.document.to_string();
-        problem.problems.into_iter().map(move |message| Problem {
-            kind: "plugin",
-            name: name.clone(),
-            message,
-        })
-    });
-    flat.collect()
-}
-
-fn service_plans(
-    desired: &Desired,
-    pools: &mut Pools,
-) -> Result<BTreeMap<FullName, Arc<ServicePlan>>, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let mut plans = BTreeMap::new();
-    for (name, entry) in desired.services.iter().filter(|(_, entry)| entry.spec.enabled) {
-        if entry.spec.protocol != Protocol::Http {
-            let message = "only `http` upstreams are served yet".to_owned();
+    fn service_plans(&self, desired: &Desired, pools: &mut Pools, problems: &mut Vec<Problem>) -> Services {
+        let mut plans = Services::new();
+        for (name, entry) in desired.services.iter().filter(|(_, entry)| entry.spec.enabled) {
+            if entry.spec.protocol == Protocol::Http {
+                let pool = pool_name(desired, name, &entry.spec);
+                plans.insert(
+                    name.clone(),
+                    Arc::new(service_plan(desired, name, &entry.spec, &pool, pools)),
+                );
+                continue;
+            }
+            let message = format!(
+                "`{}` upstreams are not served yet, only `http`",
+                entry.spec.protocol
+            );
             problems.push(Problem {
                 kind: "service",
                 name: name.to_string(),
                 message,
             });
-            continue;
+            plans.extend(
+                self.services
+                    .get(name)
+                    .map(|earlier| (name.clone(), Arc::clone(earlier))),
+            );
         }
-        let pool = pool_name(desired, name, &entry.spec);
-        plans.insert(
-            name.clone(),
-            Arc::new(service_plan(desired, name, &entry.spec, &pool, pools)),
-        );
+        plans
     }
-    if problems.is_empty() {
-        Ok(plans)
-    } else {
-        Err(problems)
-    }
+}
+
+fn plugin_problems(problem: PluginProblem) -> impl Iterator<Item = Problem> {
+    let name = problem.document.to_string();
+    problem.problems.into_iter().map(move |message| Problem {
+        kind: "plugin",
+        name: name.clone(),
+        message,
+    })
 }
 
 fn service_plan(
@@ -231,5 +275,116 @@ fn service_plan(
         connect_timeout: Duration::from_millis(spec.connect_timeout_ms),
         write_timeout: Duration::from_millis(spec.write_timeout_ms),
         read_timeout: Duration::from_millis(spec.read_timeout_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hythe_balance::EndpointTable;
+    use hythe_model::Entry;
+    use hythe_routing::RequestKey;
+
+    use super::*;
+
+    struct Fixture {
+        compiler: Compiler,
+        pools: Pools,
+        desired: Desired,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let mut fixture = Self {
+                compiler: Compiler::new(&[], 1, Arc::default()),
+                pools: Pools::new(Arc::new(EndpointTable::default())),
+                desired: Desired::default(),
+            };
+            for name in ["good", "other"] {
+                fixture.service(name, Protocol::Http);
+                fixture.route(name, &format!("/{name}"));
+            }
+            fixture
+        }
+
+        fn service(&mut self, name: &str, protocol: Protocol) {
+            let spec = Service {
+                protocol,
+                ..Service::at("far.test")
+            };
+            Arc::make_mut(&mut self.desired.services).insert(name.parse().unwrap(), entry(spec));
+        }
+
+        fn route(&mut self, name: &str, path: &str) {
+            let mut spec = Route::to(Some(name.parse().unwrap()));
+            spec.paths = vec![path.to_owned()];
+            Arc::make_mut(&mut self.desired.routes).insert(name.parse().unwrap(), entry(spec));
+        }
+
+        /// The service that each path leads to now, and the problems.
+        fn compiled(&mut self, paths: &[&str]) -> (Vec<String>, Vec<String>) {
+            let (snapshot, problems) = self.compiler.compile(&self.desired, &mut self.pools);
+            let served = paths.iter().map(|path| service_of(&snapshot, path)).collect();
+            (served, problems.iter().map(ToString::to_string).collect())
+        }
+    }
+
+    fn entry<T>(spec: T) -> Arc<Entry<T>> {
+        Arc::new(Entry {
+            uid: String::new(),
+            generation: 1,
+            created_at: 0,
+            spec,
+        })
+    }
+
+    fn service_of(snapshot: &Snapshot, path: &str) -> String {
+        let headers: Vec<(String, String)> = Vec::new();
+        let key = RequestKey {
+            method: b"GET",
+            host: b"a",
+            path: path.as_bytes(),
+            https: false,
+            sni: None,
+            headers: &headers,
+        };
+        match snapshot.table.find(&key) {
+            None => "no route".to_owned(),
+            Some(found) => {
+                let service = found.entry.payload.service.as_ref();
+                service.map_or_else(|| "no service".to_owned(), |service| service.label.clone())
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_service_is_missing_and_the_others_are_served() {
+        let mut fixture = Fixture::new();
+        fixture.service("other", Protocol::Https);
+        let (served, problems) = fixture.compiled(&["/good", "/other"]);
+        assert_eq!(served, ["good", "no service"]);
+        assert_eq!(
+            problems,
+            ["service `other`: `https` upstreams are not served yet, only `http`"]
+        );
+    }
+
+    #[test]
+    fn what_became_bad_stays_as_it_was() {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.compiled(&[]).1, [""; 0]);
+        fixture.service("other", Protocol::Grpc);
+        fixture.route("good", "~/(?!look-around)");
+        let (served, problems) = fixture.compiled(&["/good", "/other"]);
+        assert_eq!(served, ["good", "other"]);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn a_bad_route_that_never_was_is_left_out() {
+        let mut fixture = Fixture::new();
+        fixture.route("new", "~/(?!look-around)");
+        let (served, problems) = fixture.compiled(&["/good", "/new"]);
+        assert_eq!(served, ["good", "no route"]);
+        assert!(problems[0].starts_with("route `new`: "), "{problems:?}");
     }
 }

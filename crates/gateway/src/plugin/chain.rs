@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use hythe_model::{Desired, FullName};
+use hythe_model::traffic::Plugin as Document;
+use hythe_model::{Desired, Entry, FullName, Name};
 
-use super::{Plugin, PluginKind, SettingProblem};
+use super::{Plugin, PluginKind, SettingProblem, Verdict};
+use crate::exchange::Exchange;
+use crate::respond::{Failure, Form, Reply};
 
 /// The plugins of one route, first to last.
 #[derive(Clone, Default)]
@@ -38,70 +41,72 @@ pub struct PluginProblem {
     pub problems: Vec<String>,
 }
 
+#[derive(Clone)]
 struct Configured {
     kind: PluginKind,
     document: FullName,
     route: Option<FullName>,
     service: Option<FullName>,
     consumer: bool,
-    generation: u64,
+    /// Of the document it was read from; `None` if that could not be read.
+    generation: Option<u64>,
     plugin: Arc<dyn Plugin>,
+}
+
+/// Stands in for a plugin that could not be read: nobody passes.
+struct Closed;
+
+const CLOSED: PluginKind = PluginKind {
+    name: "closed",
+    priority: i32::MAX,
+    summary: "stands in for a plugin that cannot be read",
+    parse: |_| Ok(Box::new(Closed)),
+};
+
+impl Plugin for Closed {
+    fn before(&self, exchange: &mut Exchange<'_>) -> Verdict {
+        let form = Form::wanted_by(exchange.head, exchange.bytes);
+        Verdict::Respond(Reply::page(Failure::Misconfigured, form, exchange.request_id))
+    }
+}
+
+/// Finds a document's plugin and reads its settings; all mistakes, in words.
+fn load(builtin: &[PluginKind], document: &Document) -> Result<(PluginKind, Arc<dyn Plugin>), Vec<String>> {
+    let kind = builtin.iter().find(|kind| kind.name == document.name);
+    let kind = kind.ok_or_else(|| vec![not_enabled(&document.name)])?;
+    match (kind.parse)(&document.config) {
+        Ok(plugin) => Ok((*kind, Arc::from(plugin))),
+        Err(mistakes) => Err(mistakes.iter().map(SettingProblem::to_string).collect()),
+    }
 }
 
 impl Plugins {
     /// Reads every plugin of `desired`. Those that stand unchanged in `earlier` keep their state
-    /// (counters): a change elsewhere must not reset a limit.
-    ///
-    /// # Errors
-    /// Every plugin that is unknown or has settings that cannot be read.
-    pub fn read(
-        desired: &Desired,
-        builtin: &[PluginKind],
-        earlier: &Self,
-    ) -> Result<Self, Vec<PluginProblem>> {
+    /// (counters): a change elsewhere must not reset a limit. One that cannot be read stays as it is in
+    /// `earlier`; if it is not there, it is closed and refuses every request.
+    pub fn read(desired: &Desired, builtin: &[PluginKind], earlier: &Self) -> (Self, Vec<PluginProblem>) {
         let mut plugins = Self::default();
         let mut problems = Vec::new();
         for (document, entry) in desired.plugins.iter().filter(|(_, entry)| entry.spec.enabled) {
-            let full = |name: &hythe_model::Name| FullName::new(document.project.clone(), name.clone());
-            let kind = builtin.iter().find(|kind| kind.name == entry.spec.name);
-            let Some(kind) = kind else {
-                problems.push(PluginProblem {
-                    document: document.clone(),
-                    problems: vec![not_enabled(&entry.spec.name)],
-                });
-                continue;
+            let known = earlier.list.iter().find(|known| known.document == *document);
+            let configured = match known {
+                Some(known) if known.generation == Some(entry.generation) => known.clone(),
+                _ => match load(builtin, &entry.spec) {
+                    Ok((kind, plugin)) => Configured::new(document, entry, kind, plugin),
+                    Err(mistakes) => {
+                        problems.push(PluginProblem {
+                            document: document.clone(),
+                            problems: mistakes,
+                        });
+                        known
+                            .cloned()
+                            .unwrap_or_else(|| Configured::closed(document, entry))
+                    }
+                },
             };
-            let kept = earlier
-                .list
-                .iter()
-                .find(|known| known.document == *document && known.generation == entry.generation)
-                .map(|known| Arc::clone(&known.plugin));
-            let plugin = match kept.map_or_else(|| (kind.parse)(&entry.spec.config).map(Arc::from), Ok) {
-                Ok(plugin) => plugin,
-                Err(mistakes) => {
-                    let problem = mistakes.iter().map(SettingProblem::to_string).collect();
-                    problems.push(PluginProblem {
-                        document: document.clone(),
-                        problems: problem,
-                    });
-                    continue;
-                }
-            };
-            plugins.list.push(Configured {
-                kind: *kind,
-                document: document.clone(),
-                route: entry.spec.route.as_ref().map(full),
-                service: entry.spec.service.as_ref().map(full),
-                consumer: entry.spec.consumer.is_some(),
-                generation: entry.generation,
-                plugin,
-            });
+            plugins.list.push(configured);
         }
-        if problems.is_empty() {
-            Ok(plugins)
-        } else {
-            Err(problems)
-        }
+        (plugins, problems)
     }
 
     /// The chain of a route: of each plugin the most specific instance (Kong: route and service, route,
@@ -139,6 +144,26 @@ pub fn not_enabled(name: &str) -> String {
 }
 
 impl Configured {
+    fn new(name: &FullName, entry: &Entry<Document>, kind: PluginKind, plugin: Arc<dyn Plugin>) -> Self {
+        let full = |other: &Name| FullName::new(name.project.clone(), other.clone());
+        Self {
+            kind,
+            document: name.clone(),
+            route: entry.spec.route.as_ref().map(full),
+            service: entry.spec.service.as_ref().map(full),
+            consumer: entry.spec.consumer.is_some(),
+            generation: Some(entry.generation),
+            plugin,
+        }
+    }
+
+    fn closed(name: &FullName, entry: &Entry<Document>) -> Self {
+        Self {
+            generation: None,
+            ..Self::new(name, entry, CLOSED, Arc::new(Closed))
+        }
+    }
+
     fn specificity(&self, route: &FullName, service: Option<&FullName>) -> Option<u8> {
         let route_fits = self.route.as_ref().map(|wanted| wanted == route);
         let service_fits = self.service.as_ref().map(|wanted| Some(wanted) == service);
@@ -273,7 +298,7 @@ pub(crate) mod tests {
             ("c", "request-termination", None, Some("r"), json!({})),
             ("d", "correlation-id", None, None, json!({})),
         ]);
-        let plugins = Plugins::read(&desired, &BUILTIN, &Plugins::default()).unwrap();
+        let plugins = Plugins::read(&desired, &BUILTIN, &Plugins::default()).0;
         let chain = |route: &str, service: Option<&str>| {
             let service = service.map(|service| service.parse().unwrap());
             let chain = plugins.chain(&route.parse().unwrap(), service.as_ref());
@@ -309,9 +334,7 @@ pub(crate) mod tests {
                 json!({"status_code": "x"}),
             ),
         ]);
-        let problems = Plugins::read(&desired, &BUILTIN, &Plugins::default())
-            .err()
-            .unwrap();
+        let (plugins, problems) = Plugins::read(&desired, &BUILTIN, &Plugins::default());
         let texts: Vec<_> = problems
             .into_iter()
             .flat_map(|problem| problem.problems)
@@ -322,6 +345,47 @@ pub(crate) mod tests {
                 "plugin 'nonsense' not enabled; add it to the 'plugins' configuration property",
                 "config.status_code: expected an integer",
             ]
+        );
+        // Nobody passes where a guard cannot be read.
+        let chain = plugins.chain(&"any".parse().unwrap(), None);
+        let kinds: Vec<_> = chain.links().iter().map(|link| link.kind).collect();
+        assert_eq!(kinds, ["closed"]);
+        let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(answered(&*chain.links()[0].plugin, request).unwrap().0, 503);
+    }
+
+    #[test]
+    fn a_plugin_that_became_bad_stays_as_it_was() {
+        let termination = |generation, status| {
+            let mut desired = desired(&[(
+                "a",
+                "request-termination",
+                None,
+                None,
+                json!({"status_code": status}),
+            )]);
+            for entry in Arc::make_mut(&mut desired.plugins).values_mut() {
+                Arc::make_mut(entry).generation = generation;
+            }
+            desired
+        };
+        let (good, problems) = Plugins::read(&termination(1, json!(410)), &BUILTIN, &Plugins::default());
+        assert_eq!(problems, []);
+        let (kept, problems) = Plugins::read(&termination(2, json!("x")), &BUILTIN, &good);
+        assert_eq!(problems.len(), 1);
+        let chain = kept.chain(&"any".parse().unwrap(), None);
+        assert_eq!(
+            answered(&*chain.links()[0].plugin, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                .unwrap()
+                .0,
+            410
+        );
+        // As long as it is bad it is told.
+        assert_eq!(
+            Plugins::read(&termination(2, json!("x")), &BUILTIN, &kept)
+                .1
+                .len(),
+            1
         );
     }
 }
