@@ -117,6 +117,7 @@ pub(crate) fn read_url(service: &Service<'_>, draft: &mut Draft) {
     if let Some(path) = &url.path {
         check_base_path(cx, node, path);
     }
+    refuse_what_is_not_spoken(cx, node, url.protocol);
     let mut gateway_service = with_settings(GatewayService::at(url.host), settings.as_ref());
     gateway_service.protocol = url.protocol;
     gateway_service.port = url.port;
@@ -131,6 +132,21 @@ pub(crate) fn protocol(word: &str) -> Protocol {
         "grpc" => Protocol::Grpc,
         "grpcs" => Protocol::Grpcs,
         _ => Protocol::Http,
+    }
+}
+
+/// What an upstream block says; only plain HTTP is spoken to upstreams so far.
+fn spoken_protocol(block: &Block<'_>) -> Option<Protocol> {
+    let wanted = block.choice("protocol").map(protocol)?;
+    if let Some(node) = block.get("protocol") {
+        refuse_what_is_not_spoken(block.cx, node, wanted);
+    }
+    Some(wanted)
+}
+
+fn refuse_what_is_not_spoken(cx: &Context<'_>, node: &Node, wanted: Protocol) {
+    if wanted != Protocol::Http {
+        cx.report(node.error(format!("`{wanted}` upstreams are not served yet, only `http`")));
     }
 }
 
@@ -152,7 +168,7 @@ fn define_upstream(service: &Service<'_>, settings: Option<&Block<'_>>, draft: &
 fn with_settings(service: GatewayService, settings: Option<&Block<'_>>) -> GatewayService {
     let Some(block) = settings else { return service };
     GatewayService {
-        protocol: block.choice("protocol").map_or(service.protocol, protocol),
+        protocol: spoken_protocol(block).unwrap_or(service.protocol),
         path: base_path(block),
         retries: block.integer("retries").unwrap_or(service.retries),
         connect_timeout_ms: block

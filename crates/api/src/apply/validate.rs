@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use hythe_model::traffic::Protocol;
 use hythe_model::workload::{HealthCheck, Probe, Replicas};
 use hythe_model::{FullName, Name, Plugin, ProjectSpec, Workload};
 use hythe_routing::{RouteEntry, RouteTable};
@@ -25,6 +26,12 @@ pub(crate) fn validate(
     };
     for (name, workload) in &spec.workloads {
         checker.workload(name, workload);
+    }
+    for (name, service) in &spec.services {
+        let protocol = service.protocol;
+        checker.require(protocol == Protocol::Http, || {
+            format!("service {name}: `{protocol}` upstreams are not served yet, only `http`")
+        });
     }
     for (name, route) in &spec.routes {
         checker.reference(
