@@ -196,10 +196,11 @@ pub(crate) async fn run(
         download.record.bytes_in = bytes_in;
         download.run(Some((&mut client_reader, &mut up_writer))).await?
     };
-    // A request that was not taken to its end leaves both connections in the middle of something.
-    client.keep &= done.keep_client && body.is_done();
-    let reusable =
-        done.keep_upstream && body.is_done() && space.answer.is_empty() && lease.member().stats.is_listed();
+    // A request that was not wholly sent leaves both connections in the middle of something. That the body
+    // was taken from the client is not enough: its last bytes may still wait to be written.
+    let sent = upload.whole.get();
+    client.keep &= done.keep_client && sent;
+    let reusable = done.keep_upstream && sent && space.answer.is_empty() && lease.member().stats.is_listed();
     if reusable {
         let promised = space.answer_head.keep_alive_timeout;
         worker
