@@ -221,7 +221,8 @@ fn sent_with_head(head: &hythe_http1::RequestHead, body: &Body) -> u64 {
     }
 }
 
-/// Runs both directions until the answer is through. The answer may end before the request does.
+/// Runs both directions until the answer is through. The answer may end before the request does; when the
+/// request ends first, only the client's leaving is waited for beside the answer.
 async fn overlap(
     pump: &mut Pump<'_, '_, '_>,
     body: &mut Body,
@@ -229,28 +230,39 @@ async fn overlap(
     upload: &Upload,
     download: &mut Download<'_, '_, '_>,
 ) -> Result<Done, Trouble> {
-    let answered = {
-        let up = pin!(pump.run(body, moved));
-        let down = pin!(download.run(None));
-        match select(down, up).await {
-            Either::Left((done, _)) => return done,
-            Either::Right((Ok(()), down)) => {
-                upload.end(true);
-                return down.await;
-            }
+    let up = async {
+        match pump.run(body, moved).await {
+            Ok(()) => upload.end(true),
             // The upstream takes no more, which it may: its answer says why.
-            Either::Right((Err(BodyError::Sink), down)) => {
-                upload.end(false);
-                return down.await;
+            Err(BodyError::Sink) => upload.end(false),
+            Err(BodyError::Source(SourceError::Malformed)) => return Trouble::BadBody,
+            Err(BodyError::Source(SourceError::Wire(error))) if error.is_timeout() => {
+                return Trouble::SlowClient;
             }
-            Either::Right((Err(BodyError::Source(error)), _)) => error,
+            Err(BodyError::Source(_)) => return Trouble::ClientGone,
         }
+        pump.reader.broken().await;
+        Trouble::ClientGone
     };
-    Err(match answered {
-        SourceError::Malformed => Trouble::BadBody,
-        SourceError::Wire(error) if error.is_timeout() => Trouble::SlowClient,
-        SourceError::Wire(_) | SourceError::Truncated => Trouble::ClientGone,
-    })
+    match select(pin!(download.run(None)), pin!(up)).await {
+        Either::Left((done, _)) => done,
+        Either::Right((trouble, _)) => Err(trouble),
+    }
+}
+
+/// Does `work` for a client that waits for it, and leaves it when the client's connection breaks. A client
+/// that has merely said all it will say still waits.
+async fn unless_gone<T>(
+    client: Option<&ReadHalf<'_>>,
+    work: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    let Some(client) = client else {
+        return work.await;
+    };
+    match select(pin!(work), pin!(client.broken())).await {
+        Either::Left((done, _)) => done,
+        Either::Right(((), _)) => Err(Trouble::ClientGone),
+    }
 }
 
 /// What may be kept after an answer.
@@ -282,13 +294,14 @@ struct Download<'a, 'r, 'w> {
 
 impl Download<'_, '_, '_> {
     /// `tunnel`: the other two directions, there when the request has no body to send and so may become a
-    /// tunnel.
+    /// tunnel. Nobody else looks at the client then, so its leaving is noticed here.
     async fn run(
         &mut self,
         tunnel: Option<(&mut ReadHalf<'_>, &mut WriteHalf<'_>)>,
     ) -> Result<Done, Trouble> {
         self.reply.clear();
-        self.read_final_head().await?;
+        let client = tunnel.as_ref().map(|(reader, _)| &**reader);
+        unless_gone(client, self.read_final_head()).await?;
         self.record.upstream_time = Some(self.sent_at.elapsed());
         self.record.status = self.head.status;
         if self.head.status == 101 {
@@ -297,7 +310,7 @@ impl Download<'_, '_, '_> {
                 _ => Err(Trouble::BadAnswer),
             };
         }
-        self.relay().await
+        unless_gone(client, self.relay()).await
     }
 
     /// Whether a 101 switches to the one protocol that a client may have asked for.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BufMut;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
@@ -120,6 +120,13 @@ impl ReadHalf<'_> {
                 .map(|()| Err(WireError::TimedOut))
         })
         .await
+    }
+
+    /// Waits until the connection breaks (reset by the other side, or the network failed), whether or not
+    /// bytes wait to be read. The other side's mere end does not count. Only asks what the reactor knows.
+    pub async fn broken(&self) {
+        // An error means that the reactor is gone, and with it the connection.
+        let _ = self.half.ready(Interest::ERROR).await;
     }
 
     /// Reads what is there: at least one byte, `most` bytes at most. 0: the other side has finished.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use hythe_gateway::{AccessLogFormat, Metrics, MetricsCollector};
 use serde_json::{Value, json};
+use socket2::SockRef;
 
 use crate::proxy::{Proxy, Setup, read_head};
 
@@ -65,6 +66,27 @@ fn a_served_request_is_counted_and_logged() {
             "{line} is missing in\n{text}"
         );
     }
+}
+
+#[test]
+fn a_client_that_left_while_it_waited_is_a_499() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::start(Setup {
+        upstream: vec![listener.local_addr().unwrap()],
+        access_log: Some((AccessLogFormat::Json, path.clone())),
+        ..Setup::default()
+    });
+    let mut client = proxy.connect();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let (mut upstream, _) = listener.accept().unwrap();
+    read_head(&mut upstream);
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert_eq!(upstream.read(&mut [0]).unwrap(), 0);
+    assert_eq!(lines(&path, 1)[0]["status"], 499);
+    assert_eq!(proxy.stop(), 0);
 }
 
 /// A request whose body comes partly with its head and partly later.
