@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 
+use hythe_http1::Known;
+
 /// What plugins want changed in a head. Most requests have none, and then this allocates nothing.
+///
+/// Fields that frame the message or speak to the next hop only are not theirs to change: edits of these are
+/// left out ([`is_editable`]).
 #[derive(Debug, Default)]
 pub struct Edits {
     list: Vec<Edit>,
@@ -23,22 +28,28 @@ impl Edits {
     /// Replaces every field of this name by one. A value that would break the framing is left out.
     pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Vec<u8>>) {
         let (name, value) = (name.into(), value.into());
-        if is_name(&name) && is_value(&value) {
+        if is_editable(&name) && is_value(&value) {
             self.list.push(Edit::Set(name, value));
         }
     }
 
-    /// Adds a field. A value that would break the framing is left out.
+    /// Adds a field; one that the gateway writes itself, and that there can be only one of, is replaced. A
+    /// value that would break the framing is left out.
     pub fn append(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Vec<u8>>) {
         let (name, value) = (name.into(), value.into());
-        if is_name(&name) && is_value(&value) {
+        if is_ours(&name) {
+            self.set(name, value);
+        } else if is_editable(&name) && is_value(&value) {
             self.list.push(Edit::Append(name, value));
         }
     }
 
     /// Removes every field of this name.
     pub fn remove(&mut self, name: impl Into<Cow<'static, str>>) {
-        self.list.push(Edit::Remove(name.into()));
+        let name = name.into();
+        if is_editable(&name) {
+            self.list.push(Edit::Remove(name));
+        }
     }
 
     /// Takes all of `other` in, after what is here.
@@ -81,8 +92,42 @@ impl Edits {
     }
 }
 
+/// Whether a field of this name may be edited: it is a name, and neither frames the message, nor says where it
+/// goes, nor speaks to the next hop only. Names that some backends cannot tell from these, because of
+/// their underscores, may not be edited either.
+pub(crate) fn is_editable(name: &str) -> bool {
+    let fixed = |known: Known| {
+        known.is_hop_by_hop()
+            || matches!(
+                known,
+                Known::ContentLength | Known::Expect | Known::Host | Known::UnderscoreTwin
+            )
+    };
+    is_name(name) && !Known::of(name.as_bytes()).is_some_and(fixed)
+}
+
+/// Whether the gateway writes one line of this name itself.
+fn is_ours(name: &str) -> bool {
+    matches!(
+        Known::of(name.as_bytes()),
+        Some(
+            Known::Date
+                | Known::Server
+                | Known::Via
+                | Known::XForwardedFor
+                | Known::XForwardedHost
+                | Known::XForwardedPath
+                | Known::XForwardedPort
+                | Known::XForwardedPrefix
+                | Known::XForwardedProto
+                | Known::XRealIp
+                | Known::XRequestId
+        )
+    )
+}
+
 /// Whether a text can be the name of a field (RFC 9110: a token).
-pub(crate) fn is_name(name: &str) -> bool {
+fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name
             .bytes()
@@ -112,5 +157,41 @@ mod tests {
         let added: Vec<_> = edits.added().collect();
         assert_eq!(added, [("b", &b"2"[..]), ("A", &b"3"[..])]);
         assert!(edits.drops(b"a") && edits.drops(b"C") && !edits.drops(b"b"));
+    }
+
+    #[test]
+    fn what_frames_the_message_is_not_edited() {
+        let fixed = [
+            "content-length",
+            "Transfer-Encoding",
+            "CONNECTION",
+            "Host",
+            "Upgrade",
+            "TE",
+            "Trailer",
+            "Keep-Alive",
+            "Expect",
+            "Proxy",
+            "Proxy-Authenticate",
+            "Proxy-Authorization",
+            "Proxy-Connection",
+            "Content_Length",
+        ];
+        for name in fixed {
+            let mut edits = Edits::default();
+            edits.set(name, "5");
+            edits.append(name, "5");
+            edits.remove(name);
+            assert!(edits.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_once_is_replaced() {
+        let mut edits = Edits::default();
+        edits.append("Via", "1.1 other");
+        edits.append("date", "today");
+        edits.append("x-forwarded-for", "10.0.0.1");
+        assert!(edits.drops(b"via") && edits.drops(b"Date") && edits.drops(b"X-Forwarded-For"));
     }
 }

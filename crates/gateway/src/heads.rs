@@ -77,46 +77,55 @@ fn is_ours(field: &Field) -> bool {
 }
 
 fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
-    let (head, bytes) = (forward.head, forward.bytes);
+    let (head, bytes, edits) = (forward.head, forward.bytes, forward.edits);
     // Writing to a Vec cannot fail.
-    let _ = write!(out, "X-Real-IP: {0}\r\nX-Forwarded-For: {0}\r\n", forward.peer);
-    out.extend_from_slice(if forward.https {
-        b"X-Forwarded-Proto: https\r\n"
-    } else {
-        b"X-Forwarded-Proto: http\r\n"
-    });
-    let (host, port) = split_port(head.host.of(bytes));
+    if !edits.drops(b"X-Real-IP") {
+        let _ = write!(out, "X-Real-IP: {}\r\n", forward.peer);
+    }
+    if !edits.drops(b"X-Forwarded-For") {
+        let _ = write!(out, "X-Forwarded-For: {}\r\n", forward.peer);
+    }
+    let scheme: &[u8] = if forward.https { b"https" } else { b"http" };
+    push_own(out, edits, b"X-Forwarded-Proto", scheme);
+    let host = without_port(head.host.of(bytes));
     if !host.is_empty() {
-        push_field(out, b"X-Forwarded-Host", host);
+        push_own(out, edits, b"X-Forwarded-Host", host);
     }
-    match port {
-        Some(port) => push_field(out, b"X-Forwarded-Port", port),
-        None => {
-            let _ = write!(out, "X-Forwarded-Port: {}\r\n", forward.local.port());
-        }
+    // The port in `Host` is what the client says; this is where it came in.
+    if !edits.drops(b"X-Forwarded-Port") {
+        let _ = write!(out, "X-Forwarded-Port: {}\r\n", forward.local.port());
     }
-    push_field(out, b"X-Forwarded-Path", head.path.of(bytes));
+    push_own(out, edits, b"X-Forwarded-Path", head.path.of(bytes));
     if let Some(prefix) = forward.stripped_prefix {
-        push_field(out, b"X-Forwarded-Prefix", prefix);
+        push_own(out, edits, b"X-Forwarded-Prefix", prefix);
     }
-    push_field(out, b"X-Request-Id", forward.request_id.as_bytes());
-    let hop: &[u8] = if head.version == Version::Http10 {
-        b"1.0 hythe"
-    } else {
-        b"1.1 hythe"
-    };
-    push_via(out, bytes, &head.fields, hop);
+    push_own(out, edits, b"X-Request-Id", forward.request_id.as_bytes());
+    push_via(out, edits, bytes, &head.fields, head.version);
 }
 
-/// `Via` is appended to, whatever field it stood in (RFC 9110 7.6.3).
-fn push_via(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field], hop: &[u8]) {
+/// A field of our own, unless an edit replaces or removes it.
+fn push_own(out: &mut Vec<u8>, edits: &Edits, name: &[u8], value: &[u8]) {
+    if !edits.drops(name) {
+        push_field(out, name, value);
+    }
+}
+
+/// `Via` is appended to, whatever field it stood in (RFC 9110 7.6.3). `received`: the version that the
+/// message came in.
+fn push_via(out: &mut Vec<u8>, edits: &Edits, bytes: &[u8], fields: &[Field], received: Version) {
+    if edits.drops(b"Via") {
+        return;
+    }
     out.extend_from_slice(b"Via: ");
     for field in fields.iter().filter(|field| field.known == Some(Known::Via)) {
         out.extend_from_slice(field.value.of(bytes));
         out.extend_from_slice(b", ");
     }
-    out.extend_from_slice(hop);
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(if received == Version::Http10 {
+        b"1.0 hythe\r\n"
+    } else {
+        b"1.1 hythe\r\n"
+    });
 }
 
 /// Asks again for what the client asked of its own connection: WebSocket, which is the only protocol of a
@@ -179,15 +188,10 @@ pub(crate) fn write_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
             && (edits.is_empty() || !edits.drops(field.name.of(bytes)))
     });
     if !head.fields.iter().any(|field| field.known == Some(Known::Date)) {
-        push_field(out, b"Date", answer.date);
+        push_own(out, edits, b"Date", answer.date);
     }
-    let hop: &[u8] = if head.version == Version::Http10 {
-        b"1.0 hythe"
-    } else {
-        b"1.1 hythe"
-    };
-    push_via(out, bytes, &head.fields, hop);
-    push_field(out, b"X-Request-Id", answer.request_id.as_bytes());
+    push_via(out, edits, bytes, &head.fields, head.version);
+    push_own(out, edits, b"X-Request-Id", answer.request_id.as_bytes());
     for (name, value) in edits.added() {
         push_field(out, name.as_bytes(), value);
     }
@@ -260,15 +264,13 @@ fn flush(out: &mut Vec<u8>, bytes: &[u8], run: &mut Option<(u32, u32)>) {
     }
 }
 
-/// `host` and `port` of an authority; the brackets of an IPv6 address stay.
-pub(crate) fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+/// The host of an authority; the brackets of an IPv6 address stay.
+pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
     match memchr::memrchr(b':', authority) {
         Some(colon) if authority.iter().skip(colon + 1).all(u8::is_ascii_digit) => {
-            let (host, port) = authority.split_at(colon);
-            let port = port.get(1..).filter(|port| !port.is_empty());
-            (host, port)
+            authority.get(..colon).unwrap_or_default()
         }
-        _ => (authority, None),
+        _ => authority,
     }
 }
 
@@ -315,10 +317,33 @@ mod tests {
             forwarded(request, &edits),
             "POST /up?q=1 HTTP/1.1\r\nHost: users\r\nAccept: text/html\r\nX-A: 1\r\nX-Last: z\r\n\
              X-Real-IP: 10.0.0.9\r\nX-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\n\
-             X-Forwarded-Host: shop.test\r\nX-Forwarded-Port: 81\r\nX-Forwarded-Path: /cut/up\r\n\
+             X-Forwarded-Host: shop.test\r\nX-Forwarded-Port: 8000\r\nX-Forwarded-Path: /cut/up\r\n\
              X-Forwarded-Prefix: /cut\r\nX-Request-Id: 00ff\r\nVia: 1.0 old, 1.1 hythe\r\nx-b: 3\r\n\
              Content-Length: 3\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn an_edit_of_our_own_fields_replaces_them() {
+        let names = [
+            "X-Real-IP",
+            "X-Forwarded-For",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Host",
+            "X-Forwarded-Port",
+            "X-Forwarded-Path",
+            "X-Forwarded-Prefix",
+            "X-Request-Id",
+            "Via",
+        ];
+        let request = "GET / HTTP/1.1\r\nHost: shop.test\r\nVia: 1.0 old\r\n\r\n";
+        for name in names {
+            let mut edits = Edits::default();
+            edits.append(name, "edited");
+            let sent = forwarded(request, &edits);
+            let lines: Vec<_> = sent.lines().filter(|line| line.starts_with(name)).collect();
+            assert_eq!(lines, [format!("{name}: edited")], "{sent}");
+        }
     }
 
     #[test]
@@ -361,20 +386,16 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_split_off() {
-        let rows: [(&str, &str, Option<&str>); 5] = [
-            ("a.com", "a.com", None),
-            ("a.com:81", "a.com", Some("81")),
-            ("[::1]:81", "[::1]", Some("81")),
-            ("[::1]", "[::1]", None),
-            ("a:", "a", None),
+    fn ports_are_cut_off() {
+        let rows = [
+            ("a.com", "a.com"),
+            ("a.com:81", "a.com"),
+            ("[::1]:81", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("a:", "a"),
         ];
-        for (authority, host, port) in rows {
-            assert_eq!(
-                split_port(authority.as_bytes()),
-                (host.as_bytes(), port.map(str::as_bytes)),
-                "{authority}"
-            );
+        for (authority, host) in rows {
+            assert_eq!(without_port(authority.as_bytes()), host.as_bytes(), "{authority}");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::attempt::{self, Trouble};
 use crate::body::{Body, Frame};
 use crate::connection::Client;
 use crate::exchange::{Exchange, known_value};
-use crate::heads::{Forward, split_port, write_request};
+use crate::heads::{Forward, without_port, write_request};
 use crate::plugin::{Resumed, Verdict};
 use crate::record::Record;
 use crate::respond::{Failure, Form, Reply, ReplyParts};
@@ -212,7 +212,7 @@ fn https_required(plan: &RoutePlan, space: &Workspace) -> Outcome {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut location = format!(
         "https://{}{}",
-        text(split_port(head.host.of(bytes)).0),
+        text(without_port(head.host.of(bytes))),
         text(head.path.of(bytes))
     );
     if let Some(query) = head.query {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::settings::Settings;
 use super::{Plugin, PluginKind, SettingProblem, Verdict};
-use crate::edits::is_name;
+use crate::edits::is_editable;
 use crate::exchange::Exchange;
 
 /// Its entry in the list.
@@ -39,8 +39,8 @@ enum Generator {
 fn parse(config: &Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProblem>> {
     let mut settings = Settings::of(config);
     let header = settings.text("header_name").unwrap_or("Kong-Request-ID");
-    if !is_name(header) {
-        settings.problem("header_name", "not a header name");
+    if !is_editable(header) {
+        settings.problem("header_name", "not the name of a header that may be set");
     }
     let choices = [
         ("uuid#counter", Generator::UuidCounter),
@@ -118,6 +118,24 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_frames_the_message_is_a_mistake() {
+        for header in [
+            "Content-Length",
+            "transfer-encoding",
+            "Connection",
+            "Host",
+            "Upgrade",
+        ] {
+            let problems = parse(&settings(json!({"header_name": header}))).err().unwrap();
+            assert_eq!(
+                problems[0].to_string(),
+                "config.header_name: not the name of a header that may be set",
+                "{header}"
+            );
+        }
+    }
+
+    #[test]
     fn mistakes_are_named_together() {
         let config = settings(json!({"header_name": "a b", "generator": "dice", "echo": true}));
         let problems = parse(&config).err().unwrap();
@@ -125,7 +143,7 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "config.header_name: not a header name",
+                "config.header_name: not the name of a header that may be set",
                 "config.generator: expected one of: uuid#counter, uuid, tracker",
                 "config.echo: unknown field",
             ]
