@@ -6,6 +6,7 @@ use std::process::Command;
 
 use hythe_testkit::http_client;
 use hythe_testkit::process_table::is_alive;
+use hythe_testkit::wait::until;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -110,9 +111,10 @@ fn in_the_foreground_it_ends_with_everything_it_started() {
     let mut up = home.spawn(&["up"]);
     up.await_line("http://");
     let gateway = home.gateway();
-    assert_eq!(http_client::get(gateway, "/users").unwrap().status, 200);
-    // Its output is followed from here on.
-    up.await_line("GET /users 200");
+    until("its output is followed", || {
+        assert_eq!(http_client::get(gateway, "/users").unwrap().status, 200);
+        up.has_line("GET /users 200")
+    });
     let minder = home.status().minder.pid.unwrap();
 
     up.signal(Signal::INT);

@@ -2,6 +2,10 @@
 
 use std::net::TcpListener;
 
+use hythe_model::InstanceState;
+use hythe_testkit::process_table::is_alive;
+use rustix::process::Signal;
+
 use crate::world::{ECHO_MANIFEST, example, home_with, is_ready, up};
 
 #[test]
@@ -34,10 +38,7 @@ fn down_removes_a_project_and_leaves_the_server() {
     let pids = home.pids("echo");
     home.ok(&["down"]);
     assert_eq!(home.services(), []);
-    assert!(
-        pids.iter()
-            .all(|pid| !hythe_testkit::process_table::is_alive(*pid))
-    );
+    assert!(pids.iter().all(|pid| !is_alive(*pid)));
     assert_eq!(home.get("/").status, 404);
     let again = home.run(&["down"]);
     assert!(matches!(again.code, Some(0 | 3)), "{again:#?}");
@@ -84,6 +85,42 @@ fn the_server_does_not_stop_while_services_run_unless_told() {
     // What should run is not forgotten.
     home.ok(&["server", "start"]);
     home.await_service("echo", "runs again", is_ready);
+}
+
+#[test]
+fn a_second_interrupt_does_not_wait_for_anybody() {
+    let stubborn = "\
+services:
+  stubborn:
+    command: [sh, -c, \"trap '' TERM; while :; do sleep 0.1; done\"]
+    stop_grace_period: 10m
+";
+    let home = home_with(stubborn);
+    let mut up = home.spawn(&["up"]);
+    up.await_line("hythe restart");
+    up.signal(Signal::INT);
+    home.await_service("stubborn", "was asked to stop", |service| {
+        service
+            .instances
+            .iter()
+            .all(|instance| instance.state == InstanceState::Stopping)
+    });
+    up.signal(Signal::INT);
+    up.wait();
+    home.await_nothing_left();
+}
+
+#[test]
+fn what_does_not_stop_in_its_grace_period_is_killed() {
+    let home = home_with(
+        "services: {stubborn: {command: [sh, -c, \"trap '' TERM; while :; do sleep 0.1; done\"], stop_grace_period: 1s}}\n",
+    );
+    home.ok(&["up", "-d"]);
+    let pid = home.pids("stubborn")[0];
+    home.ok(&["stop", "stubborn"]);
+    assert!(!is_alive(pid));
+    home.ok(&["server", "stop"]);
+    home.await_nothing_left();
 }
 
 #[test]

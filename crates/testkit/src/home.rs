@@ -354,6 +354,16 @@ impl Running {
         }
     }
 
+    /// Whether a line that contains `part` has come since the last question.
+    pub fn has_line(&mut self, part: &str) -> bool {
+        let new: Vec<String> = self.lines.try_iter().collect();
+        for line in &new {
+            self.seen.push_str(line);
+            self.seen.push('\n');
+        }
+        new.iter().any(|line| line.contains(part))
+    }
+
     /// Sends a signal.
     pub fn signal(&self, number: Signal) {
         signal(self.pid(), number);
