@@ -34,6 +34,8 @@ pub struct Metrics {
     routes: Mutex<Vec<Weak<RouteMetrics>>>,
     /// Connections accepted.
     pub accepted: AtomicU64,
+    /// Connections accepted only to be told that there are too many.
+    pub turned_away: AtomicU64,
     /// Connections open.
     pub open: AtomicU64,
     /// Requests refused before a route was looked for.
@@ -101,6 +103,11 @@ impl Metrics {
                 "hythe_connections_accepted",
                 "Client connections accepted",
                 &self.accepted,
+            ),
+            (
+                "hythe_connections_refused",
+                "Client connections turned away because there were too many",
+                &self.turned_away,
             ),
             (
                 "hythe_requests_refused",

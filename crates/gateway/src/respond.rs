@@ -52,6 +52,11 @@ pub enum Failure {
     Internal,
 }
 
+/// The whole answer to a client that there is no room for: made without looking at what it asks.
+pub(crate) const TOO_MANY_CONNECTIONS: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nServer: hythe\r\n\
+      Retry-After: 1\r\nContent-Length: 21\r\nConnection: close\r\n\r\nToo many connections\n";
+
 /// The form of an error page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {

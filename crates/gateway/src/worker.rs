@@ -3,8 +3,12 @@
 //! A worker is a thread with a runtime of its own. What it uses for a request (snapshot pointer, upstream
 //! connections, buffers, counters, log lines) belongs to it alone, so there is nothing to lock. If
 //! anything outside a single request panics, the thread starts again on the same listening sockets.
+//!
+//! A client that there is no room for (connections, or descriptors of the process) is told so and closed.
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -19,6 +23,7 @@ use hythe_spine::{Cached, Latest, Shutdown};
 use hythe_telemetry::LineSink;
 use hythe_upstream::{Buffer, IdlePool};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -27,6 +32,7 @@ use crate::clock::Clock;
 use crate::connection;
 use crate::edits::Edits;
 use crate::metrics::Metrics;
+use crate::respond::TOO_MANY_CONNECTIONS;
 use crate::snapshot::Snapshot;
 use crate::{Limits, Shared};
 
@@ -94,23 +100,7 @@ const CHORES_EVERY: Duration = Duration::from_millis(200);
 impl WorkerSeed {
     /// Runs the worker on this thread until shutdown, again after a panic.
     pub(crate) fn run(self, listeners: &[std::net::TcpListener]) {
-        while !self.shutdown.is_requested() {
-            let copies: std::io::Result<Vec<_>> =
-                listeners.iter().map(std::net::TcpListener::try_clone).collect();
-            let started = copies.and_then(|listeners| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .event_interval(61)
-                    .build_local(tokio::runtime::LocalOptions::default())?;
-                Ok((runtime, listeners))
-            });
-            let (runtime, listeners) = match started {
-                Ok(started) => started,
-                Err(error) => {
-                    tracing::error!(worker = self.index, %error, "a gateway worker cannot start");
-                    return;
-                }
-            };
+        while let Some((runtime, listeners)) = keep_trying(&self.shutdown, || prepare(listeners)) {
             let worker = Rc::new(self.clone().start());
             let served =
                 std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(worker, listeners))));
@@ -147,8 +137,39 @@ impl WorkerSeed {
     }
 }
 
+/// A runtime, and the sockets registered with it.
+fn prepare(listeners: &[std::net::TcpListener]) -> io::Result<(LocalRuntime, Vec<TcpListener>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(61)
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    let entered = runtime.enter();
+    let listeners = listeners
+        .iter()
+        .map(|listener| TcpListener::from_std(listener.try_clone()?))
+        .collect::<io::Result<_>>()?;
+    drop(entered);
+    Ok((runtime, listeners))
+}
+
+/// Makes what cannot be done without, again and again until it succeeds: the kernel goes on giving this
+/// worker its share of the connections. `None` when the server stops.
+fn keep_trying<T>(shutdown: &Shutdown, mut make: impl FnMut() -> io::Result<T>) -> Option<T> {
+    const LONGEST: Duration = Duration::from_millis(500);
+    let mut pause = Duration::from_millis(5);
+    while !shutdown.is_requested() {
+        match make() {
+            Ok(made) => return Some(made),
+            Err(error) => tracing::error!(%error, "a gateway worker cannot start yet"),
+        }
+        std::thread::sleep(pause);
+        pause = LONGEST.min(pause * 2);
+    }
+    None
+}
+
 /// Accepts until shutdown, then waits for the connections that are left, up to the drain limit.
-async fn serve(worker: Rc<Worker>, listeners: Vec<std::net::TcpListener>) {
+async fn serve(worker: Rc<Worker>, listeners: Vec<TcpListener>) {
     tokio::task::spawn_local(do_chores(Rc::clone(&worker)));
     let accepting: Vec<_> = listeners
         .into_iter()
@@ -164,23 +185,56 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<std::net::TcpListener>) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "a listening socket cannot be used");
-            return;
-        }
-    };
+async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     let shutdown = worker.shutdown.clone();
+    let mut reserve = Reserve::default();
     while let Some(accepted) = shutdown.unless_requested(listener.accept()).await {
         match accepted {
             Ok((stream, peer)) => worker.admit(stream, peer),
-            // Out of descriptors or memory: those that are open go on, and the kernel keeps the new ones
-            // waiting until there is room.
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) if is_out_of_descriptors(&error) && reserve.give_up() => {
+                if let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+                    worker.metrics().accepted.fetch_add(1, Ordering::Relaxed);
+                    worker.turn_away(&stream);
+                }
+                reserve.take_again();
+            }
+            // No descriptor is left, or no memory: those that are open go on, and the kernel keeps the new
+            // ones waiting until there is room.
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                reserve.take_again();
+            }
         }
     }
+}
+
+/// A descriptor held for nothing else than to tell a client that there is none left for it.
+struct Reserve(Option<File>);
+
+impl Default for Reserve {
+    fn default() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+}
+
+impl Reserve {
+    /// Frees the descriptor; whether there was one.
+    fn give_up(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+
+    fn take_again(&mut self) {
+        if self.0.is_none() {
+            *self = Self::default();
+        }
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(
+        rustix::io::Errno::from_io_error(error),
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
+    )
 }
 
 impl Worker {
@@ -189,6 +243,7 @@ impl Worker {
         let metrics = &self.shared.metrics;
         metrics.accepted.fetch_add(1, Ordering::Relaxed);
         if self.connections.get() >= self.shared.limits.connections_per_worker {
+            self.turn_away(&stream);
             return;
         }
         self.connections.set(self.connections.get() + 1);
@@ -202,6 +257,14 @@ impl Worker {
                 open.0.count_panic();
             }
         });
+    }
+
+    /// Tells a client that there is no room, as far as that can be done without waiting. What it has sent is
+    /// taken in first: a socket closed with unread bytes is reset, which may overtake the answer.
+    fn turn_away(&self, stream: &TcpStream) {
+        self.metrics().turned_away.fetch_add(1, Ordering::Relaxed);
+        let _ = stream.try_read(&mut [0; 4096]);
+        let _ = stream.try_write(TOO_MANY_CONNECTIONS);
     }
 
     /// The snapshot to use for one exchange.
@@ -333,4 +396,32 @@ impl Workspace {
 /// The address a peer is known by: IPv4 in IPv6 clothing is IPv4.
 pub(crate) fn plain_ip(address: SocketAddr) -> IpAddr {
     address.ip().to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use hythe_spine::Spine;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_cannot_start_tries_again() {
+        let mut failures = 3;
+        let made = keep_trying(&Spine::default().shutdown(), || {
+            failures -= 1;
+            if failures < 0 {
+                Ok("made")
+            } else {
+                Err(io::Error::from(rustix::io::Errno::MFILE))
+            }
+        });
+        assert_eq!(made, Some("made"));
+    }
+
+    #[tokio::test]
+    async fn it_does_not_try_for_ever() {
+        let spine = Spine::default();
+        assert!(spine.stop(Duration::from_secs(5)).await);
+        assert_eq!(keep_trying(&spine.shutdown(), || Ok(())), None);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Settings of a case: `route` and `service` as JSON, fields of the model's documents (the service's host
 //! is the upstream of the case); `plugin`, a whole document, as often as wanted; `limits` as
-//! `name=milliseconds` (or a number of requests); `members: none` for a pool without members, `dead` for
+//! `name=milliseconds` (or a number of requests or connections); `members: none` for a pool without members, `dead` for
 //! one where nobody listens, `dead first` and `two` for two members; `pace: whole` when it matters that bytes
 //! come together. `WIRE_CASE=get.txt` plays only that.
 
@@ -110,6 +110,7 @@ fn limits(case: &WireCase) -> Limits {
             "head_timeout" => limits.head_timeout = time,
             "idle_timeout" => limits.idle_timeout = time,
             "body_timeout" => limits.body_timeout = time,
+            "connections_per_worker" => limits.connections_per_worker = value.parse().unwrap(),
             "requests_per_connection" => limits.requests_per_connection = value.parse().unwrap(),
             other => panic!("unknown limit: {other}"),
         }
