@@ -1,7 +1,5 @@
 //! `down`: removes projects.
 
-use std::path::Path;
-
 use hythe_api::wire::ProjectView;
 use hythe_model::ProjectName;
 use hythe_model::view::ChangeView;
@@ -12,6 +10,7 @@ use crate::change;
 use crate::client::encode;
 use crate::failure::Outcome;
 use crate::interrupt::Interrupt;
+use crate::manifest_file;
 use crate::scope::Scope;
 use crate::wait::{self, Subject};
 
@@ -27,12 +26,16 @@ fn projects(context: &Context, options: &DownOptions) -> Outcome<Vec<ProjectName
         let projects: Vec<ProjectView> = context.client.get("/v1/projects")?;
         return projects.into_iter().map(|project| named(&project.name)).collect();
     }
-    let folder = options.path.as_deref().unwrap_or(Path::new("."));
-    Ok(vec![Scope::resolve(context.project.as_deref(), folder)?.project])
+    let project = match &options.path {
+        // Who names a place means what is there, and nothing else if nothing is.
+        Some(path) => manifest_file::project_of(&manifest_file::source(path)?, context.project.as_deref())?,
+        None => context.scope()?.project,
+    };
+    Ok(vec![project])
 }
 
 fn named(name: &str) -> Outcome<ProjectName> {
-    Ok(Scope::resolve(Some(name), Path::new("."))?.project)
+    Ok(Scope::named(name)?.project)
 }
 
 /// Removes a project and waits until nothing of it runs.

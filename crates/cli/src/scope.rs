@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use hythe_manifest::FindError;
 use hythe_model::view::ServiceView;
 use hythe_model::{FullName, ProjectName};
 
 use crate::client::Client;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::manifest_file;
 
 /// The project that names belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +22,28 @@ impl Scope {
     /// project.
     ///
     /// # Errors
-    /// When what was given is not a project name.
+    /// When what was given is not a project name, or the folder's manifest does not tell its project: another
+    /// one must not be changed for it.
     pub(crate) fn resolve(given: Option<&str>, folder: &Path) -> Outcome<Self> {
-        let project = match given {
-            Some(given) => given
-                .parse()
-                .map_err(|error| Failure::new(Exit::Usage, format!("--project: {error}")))?,
-            None => named_in(folder).unwrap_or_default(),
-        };
+        match (given, hythe_manifest::find(folder)) {
+            (Some(given), _) => Self::named(given),
+            (None, Err(FindError::NotInFolder(_))) => Ok(Self {
+                project: ProjectName::default(),
+            }),
+            (None, _) => Ok(Self {
+                project: manifest_file::project_of(&manifest_file::source(folder)?, None)?,
+            }),
+        }
+    }
+
+    /// The project of this name.
+    ///
+    /// # Errors
+    /// When it is not a name.
+    pub(crate) fn named(given: &str) -> Outcome<Self> {
+        let project = given
+            .parse()
+            .map_err(|error| Failure::new(Exit::Usage, format!("--project: {error}")))?;
         Ok(Self { project })
     }
 
@@ -67,16 +83,6 @@ impl Scope {
     }
 }
 
-/// The project's name in a folder's manifest. Only its own line is read: a manifest with mistakes elsewhere
-/// still says which project it is.
-fn named_in(folder: &Path) -> Option<ProjectName> {
-    let path = hythe_manifest::find(folder).ok()?;
-    let text = std::fs::read_to_string(path).ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix("name:"))?;
-    let value = value.split(" #").next().unwrap_or_default();
-    value.trim().trim_matches(['"', '\'']).parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,11 +94,13 @@ mod tests {
         assert_eq!(project(None), "default");
         std::fs::write(
             folder.path().join("hythe.yaml"),
-            "# x\nname: \"shop\" # y\nservices: [broken\n",
+            "{\"name\": \"shop\", serivces: 7} # y\n",
         )
         .unwrap();
         assert_eq!(project(None), "shop");
         assert_eq!(project(Some("other")), "other");
+        std::fs::write(folder.path().join("hythe.yaml"), "name: shop\n  bad: [\n").unwrap();
+        assert_eq!(Scope::resolve(None, folder.path()).unwrap_err().exit, Exit::Usage);
         assert!(Scope::resolve(Some("Not A Name"), folder.path()).is_err());
     }
 

@@ -59,7 +59,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hythe_model::ProjectSpec;
+use hythe_model::{ProjectName, ProjectSpec};
 
 pub use files::{DiskFiles, Files, LARGEST_FILE};
 pub use find::{FindError, find};
@@ -120,5 +120,24 @@ pub fn parse(source: &Source, inputs: &Inputs<'_>) -> Parsed {
     Parsed {
         project: project.filter(|_| !failed),
         problems,
+    }
+}
+
+/// The project's name of a manifest that may have mistakes elsewhere; `None` if it does not name one.
+///
+/// # Errors
+/// Every problem of a text that is no YAML map, or whose `name` is none.
+pub fn project_name(source: &Source) -> Result<Option<ProjectName>, Vec<Problem>> {
+    let inputs = Inputs {
+        environment: BTreeMap::new(),
+        profiles: Vec::new(),
+        plugin_check: &|_, _| Vec::new(),
+        files: &DiskFiles,
+    };
+    let cx = context::Context::new(source, &inputs);
+    let name = project::read_name(&cx);
+    match cx.finish() {
+        (problems, true) => Err(problems),
+        (_, false) => Ok(name),
     }
 }

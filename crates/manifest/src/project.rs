@@ -93,6 +93,14 @@ pub(crate) fn read(cx: &Context<'_>) -> Option<ProjectSpec> {
     Some(draft.spec)
 }
 
+/// The project's name and nothing else: what is wrong with other keys is no business of it.
+pub(crate) fn read_name(cx: &Context<'_>) -> Option<ProjectName> {
+    let root = readable(cx)?;
+    cx.entries(&root)?;
+    let node = &root.entry("name").filter(|entry| !entry.value.is_null())?.value;
+    cx.accept(node.span, cx.text(node)?.parse())
+}
+
 /// The tree, if the text can be one at all.
 fn readable(cx: &Context<'_>) -> Option<Node> {
     let text = cx.lines.text();

@@ -372,3 +372,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_name_can_be_read_alone() {
+    let read = |text: &str| {
+        let source = Source {
+            path: "/project/hythe.yaml".into(),
+            text: text.to_owned(),
+        };
+        project_name(&source).map(|name| name.map(|name| name.to_string()))
+    };
+    let named = |name: &str| Ok(Some(name.to_owned()));
+    assert_eq!(read("name: shop # ours\nservices: {a: {prot: 1}}"), named("shop"));
+    assert_eq!(
+        read("services:\n  a:\n    name: no\n'name' : \"shop\""),
+        named("shop")
+    );
+    assert_eq!(read("{services: 7, name: &n shop}"), named("shop"));
+    assert_eq!(read("services: {}"), Ok(None));
+    assert_eq!(read("name:\nservices: {}"), Ok(None));
+    for broken in [
+        "",
+        "name: [",
+        "name: {a: b}",
+        "name: No Name",
+        "- name: shop",
+        "name: a\nname: b",
+    ] {
+        assert!(!read(broken).unwrap_err().is_empty(), "{broken:?}");
+    }
+}
