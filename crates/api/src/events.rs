@@ -15,8 +15,8 @@ use hythe_model::view::{GenerationsView, ServiceView};
 use hythe_model::{Desired, Endpoints, Instances};
 use hythe_spine::Latest;
 
-use crate::Api;
 use crate::wire::{ChangeEvent, Problem};
+use crate::{Api, GatewayStatus};
 
 /// What changes, as server-sent events named `change`.
 #[utoipa::path(
@@ -46,7 +46,7 @@ pub(crate) struct Watcher {
     desired: Latest<Desired>,
     instances: Latest<Instances>,
     endpoints: Latest<Endpoints>,
-    gateway: Latest<u64>,
+    gateway: Latest<GatewayStatus>,
 }
 
 impl Watcher {
@@ -55,7 +55,7 @@ impl Watcher {
             desired: api.inputs.desired.clone(),
             instances: api.inputs.instances.clone(),
             endpoints: api.inputs.endpoints.clone(),
-            gateway: api.inputs.gateway_generation.clone(),
+            gateway: api.inputs.gateway.clone(),
         }
     }
 

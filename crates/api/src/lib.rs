@@ -41,9 +41,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hythe_model::{Desired, Endpoints, Instances};
+use hythe_model::{Desired, Endpoints, InstanceId, Instances, ProjectName};
 use hythe_ports::documents::Documents;
-use hythe_ports::{Logs, Routes, Traffic};
+use hythe_ports::{BoxFuture, Logs, Routes, Traffic};
 use hythe_spine::{Latest, Shutdown, Spine};
 use serde_json::{Map, Value};
 
@@ -72,8 +72,8 @@ pub struct Inputs {
     pub instances: Latest<Instances>,
     /// What may receive traffic.
     pub endpoints: Latest<Endpoints>,
-    /// The desired generation that the gateway serves.
-    pub gateway_generation: Latest<u64>,
+    /// How far the gateway is.
+    pub gateway: Latest<GatewayStatus>,
     /// The gateway's routes.
     pub routes: Arc<dyn Routes>,
     /// The gateway's traffic.
@@ -88,6 +88,24 @@ pub struct Inputs {
     pub control: Arc<dyn Control>,
     /// Checks plugin settings.
     pub plugin_check: Arc<PluginCheck>,
+}
+
+/// How far the gateway is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GatewayStatus {
+    /// The desired generation that it serves.
+    pub generation: u64,
+    /// What it does not serve.
+    pub problems: Vec<GatewayProblem>,
+}
+
+/// Something desired that the gateway does not serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayProblem {
+    /// Whose it is, if it is a project's.
+    pub project: Option<ProjectName>,
+    /// What it is and why it is not served.
+    pub text: String,
 }
 
 /// Everything that is wrong with a plugin's settings, in words; a plugin that does not exist too.
@@ -117,6 +135,10 @@ pub trait Control: Send + Sync {
     /// Begins to stop the server and the minder, with or without ending the services first; returns at
     /// once. The API has made sure that nothing runs, unless `with_services`.
     fn stop(&self, with_services: bool);
+
+    /// Kills the instances of a project with everything they started; their ids. Returns when they were sent
+    /// the signal. The error is a text for people.
+    fn kill<'a>(&'a self, project: &'a ProjectName) -> BoxFuture<'a, Result<Vec<InstanceId>, String>>;
 }
 
 /// What handlers share.

@@ -76,6 +76,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(events::events))
         .routes(routes!(project::list))
         .routes(routes!(project::apply, project::remove))
+        .routes(routes!(project::kill))
         .routes(routes!(history::list))
         .routes(routes!(gateway_routes::list))
         .routes(routes!(gateway_routes::explain))

@@ -105,6 +105,24 @@ pub(crate) async fn remove(
     .map(Json)
 }
 
+/// Kills what runs of a project, with everything it started: for a removal that takes too long.
+///
+/// What is still desired is started again, as after a crash.
+#[utoipa::path(
+    post, path = "/v1/projects/{project}/kill", operation_id = "kill_project", tag = "projects",
+    params(("project" = String, Path, description = "The project's name.")),
+    responses(
+        (status = 200, body = Vec<String>, description = "The instances, by id."),
+        (status = "default", response = Problem),
+    ),
+)]
+pub(crate) async fn kill(State(api): crate::State, Path(project): Path<String>) -> Answer<Json<Vec<String>>> {
+    let project = named(&project)?;
+    let killed = api.inputs.control.kill(&project).await;
+    let killed = killed.map_err(|why| Refusal::new(Code::RuntimeFailed, why))?;
+    Ok(Json(killed.iter().map(ToString::to_string).collect()))
+}
+
 /// Who asks for a removal.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -43,6 +43,7 @@ pub(crate) async fn status(State(api): crate::State) -> Answer<Json<StatusView>>
         },
         counts: api.counts(),
         panics: api.spine.panics(),
+        problems: problems(&api),
     }))
 }
 
@@ -65,6 +66,15 @@ pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
+fn problems(api: &Api) -> Vec<String> {
+    let gateway = api.inputs.gateway.get();
+    gateway
+        .problems
+        .iter()
+        .map(|problem| problem.text.clone())
+        .collect()
+}
+
 impl Api {
     /// Where the subsystems are; the store as far as the desired state has followed it.
     pub(crate) fn generations(&self) -> GenerationsView {
@@ -72,7 +82,7 @@ impl Api {
             store: self.inputs.desired.get().generation,
             supervisor: self.inputs.instances.get().generation,
             registry: self.inputs.endpoints.get().generation,
-            gateway: *self.inputs.gateway_generation.get(),
+            gateway: self.inputs.gateway.get().generation,
         }
     }
 

@@ -314,6 +314,30 @@ async fn waiting_ends_when_everybody_has_acted() {
 }
 
 #[tokio::test]
+async fn what_the_gateway_does_not_serve_is_told_to_those_it_concerns() {
+    let server = server().await;
+    server.leave_out(&["default", "shop"]);
+    for query in ["project=default", "services=users"] {
+        let view: WaitView = server.get(&format!("/v1/wait?timeout_ms=1&{query}")).await.ok();
+        assert_eq!(view.problems, ["something of default"]);
+        assert_eq!(view.other_problems, ["something of shop"]);
+    }
+    let status: view::StatusView = server.get("/v1/status").await.ok();
+    assert_eq!(status.problems, ["something of default", "something of shop"]);
+}
+
+#[tokio::test]
+async fn a_project_can_be_killed() {
+    let server = server().await;
+    let killed: Vec<String> = server.post("/v1/projects/shop/kill", &json!({})).await.ok();
+    assert_eq!(killed, ["shop-1"]);
+    assert_eq!(
+        server.post("/v1/projects/a%20b/kill", &json!({})).await.status,
+        400
+    );
+}
+
+#[tokio::test]
 async fn a_removed_service_is_waited_for_until_its_last_instance_is_gone() {
     let server = server().await;
     server.run(&[

@@ -9,12 +9,12 @@ use hythe_model::{FullName, ProjectName};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::Api;
 use crate::events::Watcher;
 use crate::extract::Params;
 use crate::problem::Answer;
 use crate::service::named;
 use crate::wire::{Problem, WaitView};
+use crate::{Api, GatewayProblem};
 
 const LONGEST: Duration = Duration::from_secs(20);
 
@@ -115,11 +115,30 @@ impl Goal {
         let acted = behind >= self.generation;
         let services = api.observe(|observed| observed.services(|name| self.concerns(name)));
         let done = acted && services.iter().all(|service| service.settled);
+        let (problems, other_problems) = self.problems(api);
         WaitView {
             done,
             acted,
             generations,
             services,
+            problems,
+            other_problems,
         }
+    }
+
+    /// What the gateway does not serve: of the projects asked for, and of others.
+    fn problems(&self, api: &Api) -> (Vec<String>, Vec<String>) {
+        let gateway = api.inputs.gateway.get();
+        let (own, others): (Vec<&GatewayProblem>, Vec<_>) = gateway.problems.iter().partition(|problem| {
+            let project = problem.project.as_ref();
+            project.is_some_and(|project| self.is_of_concern(project))
+        });
+        let texts =
+            |problems: Vec<&GatewayProblem>| problems.iter().map(|problem| problem.text.clone()).collect();
+        (texts(own), texts(others))
+    }
+
+    fn is_of_concern(&self, project: &ProjectName) -> bool {
+        self.project.as_ref() == Some(project) || self.names.iter().any(|name| name.project == *project)
     }
 }

@@ -101,6 +101,12 @@ pub struct WaitView {
     pub generations: GenerationsView,
     /// The services asked for, as they are; one that is gone is left out.
     pub services: Vec<ServiceView>,
+    /// What the gateway does not serve of the projects asked for, and why.
+    #[serde(default)]
+    pub problems: Vec<String>,
+    /// What it does not serve of other projects.
+    #[serde(default)]
+    pub other_problems: Vec<String>,
 }
 
 /// A project that was applied.

@@ -1,11 +1,13 @@
 //! Builds every subsystem in order, runs until told to stop, and takes everything down again.
 //!
 //! The order is the architecture: store, runtime, supervisor, registry, gateway, API; each needs only what
-//! stands above it. Addresses are bound before anything is started, so that a port that is taken is said
-//! first and changes nothing. The gateway accepts last, once it knows what runs: a boot with instances
-//! running answers nobody 503 for them, and until then connections wait in the kernel.
+//! stands above it. Addresses are bound before anything is planned, so that a port that is taken is said
+//! first and changes nothing: the API's before the minder is spoken to, the gateway's right after it, as the
+//! minder may keep sockets of an earlier server. The gateway accepts last, once it knows what runs: a boot
+//! with instances running answers nobody 503 for them, and until then connections wait in the kernel.
 
 pub mod builtin;
+mod control;
 mod desired;
 mod gateway_setup;
 mod home;
@@ -24,7 +26,7 @@ use anyhow::Context;
 use hythe_balance::EndpointTable;
 use hythe_config::NodeConfig;
 use hythe_gateway::Listeners;
-use hythe_model::{Instances, desired::Desired};
+use hythe_model::{FullName, Instances, desired::Desired};
 use hythe_ports::documents::{Documents, NodeId};
 use hythe_runtime_process::ProcessRuntime;
 use hythe_spine::{Latest, Spine};
@@ -123,8 +125,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         },
         &spine,
     )?;
-    let (control, stop_asked) = shutdown::control();
-    let gateway_status = traffic.status.clone();
+    let (control, stop_asked) = control::control(supervisor.instances.clone(), Arc::new(runtime.clone()));
     hythe_api::serve(
         api,
         hythe_api::Inputs {
@@ -132,7 +133,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
             desired,
             instances: supervisor.instances.clone(),
             endpoints,
-            gateway_generation: generation_of(gateway_status, &spine),
+            gateway: gateway_status(traffic.status.clone(), &spine),
             routes: Arc::new(traffic.explainer),
             traffic: endpoint_table,
             logs,
@@ -154,12 +155,16 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
             .stop_all(config.drain_timeout + Duration::from_secs(10))
             .await;
     }
+    let mut ended = Ok(());
     if let Ending::ServerAndMinder { with_services } = ending {
-        runtime.shutdown_minder(with_services).await?;
+        ended = runtime.shutdown_minder(with_services).await;
+        if let Err(error) = &ended {
+            tracing::error!(error = error as &dyn std::error::Error, "the minder goes on");
+        }
     }
     end(&spine, workers, &signals).await;
     store.close().await;
-    Ok(())
+    ended.context("end the minder")
 }
 
 /// Stops tasks and workers; workers finish what is in flight unless a second signal comes.
@@ -231,19 +236,33 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn generation_of(status: Latest<hythe_gateway::Status>, spine: &Spine) -> Latest<u64> {
-    let (publisher, generation) = hythe_spine::latest(status.get().generation);
-    let mut status = status;
-    spine.spawn("gateway generation", |shutdown| async move {
+/// The gateway's status in the API's words.
+fn gateway_status(
+    mut status: Latest<hythe_gateway::Status>,
+    spine: &Spine,
+) -> Latest<hythe_api::GatewayStatus> {
+    let (publisher, told) = hythe_spine::latest(in_words(&status.get()));
+    spine.spawn("gateway status", |shutdown| async move {
         let follow = async {
             loop {
-                publisher.publish(status.get_and_mark().generation);
+                publisher.publish(in_words(&status.get_and_mark()));
                 status.changed().await;
             }
         };
         shutdown.unless_requested(follow).await;
     });
-    generation
+    told
+}
+
+fn in_words(status: &hythe_gateway::Status) -> hythe_api::GatewayStatus {
+    let problem = |problem: &hythe_gateway::Problem| hythe_api::GatewayProblem {
+        project: problem.name.parse().ok().map(|name: FullName| name.project),
+        text: problem.to_string(),
+    };
+    hythe_api::GatewayStatus {
+        generation: status.generation,
+        problems: status.problems.iter().map(problem).collect(),
+    }
 }
 
 fn metrics(gateway: &Arc<hythe_gateway::Metrics>) -> Arc<dyn Fn() -> String + Send + Sync> {

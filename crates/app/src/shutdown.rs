@@ -1,7 +1,5 @@
 //! The ways a server ends.
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
@@ -21,23 +19,6 @@ pub(crate) enum Ending {
 /// SIGTERM and SIGINT.
 pub(crate) struct Signals {
     both: Mutex<(Signal, Signal)>,
-}
-
-struct Control {
-    asked: mpsc::Sender<Ending>,
-}
-
-/// Both ends of the API's way to stop the server.
-pub(crate) fn control() -> (Arc<dyn hythe_api::Control>, mpsc::Receiver<Ending>) {
-    let (asked, receiver) = mpsc::channel(1);
-    (Arc::new(Control { asked }), receiver)
-}
-
-impl hythe_api::Control for Control {
-    fn stop(&self, with_services: bool) {
-        // When one is already waiting, the server is stopping.
-        let _ = self.asked.try_send(Ending::ServerAndMinder { with_services });
-    }
 }
 
 impl Signals {

@@ -82,6 +82,9 @@ pub struct StatusView {
     pub counts: CountsView,
     /// Panics contained since the start.
     pub panics: u64,
+    /// What is desired and yet not served by the gateway, and why.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// The server process.

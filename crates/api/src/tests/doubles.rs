@@ -12,7 +12,9 @@ use hythe_model::desired::DocumentChange;
 use hythe_model::endpoint::{Endpoint, PoolEndpoints};
 use hythe_model::instance::ServiceInstances;
 use hythe_model::view::{Explanation, LogLine, RouteView};
-use hythe_model::{Desired, Endpoints, FullName, Instance, InstanceId, InstanceState, Instances, Revision};
+use hythe_model::{
+    Desired, Endpoints, FullName, Instance, InstanceId, InstanceState, Instances, ProjectName, Revision,
+};
 use hythe_ports::documents::{Documents, NodeId, Op, Reach};
 use hythe_ports::{BoxFuture, ExplainRequest, LogQuery, Logs, Routes, Traffic};
 use hythe_spine::{Publisher, Spine, latest};
@@ -24,7 +26,7 @@ use tower::ServiceExt;
 use crate::extract::Door;
 use crate::guard::Rules;
 use crate::token::Token;
-use crate::{Api, Control, Inputs, ServerInfo, openapi};
+use crate::{Api, Control, GatewayProblem, GatewayStatus, Inputs, ServerInfo, openapi};
 
 pub(crate) struct Server {
     folder: tempfile::TempDir,
@@ -40,7 +42,7 @@ struct Publishers {
     desired: Publisher<Desired>,
     instances: Publisher<Instances>,
     endpoints: Publisher<Endpoints>,
-    gateway: Publisher<u64>,
+    gateway: Publisher<GatewayStatus>,
 }
 
 /// What came back.
@@ -138,11 +140,27 @@ impl Server {
             generation,
             pools: pools(),
         });
-        self.publishers.gateway.publish(generation);
+        self.publishers.gateway.publish(GatewayStatus {
+            generation,
+            problems: Vec::new(),
+        });
         self.publishers.instances.publish(Instances {
             generation,
             synced: true,
             services,
+        });
+    }
+
+    /// Publishes that the gateway does not serve something of each of these projects.
+    pub(crate) fn leave_out(&self, projects: &[&str]) {
+        let problem = |project: &&str| GatewayProblem {
+            project: Some(project.parse().unwrap()),
+            text: format!("something of {project}"),
+        };
+        let generation = self.publishers.gateway.get().generation;
+        self.publishers.gateway.publish(GatewayStatus {
+            generation,
+            problems: projects.iter().map(problem).collect(),
         });
     }
 
@@ -230,14 +248,14 @@ fn inputs(folder: &std::path::Path) -> (Inputs, Publishers, Arc<Recorded>) {
     let (desired, desired_reader) = latest(Desired::default());
     let (instances, instances_reader) = latest(Instances::default());
     let (endpoints, endpoints_reader) = latest(Endpoints::default());
-    let (gateway, gateway_reader) = latest(0);
+    let (gateway, gateway_reader) = latest(GatewayStatus::default());
     let control = Arc::new(Recorded::default());
     let inputs = Inputs {
         documents: Arc::new(store),
         desired: desired_reader,
         instances: instances_reader,
         endpoints: endpoints_reader,
-        gateway_generation: gateway_reader,
+        gateway: gateway_reader,
         routes: Arc::new(MadeUp),
         traffic: Arc::new(MadeUp),
         logs: Arc::new(MadeUp),
@@ -310,6 +328,10 @@ struct Recorded(Mutex<Option<bool>>);
 impl Control for Recorded {
     fn stop(&self, with_services: bool) {
         *self.0.lock().unwrap() = Some(with_services);
+    }
+    fn kill<'a>(&'a self, project: &'a ProjectName) -> BoxFuture<'a, Result<Vec<InstanceId>, String>> {
+        let id = InstanceId(format!("{project}-1").into());
+        Box::pin(async { Ok(vec![id]) })
     }
 }
 
