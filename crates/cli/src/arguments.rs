@@ -15,7 +15,7 @@ use hythe_config::ServerArgs;
         `hythe up` in a folder with a hythe.yaml starts its services and serves them through the gateway; \
         the same command applies every later change without losing a request.",
     after_help = "Exit codes: 0 done, 1 failed, 2 usage or broken manifest, 3 not found, 4 services not ready, \
-        5 timeout, 6 no server, 130 interrupted.",
+        5 timeout, 6 no server, 130 interrupted before it was done.",
     disable_help_subcommand = true,
     propagate_version = true
 )]
@@ -51,7 +51,8 @@ pub(crate) enum Verb {
     /// Starts a server if none runs, applies the manifest and shows the services coming up. What did not
     /// change in the file is not touched; what changed is replaced without losing a request: the new
     /// instance is ready before the old one is drained and stopped. A file with mistakes changes nothing.
-    /// Without -d it then follows the logs, and Ctrl-C stops what this command started.
+    /// Without -d it then follows the logs until Ctrl-C, which stops what this command started and is no
+    /// failure: the exit code is 0. If Ctrl-C comes before everything is ready it is 130.
     #[command(
         after_help = "Examples:\n  hythe up\n  hythe up -d examples/directory\n  hythe up -d --dry-run"
     )]

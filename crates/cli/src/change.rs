@@ -1,14 +1,15 @@
 //! `restart`, `scale`, `stop`, `start`: one change to some services, and the wait until it is live.
 
-use hythe_api::wire::{ActionRequest, ReplicasText, ScaleRequest};
+use hythe_api::wire::{ActionRequest, ReplicasText, ScaleRequest, ServiceDetail};
 use hythe_model::view::{ChangeLine, ChangeView};
+use serde::Serialize;
 
 use crate::Context;
 use crate::arguments::{ChangeOptions, ScaleOptions, WaitOptions};
 use crate::client::encode;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
-use crate::terminal::{Terminal, Tone};
+use crate::terminal::{Terminal, Tone, complain};
 use crate::wait::{self, Subject};
 
 pub(crate) fn restart(context: &mut Context, options: &ChangeOptions) -> Outcome {
@@ -28,36 +29,69 @@ fn act(context: &mut Context, options: &ChangeOptions, verb: &str) -> Outcome {
     let request = ActionRequest {
         actor: Some(Context::actor()),
     };
-    let mut change = ChangeView::default();
-    for service in &services {
-        merge(
-            &mut change,
-            context.client.send("POST", &path(service, verb), &request)?,
-        );
-    }
-    finish(context, &services, &change, &options.wait)
+    let requests = services
+        .into_iter()
+        .map(|service| (service, request.clone()))
+        .collect();
+    each(context, verb, requests, &options.wait)
 }
 
 pub(crate) fn scale(context: &mut Context, options: &ScaleOptions) -> Outcome {
     let scope = context.scope()?;
     let wanted = parse_scale(&options.wanted)?;
-    let wanted: Vec<_> = wanted
-        .into_iter()
-        .map(|(name, replicas)| Ok((scope.full(&name)?, replicas)))
-        .collect::<Outcome<_>>()?;
-    let mut change = ChangeView::default();
-    for (service, replicas) in &wanted {
-        let request = ScaleRequest {
-            replicas: replicas.clone(),
-            actor: Some(Context::actor()),
-        };
-        merge(
-            &mut change,
-            context.client.send("POST", &path(service, "scale"), &request)?,
-        );
+    let request = |(name, replicas): (String, _)| {
+        let actor = Some(Context::actor());
+        Ok((scope.full(&name)?, ScaleRequest { replicas, actor }))
+    };
+    let requests = wanted.into_iter().map(request).collect::<Outcome<_>>()?;
+    each(context, "scale", requests, &options.wait)
+}
+
+/// Asks for one change to each service, once all are known to be there. When one is refused all the same, the
+/// ones before are shown and waited for like any other.
+fn each<T: Serialize>(
+    context: &mut Context,
+    verb: &str,
+    requests: Vec<(String, T)>,
+    options: &WaitOptions,
+) -> Outcome {
+    for (service, _) in &requests {
+        check(context, service)?;
     }
-    let services: Vec<_> = wanted.into_iter().map(|(service, _)| service).collect();
-    finish(context, &services, &change, &options.wait)
+    let mut change = ChangeView::default();
+    let mut changed = Vec::new();
+    let mut refused = Ok(());
+    for (service, request) in requests {
+        match context.client.send("POST", &path(&service, verb), &request) {
+            Ok(one) => merge(&mut change, one),
+            Err(failure) => {
+                refused = Err(failure);
+                break;
+            }
+        }
+        changed.push(service);
+    }
+    if changed.is_empty() {
+        return refused;
+    }
+    let finished = finish(context, &changed, &change, options);
+    if let (Err(_), Err(failure)) = (&refused, &finished) {
+        complain(failure);
+    }
+    refused.and(finished)
+}
+
+/// Whether a service is there and runs here.
+fn check(context: &Context, service: &str) -> Outcome {
+    let path = format!("/v1/services/{}", encode(service));
+    let detail: ServiceDetail = context.client.get(&path)?;
+    match detail.workload {
+        Some(_) => Ok(()),
+        None => {
+            let message = format!("`{service}` does not run here: it is only balanced");
+            Err(Failure::new(Exit::Usage, message))
+        }
+    }
 }
 
 fn path(service: &str, verb: &str) -> String {

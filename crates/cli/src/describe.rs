@@ -1,9 +1,11 @@
 //! `describe`: everything about one service.
 
+use std::time::Duration;
+
 use hythe_api::wire::ServiceDetail;
 use hythe_model::Workload;
 use hythe_model::view::InstanceView;
-use hythe_model::workload::{Probe, Replicas, RestartPolicy};
+use hythe_model::workload::{Condition, Probe, Replicas, RestartPolicy};
 
 use crate::Context;
 use crate::arguments::ServiceOptions;
@@ -36,8 +38,10 @@ pub(crate) fn run(context: &mut Context, options: &ServiceOptions) -> Outcome {
     }
     if let Some(gateway) = &detail.gateway {
         let timeouts = format!(
-            "connect {} ms, write {} ms, read {} ms",
-            gateway.connect_timeout_ms, gateway.write_timeout_ms, gateway.read_timeout_ms
+            "connect {}, write {}, read {}",
+            span(gateway.connect_timeout_ms),
+            span(gateway.write_timeout_ms),
+            span(gateway.read_timeout_ms)
         );
         field(
             out,
@@ -83,13 +87,18 @@ fn show_workload(out: &mut Terminal, workload: &Workload) -> Outcome {
             out,
             "health",
             format!(
-                "{probe}, every {} ms, {} failures in a row",
-                check.interval_ms, check.retries
+                "{probe}, every {}, {} failures in a row",
+                span(check.interval_ms),
+                check.retries
             ),
         )?;
     }
     for (name, dependency) in &workload.depends_on {
-        field(out, "depends on", format!("{name} ({:?})", dependency.condition))?;
+        field(
+            out,
+            "depends on",
+            format!("{name} ({})", in_manifest(dependency.condition)),
+        )?;
     }
     Ok(())
 }
@@ -116,6 +125,54 @@ fn show_instance(out: &mut Terminal, instance: &InstanceView) -> Outcome {
     Ok(())
 }
 
+/// The manifest's word.
+fn in_manifest(condition: Condition) -> &'static str {
+    match condition {
+        Condition::ServiceStarted => "service_started",
+        Condition::ServiceHealthy => "service_healthy",
+        Condition::ServiceCompletedSuccessfully => "service_completed_successfully",
+    }
+}
+
+/// Milliseconds as people write them: `1500ms`, `2s`, `1m30s`.
+fn span(milliseconds: u64) -> String {
+    if milliseconds.is_multiple_of(1000) && milliseconds > 0 {
+        hythe_stdx::format_duration(Duration::from_millis(milliseconds))
+    } else {
+        format!("{milliseconds}ms")
+    }
+}
+
 fn field(out: &mut Terminal, name: &str, value: impl std::fmt::Display) -> Outcome {
     out.line(format!("  {} {value}", Tone::Faint.paint(&format!("{name:10}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_the_manifests() {
+        for condition in [
+            Condition::ServiceStarted,
+            Condition::ServiceHealthy,
+            Condition::ServiceCompletedSuccessfully,
+        ] {
+            assert_eq!(serde_json::json!(condition), in_manifest(condition));
+        }
+    }
+
+    #[test]
+    fn spans_lose_nothing() {
+        let rows = [
+            (0, "0ms"),
+            (850, "850ms"),
+            (1500, "1500ms"),
+            (2000, "2s"),
+            (90_000, "1m30s"),
+        ];
+        for (milliseconds, text) in rows {
+            assert_eq!(span(milliseconds), text);
+        }
+    }
 }

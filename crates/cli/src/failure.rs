@@ -19,7 +19,7 @@ pub(crate) enum Exit {
     TimedOut = 5,
     /// No server is running.
     NoServer = 6,
-    /// Interrupted by a signal.
+    /// Interrupted by a signal before it was done.
     Interrupted = 130,
 }
 
@@ -35,7 +35,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 8] = [
     ),
     (5, "it took too long"),
     (6, "no server is running"),
-    (130, "interrupted"),
+    (130, "interrupted before it was done"),
 ];
 
 /// Why a verb did not do what it was asked to.

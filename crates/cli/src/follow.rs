@@ -10,7 +10,7 @@ use crate::Context;
 use crate::arguments::LogOptions;
 use crate::client::{Client, Lines, encode};
 use crate::failure::{Exit, Failure, Outcome};
-use crate::terminal::{Terminal, Tone};
+use crate::terminal::{Terminal, Tone, complain};
 
 /// Lines shown when nothing says how many.
 const USUAL: usize = 100;
@@ -59,7 +59,7 @@ pub(crate) fn show_last(context: &mut Context, service: &str) -> Outcome {
     };
     let mut view = LogView::default();
     for line in lines {
-        anstream::eprintln!("  {}", view.render(&parse(&line?)?));
+        complain(format_args!("  {}", view.render(&parse(&line?)?)));
     }
     Ok(())
 }

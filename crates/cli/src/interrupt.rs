@@ -1,10 +1,9 @@
-//! Ctrl-C and SIGTERM, for verbs that have something to put in order first.
+//! Ctrl-C, SIGTERM and SIGHUP (the terminal is gone), for verbs that have something to put in order first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::Outcome;
@@ -18,16 +17,20 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// From here on the signals no longer end the process; each one is told to the receiver as well.
-    pub(crate) fn listen() -> Outcome<(Self, Receiver<()>)> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    /// From here on the signals no longer end the process; `tell` is called for each one.
+    pub(crate) fn listen(tell: impl Fn() + Send + 'static) -> Outcome<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let count = Arc::new(AtomicUsize::new(0));
-        let (told, receiver) = sync_channel(8);
         let counted = Arc::clone(&count);
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || tell(&mut signals, &counted, &told))?;
-        Ok((Self { count, before: 0 }, receiver))
+            .spawn(move || {
+                for _ in signals.forever() {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    tell();
+                }
+            })?;
+        Ok(Self { count, before: 0 })
     }
 
     /// One that never comes: the signals end the process, as usual.
@@ -49,12 +52,5 @@ impl Interrupt {
     /// Whether one came.
     pub(crate) fn is_raised(&self) -> bool {
         self.count.load(Ordering::Relaxed) > self.before
-    }
-}
-
-fn tell(signals: &mut Signals, count: &AtomicUsize, told: &SyncSender<()>) {
-    for _ in signals.forever() {
-        count.fetch_add(1, Ordering::Relaxed);
-        let _ = told.try_send(());
     }
 }

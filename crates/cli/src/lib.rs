@@ -80,7 +80,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, hooks: Hooks) -> ExitC
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                anstream::eprintln!("{} {failure}", terminal::Tone::Bad.paint("error:"));
+                terminal::complain(format_args!("{} {failure}", terminal::Tone::Bad.paint("error:")));
             }
             ExitCode::from(failure.exit as u8)
         }

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use hythe_api::wire::StopServerRequest;
 use hythe_config::ServerArgs;
 use hythe_model::ProjectName;
-use hythe_model::view::{ServiceView, StatusView};
-use rustix::process::{Pid, Signal};
+use hythe_model::view::StatusView;
 
 use crate::Context;
 use crate::arguments::{RunOptions, StopServerOptions};
@@ -32,6 +31,7 @@ pub(crate) fn run(context: &Context, options: RunOptions) -> Outcome {
         home: context.home.clone(),
         ..options.server
     };
+    check(&arguments)?;
     (context.hooks.run_server)(&arguments).map_err(|error| Failure::new(Exit::Failed, error))
 }
 
@@ -52,6 +52,10 @@ pub(crate) fn ensure(context: &Context, options: &ServerArgs) -> Outcome<Option<
     if is_there(context)? {
         return Ok(None);
     }
+    check(&ServerArgs {
+        home: context.home.clone(),
+        ..options.clone()
+    })?;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -81,6 +85,14 @@ pub(crate) fn ensure(context: &Context, options: &ServerArgs) -> Outcome<Option<
             return Err(Failure::new(Exit::TimedOut, message).hint(format!("see {}", path.display())));
         }
         pause();
+    }
+}
+
+/// Settings that cannot be used are a mistake of who calls, and known before anything is started.
+fn check(arguments: &ServerArgs) -> Outcome {
+    match hythe_config::resolve(arguments) {
+        Ok(_) => Ok(()),
+        Err(problems) => Err(Failure::new(Exit::Usage, problems.to_string())),
     }
 }
 
@@ -185,14 +197,8 @@ fn has_ended(pid: u32) -> bool {
 
 /// Kills whatever runs of a project, with all it started, without asking.
 pub(crate) fn kill_instances(context: &Context, project: &ProjectName) -> Outcome {
-    let services: Vec<ServiceView> = context.client.get(&format!("/v1/services?project={project}"))?;
-    let pids = services
-        .iter()
-        .flat_map(|service| &service.instances)
-        .filter_map(|instance| instance.pid);
-    for group in pids.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
-        let _ = rustix::process::kill_process_group(group, Signal::KILL);
-    }
+    let path = format!("/v1/projects/{project}/kill");
+    let _: Vec<String> = context.client.send("POST", &path, &())?;
     Ok(())
 }
 
@@ -202,4 +208,23 @@ pub(crate) fn kill_instances(context: &Context, project: &ProjectName) -> Outcom
 )]
 fn pause() {
     std::thread::sleep(LOOK);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked_before_a_server_is_started() {
+        let home = tempfile::tempdir().unwrap();
+        let with_workers = |workers: &str| ServerArgs {
+            home: home.path().to_owned(),
+            workers: Some(workers.to_owned()),
+            ..ServerArgs::default()
+        };
+        assert!(check(&with_workers("2")).is_ok());
+        let refused = check(&with_workers("many")).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.message.contains("HYTHE_WORKERS"), "{refused}");
+    }
 }

@@ -52,6 +52,9 @@ pub(crate) fn run(context: &mut Context, options: &ReadOptions) -> Outcome {
         at.store, at.supervisor, at.registry, at.gateway
     );
     field(out, "generation", &generations)?;
+    for problem in &status.problems {
+        field(out, "not served", &Tone::Bad.paint(problem))?;
+    }
     if status.panics > 0 {
         field(
             out,

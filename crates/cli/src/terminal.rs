@@ -1,5 +1,6 @@
 //! What people see: text, tables, colours. Colours only on a terminal that wants them.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -10,6 +11,8 @@ use crate::failure::Outcome;
 /// Standard output. Colours are taken out where they are not wanted (no terminal, `NO_COLOR`).
 pub(crate) struct Terminal {
     out: anstream::Stdout,
+    /// Whether it is no matter that nobody reads.
+    unheard: bool,
 }
 
 /// Emphasis.
@@ -41,6 +44,7 @@ impl Terminal {
     pub(crate) fn stdout() -> Self {
         Self {
             out: anstream::stdout(),
+            unheard: false,
         }
     }
 
@@ -49,13 +53,25 @@ impl Terminal {
         io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
+    /// From here on lines and JSON fail no more when nobody reads: something must be done all the same.
+    pub(crate) fn may_be_unheard(&mut self) {
+        self.unheard = true;
+    }
+
     /// Writes a line.
     ///
     /// # Errors
     /// When nobody reads.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) -> Outcome {
-        writeln!(self.out, "{}", text.as_ref())?;
-        Ok(())
+        let written = writeln!(self.out, "{}", text.as_ref());
+        self.heard(written)
+    }
+
+    fn heard(&self, written: io::Result<()>) -> Outcome {
+        match written {
+            Err(_) if self.unheard => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Writes without a line end and shows it at once.
@@ -73,9 +89,10 @@ impl Terminal {
     /// # Errors
     /// When nobody reads.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Outcome {
-        serde_json::to_writer_pretty(&mut self.out, value).map_err(io::Error::from)?;
-        writeln!(self.out)?;
-        Ok(())
+        let mut text = serde_json::to_vec_pretty(value).map_err(io::Error::from)?;
+        text.push(b'\n');
+        let written = self.out.write_all(&text);
+        self.heard(written)
     }
 
     /// Writes a table with a heading; nothing but the heading if there are no rows.
@@ -88,6 +105,11 @@ impl Terminal {
         }
         Ok(())
     }
+}
+
+/// Writes a line to standard error; when nobody reads there, nobody misses it.
+pub(crate) fn complain(text: impl Display) {
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 impl Tone {

@@ -1,6 +1,6 @@
 //! `top`: a table that renews itself.
 
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use hythe_model::view::ServiceView;
@@ -31,7 +31,10 @@ pub(crate) fn run(context: &mut Context, options: &TopOptions) -> Outcome {
         let services = fetch(context, options.all_projects)?;
         return context.out.table(&HEADING, &rows(&services));
     }
-    let (_, signals) = Interrupt::listen()?;
+    let (told, signals) = mpsc::sync_channel(1);
+    Interrupt::listen(move || {
+        let _ = told.try_send(());
+    })?;
     context.out.raw(OTHER_SCREEN)?;
     let shown = loop {
         if let Err(failure) = draw(context, options.all_projects) {

@@ -13,6 +13,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::follow;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
+use crate::terminal::{Tone, complain};
 
 /// What is waited for.
 pub(crate) enum Subject<'a> {
@@ -27,7 +28,8 @@ const LOOK_MS: u64 = 100;
 
 /// Waits until the change is served and its services are settled.
 ///
-/// Fails when a service did not become ready (with its reason and last output), or when it takes too long.
+/// Fails when a service did not become ready (with its reason and last output), when the gateway does not serve
+/// something of the project, or when it takes too long.
 pub(crate) fn until_live(
     context: &mut Context,
     subject: &Subject<'_>,
@@ -49,7 +51,7 @@ pub(crate) fn until_live(
         progress.show(&mut context.out, &view.services)?;
         if view.done {
             progress.end();
-            return judge(context, view.services);
+            return judge(context, view);
         }
         if interrupt.is_raised() {
             progress.end();
@@ -72,24 +74,37 @@ impl Subject<'_> {
     }
 }
 
-fn judge(context: &mut Context, services: Vec<ServiceView>) -> Outcome<Vec<ServiceView>> {
-    let failed: Vec<&ServiceView> = services
-        .iter()
-        .filter(|service| reason(service).is_some())
-        .collect();
-    if failed.is_empty() {
-        return Ok(services);
+fn judge(context: &mut Context, view: WaitView) -> Outcome<Vec<ServiceView>> {
+    let WaitView {
+        services,
+        problems,
+        other_problems,
+        ..
+    } = view;
+    for problem in other_problems {
+        complain(format_args!("{} not served: {problem}", Tone::Busy.paint("!")));
     }
-    for service in failed {
-        let reason = reason(service).unwrap_or_default();
-        anstream::eprintln!("{}: {reason}", service.name);
+    for problem in &problems {
+        complain(format_args!("not served: {problem}"));
+    }
+    let failed = services
+        .iter()
+        .filter_map(|service| Some((service, reason(service)?)));
+    let failed: Vec<(&ServiceView, String)> = failed.collect();
+    for (service, reason) in &failed {
+        complain(format_args!("{}: {reason}", service.name));
         follow::show_last(context, &service.name)?;
     }
-    Err(Failure::new(
-        Exit::NotReady,
-        "not every service is ready; what served before goes on",
-    )
-    .hint("`hythe describe SERVICE` and `hythe logs SERVICE` tell more"))
+    if !failed.is_empty() {
+        let message = "not every service is ready; what served before goes on";
+        return Err(Failure::new(Exit::NotReady, message)
+            .hint("`hythe describe SERVICE` and `hythe logs SERVICE` tell more"));
+    }
+    if !problems.is_empty() {
+        let message = "not everything is served by the gateway; the rest is";
+        return Err(Failure::new(Exit::NotReady, message).hint("`hythe status` goes on telling what is not"));
+    }
+    Ok(services)
 }
 
 /// Why a settled service is not as it should be.
@@ -120,9 +135,12 @@ fn too_slow(limit: Duration, view: &WaitView) -> Failure {
     } else {
         waiting.join(", ")
     };
-    let message = format!(
+    let mut message = format!(
         "not live after {}: waiting for {on}",
         hythe_stdx::format_duration(limit)
     );
+    for problem in &view.problems {
+        message.push_str(&format!("\n  not served: {problem}"));
+    }
     Failure::new(Exit::TimedOut, message).hint("it goes on; `hythe ls` shows how far it is")
 }
