@@ -1,10 +1,8 @@
 //! The place where the current version of a pool stands.
 
-use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
 
 use crate::lease::{Lease, Tried};
 use crate::pool::Pool;
@@ -15,7 +13,6 @@ use crate::rotation::Turn;
 pub struct PoolCell {
     current: ArcSwap<Pool>,
     turn: Arc<Turn>,
-    replaced: Notify,
 }
 
 impl PoolCell {
@@ -24,7 +21,6 @@ impl PoolCell {
         Self {
             turn: pool.turn(),
             current: ArcSwap::from_pointee(pool),
-            replaced: Notify::new(),
         }
     }
 
@@ -38,7 +34,6 @@ impl PoolCell {
         pool.continue_from(Arc::clone(&self.turn));
         let old = self.current.swap(Arc::new(pool));
         old.unlist();
-        self.replaced.notify_waiters();
     }
 
     /// Picks a healthy member that was not tried, from the pool as it stands.
@@ -52,19 +47,6 @@ impl PoolCell {
             if Arc::ptr_eq(&pool, &self.current.load()) {
                 return None;
             }
-        }
-    }
-
-    /// Waits until the pool has a member that may be picked.
-    pub async fn wait_until_ready(&self) {
-        loop {
-            let mut replaced = pin!(self.replaced.notified());
-            // From here on no replacement is missed.
-            replaced.as_mut().enable();
-            if self.current.load().healthy_members().len() > 0 {
-                return;
-            }
-            replaced.await;
         }
     }
 }

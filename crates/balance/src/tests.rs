@@ -1,12 +1,8 @@
 //! Sequences known from nginx, evenness, listing and replacement.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
 
 use hythe_model::Endpoint;
 use hythe_model::traffic::Algorithm;
@@ -204,34 +200,6 @@ fn listing_follows_the_current_pool() {
     assert_eq!(table.in_flight(address(0)), 0);
     drop((cell, old));
     assert_eq!(listed(), [false; 3]);
-}
-
-#[test]
-fn waiting_ends_with_the_first_healthy_member() {
-    let table = EndpointTable::default();
-    let cell = PoolCell::new(pool(Algorithm::RoundRobin, Vec::new(), &table));
-    let woken = Arc::new(Woken::default());
-    let waker = Waker::from(Arc::clone(&woken));
-    let mut waiting = pin!(cell.wait_until_ready());
-    let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(&waker));
-    assert_eq!(poll(), Poll::Pending);
-    let mut sick = endpoints(&[1]);
-    sick[0].healthy = false;
-    cell.replace(pool(Algorithm::RoundRobin, sick, &table));
-    assert!(woken.0.swap(false, Ordering::SeqCst));
-    assert_eq!(poll(), Poll::Pending);
-    cell.replace(pool(Algorithm::RoundRobin, endpoints(&[1]), &table));
-    assert!(woken.0.swap(false, Ordering::SeqCst));
-    assert_eq!(poll(), Poll::Ready(()));
-}
-
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 #[test]
