@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use rustix::net::RecvFlags;
 use tokio::time::Instant;
 
 use crate::Wire;
@@ -108,11 +107,6 @@ impl IdlePool {
         }
     }
 
-    /// Closes connections to `address`: it takes no new requests.
-    pub fn forget(&mut self, address: SocketAddr) {
-        self.idle.remove(&address);
-    }
-
     /// Closes what may not be used any more, and whatever `keep` says no to.
     pub fn sweep(&mut self, now: Instant, mut keep: impl FnMut(SocketAddr) -> bool) {
         self.idle.retain(|address, connections| {
@@ -143,7 +137,7 @@ impl Idle {
         }
         match reuse {
             Reuse::Likely => true,
-            Reuse::OnlyCertain => (self.promised || now - self.since < RECENT) && self.is_open(),
+            Reuse::OnlyCertain => (self.promised || now - self.since < RECENT) && self.wire.is_quiet(),
         }
     }
 
@@ -154,17 +148,8 @@ impl Idle {
         let mut context = Context::from_waker(Waker::noop());
         match self.wire.stream().poll_read_ready(&mut context) {
             Poll::Pending => false,
-            Poll::Ready(_) => !self.is_open(),
+            Poll::Ready(_) => !self.wire.is_quiet(),
         }
-    }
-
-    fn is_open(&self) -> bool {
-        let mut byte = [0_u8; 1];
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        matches!(
-            rustix::net::recv(self.wire.stream(), &mut byte, flags),
-            Err(rustix::io::Errno::AGAIN)
-        )
     }
 }
 

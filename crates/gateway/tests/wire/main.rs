@@ -12,4 +12,5 @@ mod large_bodies;
 mod observed;
 mod panics;
 mod proxy;
+mod shutdown;
 mod spread;

@@ -110,9 +110,14 @@ impl Proxy {
         answer
     }
 
+    /// Asks the gateway to stop, and does not wait for its workers.
+    pub(crate) fn ask_to_stop(&self) {
+        assert!(self.runtime.block_on(self.spine.stop(Duration::from_secs(5))));
+    }
+
     /// Drains and stops; how many panics there were.
     pub(crate) fn stop(self) -> u64 {
-        assert!(self.runtime.block_on(self.spine.stop(Duration::from_secs(5))));
+        self.ask_to_stop();
         for worker in self.workers {
             worker.join().unwrap();
         }
