@@ -56,7 +56,7 @@ pub(crate) static SERVICE: Table = Table {
         key(
             "healthcheck",
             Shape::Block(&healthcheck::HEALTHCHECK),
-            "How it is known to be ready. Default: its port accepts connections.",
+            "How it is known to be ready. Default: its port accepts connections, or without a port, it has run for a second.",
         ),
         key(
             "restart",
