@@ -8,6 +8,7 @@ use hythe_model::view::{ChangeView, RouteView, ServiceView, StatusView};
 use hythe_model::{ProjectName, ProjectSpec};
 
 use crate::arguments::UpOptions;
+use crate::client::Presence;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::manifest_file::Manifest;
@@ -232,8 +233,8 @@ fn follow_until_end(
         })?;
     match ended.recv() {
         Ok(Ending::Signal) => Ok(()),
-        Ok(Ending::Logs(Err(failure))) => Err(failure),
-        Ok(Ending::Logs(Ok(()))) | Err(_) => Err(Failure::new(Exit::Failed, "the server has ended")
+        Ok(Ending::Logs(Err(failure))) if failure.message.is_empty() => Err(failure),
+        Ok(Ending::Logs(_)) | Err(_) => Err(Failure::new(Exit::Failed, "the server has ended")
             .hint("services that run on are found again by `hythe up`")),
     }
 }
@@ -253,6 +254,9 @@ impl Session {
     /// Stops what this command started: the project, unless it was there before, and the server likewise. A
     /// second signal does not wait for anybody's grace period. What is gone already needs no stop.
     fn stop(&mut self, context: &mut Context, options: &UpOptions, interrupt: &Interrupt) -> Outcome {
+        if context.client.presence() == Presence::Absent {
+            return Ok(());
+        }
         context.out.may_be_unheard();
         if self.known {
             context
