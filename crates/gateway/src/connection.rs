@@ -81,8 +81,7 @@ pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr) 
     }
 }
 
-/// Waits for the next request's first byte, holding no buffer meanwhile. `None`: it will not come. A request
-/// that already lies in the socket when the server stops is still served: closing would lose it.
+/// Waits for the next request's first byte, holding no buffer meanwhile. `None`: it will not come.
 async fn await_bytes(
     worker: &Worker,
     client: &mut Client,

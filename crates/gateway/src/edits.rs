@@ -7,7 +7,7 @@ use hythe_http1::Known;
 /// What plugins want changed in a head. Most requests have none, and then this allocates nothing.
 ///
 /// Fields that frame the message or speak to the next hop only are not theirs to change: edits of these are
-/// left out ([`is_editable`]).
+/// left out.
 #[derive(Debug, Default)]
 pub struct Edits {
     list: Vec<Edit>,

@@ -154,6 +154,10 @@ fn prepare(listeners: &[std::net::TcpListener]) -> io::Result<(LocalRuntime, Vec
 
 /// Makes what cannot be done without, again and again until it succeeds: the kernel goes on giving this
 /// worker its share of the connections. `None` when the server stops.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing else runs on this thread as long as it has no runtime"
+)]
 fn keep_trying<T>(shutdown: &Shutdown, mut make: impl FnMut() -> io::Result<T>) -> Option<T> {
     const LONGEST: Duration = Duration::from_millis(500);
     let mut pause = Duration::from_millis(5);

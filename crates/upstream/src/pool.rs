@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use tokio::time::Instant;
 
 use crate::Wire;
@@ -137,7 +138,7 @@ impl Idle {
         }
         match reuse {
             Reuse::Likely => true,
-            Reuse::OnlyCertain => (self.promised || now - self.since < RECENT) && self.wire.is_quiet(),
+            Reuse::OnlyCertain => (self.promised || now - self.since < RECENT) && self.is_open(),
         }
     }
 
@@ -148,8 +149,17 @@ impl Idle {
         let mut context = Context::from_waker(Waker::noop());
         match self.wire.stream().poll_read_ready(&mut context) {
             Poll::Pending => false,
-            Poll::Ready(_) => !self.wire.is_quiet(),
+            Poll::Ready(_) => !self.is_open(),
         }
+    }
+
+    fn is_open(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(
+            rustix::net::recv(self.wire.stream(), &mut byte, flags),
+            Err(rustix::io::Errno::AGAIN)
+        )
     }
 }
 

@@ -7,8 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BufMut;
-use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -83,22 +81,6 @@ impl Wire {
     /// The socket.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
-    }
-
-    /// Whether bytes wait to be read, by the kernel's word: the reactor may not have heard of them yet.
-    pub fn has_bytes(&self) -> bool {
-        matches!(self.peek(), Ok(count) if count > 0)
-    }
-
-    /// Whether the connection is open and nothing waits to be read, by the kernel's word.
-    pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self.peek(), Err(Errno::AGAIN))
-    }
-
-    fn peek(&self) -> Result<usize, Errno> {
-        let mut byte = [0_u8; 1];
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        rustix::net::recv(&self.stream, &mut byte, flags).map(|(_, count)| count)
     }
 
     /// Both directions; splitting costs nothing.
@@ -202,29 +184,5 @@ impl WriteHalf<'_> {
             }
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_kernel_is_asked_what_waits() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut wire = connect(address, Duration::from_secs(5)).await.unwrap();
-        let (peer, _) = listener.accept().await.unwrap();
-        assert!(wire.is_quiet() && !wire.has_bytes());
-        peer.try_write(b"x").unwrap();
-        wire.split().0.readable().await.unwrap();
-        assert!(!wire.is_quiet() && wire.has_bytes());
-        let (mut reader, _) = wire.split();
-        reader.read(&mut Buffer::default(), 16).await.unwrap();
-        drop(peer);
-        reader.read(&mut Buffer::default(), 16).await.unwrap();
-        assert!(!wire.is_quiet() && !wire.has_bytes());
     }
 }
