@@ -1,7 +1,9 @@
 //! Instance numbers, remembered in a small file so that none comes twice.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -46,7 +48,13 @@ impl IdSource for InstanceIds {
         used.insert(service.clone(), number);
         // A rename without a sync: cheap, and whole after a crash of this process.
         let fresh = self.path.with_extension("new");
-        std::fs::write(&fresh, serde_json::to_vec(&*used)?)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)?;
+        file.write_all(&serde_json::to_vec(&*used)?)?;
         std::fs::rename(&fresh, &self.path)
     }
 }
