@@ -19,6 +19,8 @@ use crate::failure::{Exit, Failure, Outcome};
 /// How long a server may take to answer, and how long to end.
 const START: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(60);
+/// How much longer a server takes that somebody else started at the same moment.
+const OTHER_START: Duration = Duration::from_millis(500);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -74,6 +76,10 @@ pub(crate) fn ensure(context: &Context, options: &ServerArgs) -> Outcome<Option<
             return Ok(Some(child));
         }
         if let Some(status) = child.try_wait()? {
+            // Somebody else may have started one at the same moment, and ours found the data directory taken.
+            if await_other(context) {
+                return Ok(None);
+            }
             let said = log_since(&path, before);
             return Err(Failure::new(
                 Exit::Failed,
@@ -86,6 +92,18 @@ pub(crate) fn ensure(context: &Context, options: &ServerArgs) -> Outcome<Option<
         }
         pause();
     }
+}
+
+/// Whether a server that somebody else started answers soon.
+fn await_other(context: &Context) -> bool {
+    let deadline = Instant::now() + OTHER_START;
+    while Instant::now() < deadline {
+        if context.client.presence() == Presence::Answers {
+            return true;
+        }
+        pause();
+    }
+    false
 }
 
 /// Settings that cannot be used are a mistake of who calls, and known before anything is started.

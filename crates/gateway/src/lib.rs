@@ -90,7 +90,7 @@ pub struct Limits {
     pub client_write_timeout: Duration,
     /// Requests on one client connection before it is closed.
     pub requests_per_connection: u32,
-    /// Client connections of one worker; more are closed at once.
+    /// Client connections of one worker; more are told 503 and closed.
     pub connections_per_worker: usize,
     /// Kept connections to upstreams.
     pub upstream_keep_alive: KeepAlive,
