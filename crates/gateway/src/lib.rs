@@ -14,7 +14,7 @@
 //! Calls go down this list only. A request runs on the core that accepted it, from beginning to end; it
 //! takes no lock, waits for nobody but its two sides, and reads one immutable snapshot. The control
 //! task compiles a new snapshot when the desired state changes and swaps a single pool when
-//! only endpoints change. A configuration that cannot be compiled changes nothing that serves.
+//! only endpoints change. What of a configuration cannot be compiled stays as it was served last.
 //!
 //! Left out for now: HTTP/2, TLS, trusted proxies in front of us.
 
