@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use hythe_http1::Known;
 
+use crate::heads::tells_of_the_way;
+
 /// What plugins want changed in a head. Most requests have none, and then this allocates nothing.
 ///
 /// Fields that frame the message or speak to the next hop only are not theirs to change: edits of these are
@@ -108,22 +110,8 @@ pub(crate) fn is_editable(name: &str) -> bool {
 
 /// Whether the gateway writes one line of this name itself.
 fn is_ours(name: &str) -> bool {
-    matches!(
-        Known::of(name.as_bytes()),
-        Some(
-            Known::Date
-                | Known::Server
-                | Known::Via
-                | Known::XForwardedFor
-                | Known::XForwardedHost
-                | Known::XForwardedPath
-                | Known::XForwardedPort
-                | Known::XForwardedPrefix
-                | Known::XForwardedProto
-                | Known::XRealIp
-                | Known::XRequestId
-        )
-    )
+    Known::of(name.as_bytes())
+        .is_some_and(|known| tells_of_the_way(known) || matches!(known, Known::Date | Known::Server))
 }
 
 /// Whether a text can be the name of a field (RFC 9110: a token).

@@ -54,25 +54,34 @@ pub(crate) fn write_request(out: &mut Vec<u8>, forward: &Forward<'_>) {
 
 /// Fields that are written anew, and those by which a client could pose as somebody the gateway knows.
 fn is_ours(field: &Field) -> bool {
+    field.known.is_some_and(|known| {
+        tells_of_the_way(known)
+            || matches!(
+                known,
+                Known::Host
+                    | Known::ContentLength
+                    | Known::Expect
+                    | Known::Forwarded
+                    | Known::Identity
+                    | Known::UnderscoreTwin
+            )
+    })
+}
+
+/// Whether a field tells where a request came from and how: the gateway writes one line of each itself, and
+/// nobody else's word is passed on.
+pub(crate) fn tells_of_the_way(known: Known) -> bool {
     matches!(
-        field.known,
-        Some(
-            Known::Host
-                | Known::ContentLength
-                | Known::Expect
-                | Known::Forwarded
-                | Known::Identity
-                | Known::UnderscoreTwin
-                | Known::XForwardedFor
-                | Known::XForwardedHost
-                | Known::XForwardedProto
-                | Known::XForwardedPort
-                | Known::XForwardedPath
-                | Known::XForwardedPrefix
-                | Known::XRealIp
-                | Known::XRequestId
-                | Known::Via
-        )
+        known,
+        Known::Via
+            | Known::XForwardedFor
+            | Known::XForwardedHost
+            | Known::XForwardedPath
+            | Known::XForwardedPort
+            | Known::XForwardedPrefix
+            | Known::XForwardedProto
+            | Known::XRealIp
+            | Known::XRequestId
     )
 }
 
