@@ -1,0 +1,1 @@
+//! TLS for clients and for upstreams: certificates, their choice by name, their replacement.
