@@ -1,7 +1,9 @@
 //! The gateway's settings from the node's, and the descriptors it may use.
 
-use hythe_config::{AccessLogFormat, NodeConfig};
+use hythe_config::{AccessLogFormat, NodeConfig, ProxyListen};
+use hythe_gateway::ListenerPlan;
 use hythe_http1::Limits as WireLimits;
+use hythe_model::ListenerProtocol;
 use hythe_upstream::KeepAlive;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -25,6 +27,43 @@ pub(crate) fn config(config: &NodeConfig) -> hythe_gateway::Config {
         limits: limits(config),
         plugins: builtin::PLUGINS,
     }
+}
+
+/// Where the gateway listens on this node from the beginning to the end.
+pub(crate) fn listeners(config: &NodeConfig) -> Vec<ListenerPlan> {
+    let plan = |listen: &ProxyListen| ListenerPlan {
+        name: listen.name.clone(),
+        address: listen.address,
+        protocol: if listen.ssl {
+            ListenerProtocol::Https
+        } else {
+            ListenerProtocol::Http
+        },
+        http2: listen.http2,
+        proxy_protocol: listen.proxy_protocol,
+    };
+    config
+        .proxy_listen
+        .iter()
+        .chain(&config.proxy_tls_listen)
+        .map(plan)
+        .collect()
+}
+
+/// Settings that are read and not served yet.
+pub(crate) fn refuse_what_is_not_served(config: &NodeConfig) -> anyhow::Result<()> {
+    for plan in listeners(config) {
+        let address = plan.address;
+        anyhow::ensure!(
+            !plan.tls(),
+            "cannot listen on {address} for HTTPS: TLS is not built yet; leave it out"
+        );
+        anyhow::ensure!(
+            !plan.proxy_protocol,
+            "cannot listen on {address} for the PROXY protocol: it is not built yet; leave `proxy_protocol` out"
+        );
+    }
+    Ok(())
 }
 
 fn limits(config: &NodeConfig) -> hythe_gateway::Limits {

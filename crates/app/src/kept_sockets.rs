@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use anyhow::Context;
-use hythe_gateway::Listeners;
+use hythe_gateway::OpenListeners;
 use hythe_runtime_process::ProcessRuntime;
 
 const PREFIX: &str = "proxy.";
@@ -19,10 +19,16 @@ pub(crate) async fn take(runtime: &ProcessRuntime) -> anyhow::Result<Vec<OwnedFd
 }
 
 /// Has exactly these sockets kept. Those of addresses that are no longer listened on are let go.
-pub(crate) async fn keep(runtime: &ProcessRuntime, listeners: &Listeners) -> anyhow::Result<()> {
+pub(crate) async fn keep(runtime: &ProcessRuntime, listeners: &OpenListeners) -> anyhow::Result<()> {
     let wanted: Vec<_> = listeners
-        .sockets()
-        .map(|(address, number, socket)| (name(address, number), socket))
+        .list
+        .iter()
+        .flat_map(|listening| {
+            let address = listening.plan.address;
+            listening
+                .sockets()
+                .map(move |(number, socket)| (name(address, number), socket))
+        })
         .collect();
     let kept = runtime
         .take_listeners(PREFIX)

@@ -59,11 +59,7 @@ pub fn run(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
 
 async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
     let started_at = hythe_stdx::unix_ms();
-    anyhow::ensure!(
-        config.proxy_tls_listen.is_empty(),
-        "cannot listen on {} for HTTPS: TLS is not built yet; leave out --proxy-tls-listen",
-        config.proxy_tls_listen[0]
-    );
+    gateway_setup::refuse_what_is_not_served(&config)?;
     home::prepare(&config.home)?;
     let signals = Signals::install()?;
     let spine = Spine::default();
@@ -88,7 +84,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
     // After the minder was started: services get the limit that this server was given.
     gateway_setup::raise_descriptor_limit();
     let listeners = listen(&config, &runtime).await?;
-    let proxy: Vec<SocketAddr> = listeners.addresses().collect();
+    let proxy: Vec<SocketAddr> = listeners.plans().map(|plan| plan.address).collect();
 
     let logs = output::collect(&config.home, &runtime, output, &spine)?;
     let endpoint_table = Arc::new(EndpointTable::default());
@@ -122,6 +118,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
             desired: desired.clone(),
             endpoints: endpoints.clone(),
             table: Arc::clone(&endpoint_table),
+            listeners,
         },
         &spine,
     )?;
@@ -144,7 +141,8 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         },
         &spine,
     )?;
-    let workers = gateway.serve(listeners)?;
+    kept_sockets::keep(&runtime, &traffic.listeners.get()).await?;
+    let workers = gateway.serve()?;
     tracing::info!(home = %config.home.display(), proxy = ?proxy, "ready");
 
     let ending = signals.wait(stop_asked).await;
@@ -186,11 +184,8 @@ async fn end(spine: &Spine, workers: Vec<std::thread::JoinHandle<()>>, signals: 
 /// The gateway's sockets: those that an earlier server listened on, new ones where there are none.
 async fn listen(config: &NodeConfig, runtime: &ProcessRuntime) -> anyhow::Result<Listeners> {
     let kept = kept_sockets::take(runtime).await?;
-    match Listeners::bind(&config.proxy_listen, config.workers, kept) {
-        Ok(listeners) => {
-            kept_sockets::keep(runtime, &listeners).await?;
-            Ok(listeners)
-        }
+    match Listeners::bind(&gateway_setup::listeners(config), config.workers, kept) {
+        Ok(listeners) => Ok(listeners),
         Err(error) => {
             // A minder without services was only started for this server; one that has some refuses.
             let _ = runtime.shutdown_minder(false).await;

@@ -10,8 +10,8 @@ pub struct ServerArgs {
     /// The data directory; the command line has it as a global flag.
     #[arg(skip)]
     pub home: PathBuf,
-    /// Where the gateway listens for HTTP: `ADDRESS:PORT` or `PORT`; several with commas or repeated
-    /// [default: 0.0.0.0:8000]
+    /// Where the gateway listens for HTTP: `ADDRESS:PORT` or `PORT`, with a name for routes in front and options
+    /// behind (`internal=127.0.0.1:8010 proxy_protocol`); several with commas or repeated [default: 0.0.0.0:8000]
     #[arg(
         long,
         env = "HYTHE_PROXY_LISTEN",

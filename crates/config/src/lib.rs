@@ -25,6 +25,7 @@ use std::time::Duration;
 pub use args::ServerArgs;
 pub use home::{HomeError, default_home, node_file, server_log, socket, token_file};
 pub use limits::{GatewayLimits, LimitArgs};
+pub use listen::ProxyListen;
 pub use problem::{ConfigProblem, ConfigProblems};
 pub use resolve::{resolve, resolve_with_file};
 
@@ -33,10 +34,10 @@ pub use resolve::{resolve, resolve_with_file};
 pub struct NodeConfig {
     /// The data directory; absolute, may not exist yet.
     pub home: PathBuf,
-    /// Where the gateway listens for HTTP; at least one. Port 0: any free one.
-    pub proxy_listen: Vec<SocketAddr>,
+    /// Where the gateway listens for HTTP; at least one.
+    pub proxy_listen: Vec<ProxyListen>,
     /// Where the gateway listens for HTTPS; none by default.
-    pub proxy_tls_listen: Vec<SocketAddr>,
+    pub proxy_tls_listen: Vec<ProxyListen>,
     /// Where the native API listens; `None`: only on its socket.
     pub api_listen: Option<SocketAddr>,
     /// Gateway workers, 1 to 1,024; by default one for each core.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::args::ServerArgs;
 use crate::node_file::{self, FileSetting};
 use crate::problem::{ConfigProblem, ConfigProblems};
-use crate::{AccessLog, AccessLogFormat, NodeConfig, limits, listen};
+use crate::{AccessLog, AccessLogFormat, NodeConfig, ProxyListen, limits, listen};
 
 const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -49,10 +49,14 @@ pub fn resolve_with_file(args: &ServerArgs, file: &str) -> Result<NodeConfig, Co
     let config = NodeConfig {
         home: args.home.clone(),
         proxy_listen: sources
-            .addresses("proxy_listen", EVERYWHERE)
-            .unwrap_or_else(|| vec![SocketAddr::new(EVERYWHERE, 8000)]),
+            .several("proxy_listen", |text| {
+                listen::parse_proxy(text, EVERYWHERE, false)
+            })
+            .unwrap_or_else(|| vec![ProxyListen::at(SocketAddr::new(EVERYWHERE, 8000), false)]),
         proxy_tls_listen: sources
-            .addresses("proxy_tls_listen", EVERYWHERE)
+            .several("proxy_tls_listen", |text| {
+                listen::parse_proxy(text, EVERYWHERE, true)
+            })
             .unwrap_or_default(),
         api_listen: sources
             .one("api_listen", api_address)
@@ -121,19 +125,24 @@ impl Sources {
             .ok()
     }
 
-    fn addresses(&mut self, name: &str, otherwise: IpAddr) -> Option<Vec<SocketAddr>> {
+    /// A setting that may be given several times.
+    pub(crate) fn several<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
         let (origin, values) = self.given(name)?;
-        let mut addresses = Vec::new();
+        let mut parsed = Vec::new();
         for value in &values {
-            match listen::parse(value, otherwise) {
-                Ok(address) => addresses.push(address),
+            match parse(value) {
+                Ok(value) => parsed.push(value),
                 Err(message) => self.problems.push(ConfigProblem {
                     origin: origin.clone(),
                     message,
                 }),
             }
         }
-        Some(addresses)
+        Some(parsed)
     }
 }
 

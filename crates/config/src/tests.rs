@@ -12,7 +12,11 @@ fn args(change: impl FnOnce(&mut ServerArgs)) -> ServerArgs {
 }
 
 fn addresses(config: &NodeConfig) -> Vec<String> {
-    config.proxy_listen.iter().map(ToString::to_string).collect()
+    config
+        .proxy_listen
+        .iter()
+        .map(|listen| listen.address.to_string())
+        .collect()
 }
 
 #[test]
@@ -104,6 +108,48 @@ fn addresses_as_people_write_them() {
     for (text, expected) in rows {
         let config = resolve_with_file(&args(|args| args.proxy_listen = vec![text.to_owned()]), "").unwrap();
         assert_eq!(addresses(&config), [expected]);
+    }
+}
+
+#[test]
+fn listeners_have_names_and_options() {
+    let listen = |text: &str| {
+        let config = resolve_with_file(&args(|args| args.proxy_listen = vec![text.to_owned()]), "");
+        config.map(|config| config.proxy_listen[0].clone())
+    };
+    let at = |address: &str, ssl| ProxyListen::at(address.parse().unwrap(), ssl);
+    let named = |name: &str, listen| ProxyListen {
+        name: name.to_owned(),
+        ..listen
+    };
+    let rows = [
+        ("8000", at("0.0.0.0:8000", false)),
+        (
+            "internal=127.0.0.1:8010",
+            named("internal", at("127.0.0.1:8010", false)),
+        ),
+        ("8443 ssl http2", at("0.0.0.0:8443", true)),
+        (
+            "a_1=:80  proxy_protocol http2=off",
+            ProxyListen {
+                http2: false,
+                proxy_protocol: true,
+                ..named("a_1", at("0.0.0.0:80", false))
+            },
+        ),
+    ];
+    for (text, expected) in rows {
+        assert_eq!(listen(text).unwrap(), expected, "{text}");
+    }
+    let refused = [
+        ("8000 reuseport", "`reuseport` is none of the options"),
+        ("Public=8000", "`Public` cannot be the name"),
+        ("=8000", "`` cannot be the name"),
+        ("internal=", "`` is not an address"),
+    ];
+    for (text, message) in refused {
+        let problems = listen(text).unwrap_err().to_string();
+        assert!(problems.contains(message), "{text}: {problems}");
     }
 }
 

@@ -8,6 +8,7 @@ use hythe_upstream::{ReadHalf, Wire, WireError};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::listener::LocalListening;
 use crate::proxy;
 use crate::respond::Failure;
 use crate::worker::{CHUNK, Worker, Workspace, plain_ip};
@@ -17,6 +18,8 @@ pub(crate) struct Client {
     pub(crate) wire: Wire,
     pub(crate) peer: std::net::IpAddr,
     pub(crate) local: SocketAddr,
+    /// Where it came in.
+    pub(crate) listening: LocalListening,
     /// Whether the connection may be kept after the current exchange.
     pub(crate) keep: bool,
     /// Whether the connection's end must not look like an end.
@@ -38,13 +41,14 @@ const LAST_FIRST: Duration = Duration::from_secs(1);
 const LAST_NEXT: Duration = Duration::from_millis(50);
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr, listening: LocalListening) {
     let Ok(local) = stream.local_addr() else { return };
     let wire = Wire::new(stream, worker.limits().head_timeout);
     let mut client = Client {
         wire,
         peer: plain_ip(peer),
         local,
+        listening,
         keep: true,
         cut_off: false,
     };
@@ -59,7 +63,7 @@ pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr) 
                 served += 1;
                 client.keep = space.head.keep_alive
                     && served < worker.limits().requests_per_connection
-                    && !worker.shutdown.is_requested();
+                    && !client.listening.shutdown.is_requested();
                 proxy::exchange(worker, &mut client, &mut space).await;
             }
             Arrival::Nobody => return,
@@ -99,7 +103,7 @@ async fn await_bytes(
     };
     let (mut reader, _) = client.wire.split();
     reader.set_deadline(Instant::now() + patience);
-    let shutdown = worker.shutdown.clone();
+    let shutdown = client.listening.shutdown.clone();
     let arrived = match shutdown.unless_requested(reader.readable()).await {
         Some(arrived) => arrived,
         None => {

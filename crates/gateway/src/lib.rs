@@ -1,8 +1,9 @@
 //! The data plane: accept, admit, match, before, pick, send, after, reply.
 //!
 //! ```text
-//! listener     sockets, one for each worker and address
-//! worker       one core: accepts, owns connections, buffers, counters
+//! listener     what listeners there are; their sockets, one for each worker
+//! accept       connections come in, from the sockets of one worker
+//! worker       one core: owns connections, buffers, counters
 //! connection   one client: heads come in, one exchange after another
 //! proxy        one exchange: match, plugins, pick, send; what may be repeated
 //! attempt      one try over one upstream connection: request up, answer down
@@ -18,6 +19,7 @@
 //!
 //! Left out for now: HTTP/2, TLS, trusted proxies in front of us.
 
+mod accept;
 mod access_log;
 mod attempt;
 mod body;
@@ -36,6 +38,7 @@ mod proxy;
 mod record;
 mod respond;
 mod snapshot;
+mod sockets;
 mod tunnel;
 mod worker;
 
@@ -45,7 +48,7 @@ use std::time::Duration;
 
 use hythe_balance::EndpointTable;
 use hythe_model::{Desired, Endpoints};
-use hythe_spine::{Latest, Spine};
+use hythe_spine::{Latest, Spine, constant};
 use hythe_telemetry::{LineSink, LineSinkConfig};
 use hythe_upstream::KeepAlive;
 
@@ -54,7 +57,7 @@ pub use control::Status;
 pub use edits::{Edit, Edits};
 pub use exchange::Exchange;
 pub use explain::Explainer;
-pub use listener::{BindError, Listeners};
+pub use listener::{BindError, ListenerPlan, Listeners, Listening, OpenListeners};
 pub use metrics::{Metrics, MetricsCollector};
 pub use plugin::{Parse, Plugin, PluginKind, Resumed, SettingProblem, Verdict};
 pub use respond::{Failure, Form, Reply};
@@ -106,6 +109,8 @@ pub struct Inputs {
     pub desired: Latest<Desired>,
     /// Who serves them.
     pub endpoints: Latest<Endpoints>,
+    /// What this node listens on from the beginning to the end.
+    pub listeners: Listeners,
     /// Counters of endpoints, shared with whoever drains them.
     pub table: Arc<EndpointTable>,
 }
@@ -114,6 +119,8 @@ pub struct Inputs {
 pub struct Outputs {
     /// How far it is.
     pub status: Latest<Status>,
+    /// Where it listens; the sockets stay open as long as somebody keeps them.
+    pub listeners: Latest<OpenListeners>,
     /// Its routes, in words.
     pub explainer: Explainer,
     /// What it counts.
@@ -127,6 +134,8 @@ pub struct Gateway {
 
 /// What all workers share.
 pub(crate) struct Shared {
+    /// How many workers there are.
+    pub(crate) workers: usize,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) endpoints: Arc<EndpointTable>,
@@ -161,10 +170,11 @@ impl Default for Limits {
 ///
 /// # Errors
 /// When the access log cannot be opened.
-pub fn build(config: Config, inputs: Inputs, spine: &Spine) -> std::io::Result<(Gateway, Outputs)> {
+pub fn build(config: Config, mut inputs: Inputs, spine: &Spine) -> std::io::Result<(Gateway, Outputs)> {
     let workers = config.workers.max(1);
     let metrics = Arc::new(Metrics::default());
     let shared = Arc::new(Shared {
+        workers,
         limits: config.limits,
         metrics: Arc::clone(&metrics),
         endpoints: Arc::clone(&inputs.table),
@@ -181,12 +191,17 @@ pub fn build(config: Config, inputs: Inputs, spine: &Spine) -> std::io::Result<(
         None => None,
     };
     let compiler = snapshot::Compiler::new(config.plugins, workers, Arc::clone(&metrics));
+    let open = OpenListeners {
+        list: std::mem::take(&mut inputs.listeners).open(&spine.shutdown()),
+    };
+    let listeners = constant(open);
     let (snapshot, status) = control::start(compiler, inputs, spine);
     let seeds = (0..workers)
         .map(|index| worker::WorkerSeed {
             index,
             shared: Arc::clone(&shared),
             snapshot: snapshot.clone(),
+            listeners: listeners.clone(),
             access_log: access_log.clone(),
             shutdown: spine.shutdown(),
         })
@@ -195,6 +210,7 @@ pub fn build(config: Config, inputs: Inputs, spine: &Spine) -> std::io::Result<(
         Gateway { seeds },
         Outputs {
             status,
+            listeners,
             explainer: Explainer::new(snapshot),
             metrics,
         },
@@ -202,18 +218,15 @@ pub fn build(config: Config, inputs: Inputs, spine: &Spine) -> std::io::Result<(
 }
 
 impl Gateway {
-    /// Starts a thread for each worker; they end, after draining, when the spine stops.
+    /// Starts to accept: a thread for each worker. They end, after draining, when the spine stops.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn serve(self, listeners: Listeners) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
-        let shares = listeners.shares(self.seeds.len());
-        let start = |(seed, share): (worker::WorkerSeed, Vec<std::net::TcpListener>)| {
+    pub fn serve(self) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
+        let start = |seed: worker::WorkerSeed| {
             let name = format!("gateway-{}", seed.index);
-            std::thread::Builder::new()
-                .name(name)
-                .spawn(move || seed.run(&share))
+            std::thread::Builder::new().name(name).spawn(move || seed.run())
         };
-        self.seeds.into_iter().zip(shares).map(start).collect()
+        self.seeds.into_iter().map(start).collect()
     }
 }

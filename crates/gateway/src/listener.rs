@@ -1,16 +1,62 @@
-//! Listening sockets: bound eagerly, one for each worker and address, kept over the server's life.
+//! Listeners: what each one is, and the sockets it has.
+//!
+//! Those that the node is told itself are bound eagerly, before anything else happens, and stay until the
+//! end ([`Listeners::bind`]). A listener has a socket for each worker, and the kernel spreads connections
+//! over them. Sockets are kept over the server's life by somebody who lives longer, so that connections wait
+//! in them and are served by the next server.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use hythe_model::ListenerProtocol;
+use hythe_spine::Shutdown;
+use socket2::Socket;
 
-/// Listening sockets of the gateway.
+use crate::sockets::{self, Adopted, Transport};
+
+/// What a listener is, as everybody needs to know who serves its connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerPlan {
+    /// What routes call it: `http`, or `shop.internal` for one of the project `shop`.
+    pub name: String,
+    /// Where it listens. Port 0: any free one, which stands here once it is bound.
+    pub address: SocketAddr,
+    /// What is spoken.
+    pub protocol: ListenerProtocol,
+    /// Whether HTTP/2 is spoken beside HTTP/1.1.
+    pub http2: bool,
+    /// Whether every connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
+/// A listener that is open, with its sockets.
+#[derive(Debug)]
+pub struct Listening {
+    /// What it is.
+    pub plan: ListenerPlan,
+    /// Fires when it is closed or the server stops: its connections finish what they do and end.
+    pub(crate) shutdown: Shutdown,
+    sockets: Arc<[Socket]>,
+}
+
+/// A listener as the connections of one worker hold it: counted on that thread only.
+pub(crate) type LocalListening = Rc<Arc<Listening>>;
+
+/// The listeners that are bound from the beginning to the end.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    /// Each address as bound, with its sockets.
-    addresses: Vec<(SocketAddr, Vec<TcpListener>)>,
+    bound: Vec<(ListenerPlan, Arc<[Socket]>)>,
+    adopted: Adopted,
+}
+
+/// Every listener that is open.
+#[derive(Debug, Default)]
+pub struct OpenListeners {
+    /// In no particular order; one that did not change is the same `Arc` in the next state.
+    pub list: Vec<Arc<Listening>>,
 }
 
 /// An address that could not be listened on.
@@ -24,155 +70,167 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-const BACKLOG: i32 = 4096;
+impl ListenerPlan {
+    /// A listener for HTTP in clear with the defaults.
+    pub fn http(address: SocketAddr) -> Self {
+        Self {
+            name: "http".to_owned(),
+            address,
+            protocol: ListenerProtocol::Http,
+            http2: true,
+            proxy_protocol: false,
+        }
+    }
+
+    /// Whether TLS ends here.
+    pub fn tls(&self) -> bool {
+        self.protocol.is_tls()
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self.protocol {
+            ListenerProtocol::Udp => Transport::Udp,
+            _ => Transport::Tcp,
+        }
+    }
+}
 
 impl Listeners {
-    /// Listens on `addresses` with `workers` sockets each, so that the kernel spreads connections. Sockets
-    /// in `adopted` that an earlier server listened with are used first: connections may wait in them.
+    /// Binds `plans` with `workers` sockets each. Sockets in `adopted` that an earlier server listened with are
+    /// used first: connections may wait in them.
     ///
     /// # Errors
     /// The first address that is taken or may not be used; nothing stays bound then.
-    pub fn bind(addresses: &[SocketAddr], workers: usize, adopted: Vec<OwnedFd>) -> Result<Self, BindError> {
-        let mut adopted: Vec<TcpListener> = adopted.into_iter().map(TcpListener::from).collect();
-        let mut listeners = Self::default();
-        for address in addresses {
-            let bound = bind_address(*address, workers, &mut adopted).map_err(|source| BindError {
-                address: *address,
-                source,
-            })?;
-            listeners.addresses.push(bound);
+    pub fn bind(plans: &[ListenerPlan], workers: usize, adopted: Vec<OwnedFd>) -> Result<Self, BindError> {
+        let mut listeners = Self {
+            bound: Vec::new(),
+            adopted: Adopted::new(adopted),
+        };
+        for plan in plans {
+            let bound = bind(plan, workers, &mut listeners.adopted)?;
+            listeners.bound.push(bound);
         }
         Ok(listeners)
     }
 
-    /// The addresses, as bound.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.iter().map(|(address, _)| *address)
+    /// What is bound.
+    pub fn plans(&self) -> impl Iterator<Item = &ListenerPlan> {
+        self.bound.iter().map(|(plan, _)| plan)
     }
 
-    /// Every socket with its address and number, to be kept by somebody who lives longer.
-    pub fn sockets(&self) -> impl Iterator<Item = (SocketAddr, usize, &TcpListener)> {
-        self.addresses.iter().flat_map(|(address, sockets)| {
-            sockets
-                .iter()
-                .enumerate()
-                .map(|(number, socket)| (*address, number, socket))
-        })
-    }
-
-    /// The sockets of each worker: every socket has one, also when there are more sockets than workers.
-    pub(crate) fn shares(self, workers: usize) -> Vec<Vec<TcpListener>> {
-        let mut shares: Vec<Vec<TcpListener>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
-        for (_, sockets) in self.addresses {
-            for (number, socket) in sockets.into_iter().enumerate() {
-                let worker = number % shares.len();
-                if let Some(share) = shares.get_mut(worker) {
-                    share.push(socket);
-                }
-            }
-        }
-        shares
-    }
-}
-
-fn bind_address(
-    address: SocketAddr,
-    workers: usize,
-    adopted: &mut Vec<TcpListener>,
-) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    // Port 0 stands for whatever port was chosen before.
-    let is_same = |socket: &mut TcpListener| {
-        let fits = |bound: SocketAddr| {
-            bound.ip() == address.ip() && (address.port() == 0 || bound.port() == address.port())
+    /// Opens what is bound, until `shutdown`.
+    pub(crate) fn open(self, shutdown: &Shutdown) -> Vec<Arc<Listening>> {
+        let open = |(plan, sockets)| {
+            Arc::new(Listening {
+                plan,
+                shutdown: shutdown.clone(),
+                sockets,
+            })
         };
-        socket.local_addr().is_ok_and(fits)
+        self.bound.into_iter().map(open).collect()
+    }
+}
+
+impl Listening {
+    /// Every socket with its number, to be kept by somebody who lives longer.
+    pub fn sockets(&self) -> impl Iterator<Item = (usize, &Socket)> {
+        self.sockets.iter().enumerate()
+    }
+
+    /// The sockets of one worker: every socket has one, also when there are more sockets than workers.
+    pub(crate) fn share(&self, worker: usize, workers: usize) -> impl Iterator<Item = (usize, &Socket)> {
+        self.sockets()
+            .filter(move |(number, _)| number % workers.max(1) == worker)
+    }
+}
+
+/// Binds one listener, which has the address it got.
+pub(crate) fn bind(
+    plan: &ListenerPlan,
+    workers: usize,
+    adopted: &mut Adopted,
+) -> Result<(ListenerPlan, Arc<[Socket]>), BindError> {
+    let (address, sockets) =
+        sockets::bind(plan.address, plan.transport(), workers.max(1), adopted).map_err(|source| {
+            BindError {
+                address: plan.address,
+                source,
+            }
+        })?;
+    let plan = ListenerPlan {
+        address,
+        ..plan.clone()
     };
-    let mut sockets: Vec<TcpListener> = adopted.extract_if(.., is_same).collect();
-    let mut address = address;
-    match sockets.first() {
-        Some(first) => address = first.local_addr()?,
-        None => {
-            let first = bind_first(address)?;
-            address = first.local_addr()?;
-            sockets.push(first);
-        }
-    }
-    while sockets.len() < workers {
-        sockets.push(bind_shared(address)?);
-    }
-    for socket in &sockets {
-        socket.set_nonblocking(true)?;
-    }
-    Ok((address, sockets))
-}
-
-/// `SO_REUSEPORT` would also let us share a port with a stranger of the same user. So ask without it
-/// first, which fails when anybody listens.
-fn bind_first(address: SocketAddr) -> io::Result<TcpListener> {
-    let asking = socket(address)?;
-    asking.bind(&SockAddr::from(address))?;
-    asking.listen(1)?;
-    drop(asking);
-    bind_shared(address)
-}
-
-fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(address)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&SockAddr::from(address))?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // `[::]` takes IPv4 as well, whatever the system's default.
-        socket.set_only_v6(false)?;
-    }
-    Ok(socket)
+    Ok((plan, sockets.into()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use hythe_spine::Spine;
+
     use super::*;
 
-    const ANY: &str = "127.0.0.1:0";
+    fn any() -> ListenerPlan {
+        ListenerPlan::http("127.0.0.1:0".parse().unwrap())
+    }
+
+    fn opened(plans: &[ListenerPlan], workers: usize, adopted: Vec<OwnedFd>) -> Arc<Listening> {
+        let listeners = Listeners::bind(plans, workers, adopted).unwrap();
+        listeners.open(&Spine::default().shutdown()).remove(0)
+    }
 
     #[test]
     fn each_worker_gets_a_socket_of_the_same_port() {
-        let listeners = Listeners::bind(&[ANY.parse().unwrap()], 3, Vec::new()).unwrap();
-        let address = listeners.addresses().next().unwrap();
-        assert_ne!(address.port(), 0);
-        let shares = listeners.shares(3);
-        assert!(
-            shares
-                .iter()
-                .all(|share| share.len() == 1 && share[0].local_addr().unwrap() == address)
-        );
+        let listening = opened(&[any()], 3, Vec::new());
+        assert_ne!(listening.plan.address.port(), 0);
+        for worker in 0..3 {
+            let share: Vec<_> = listening.share(worker, 3).collect();
+            let [(_, socket)] = share[..] else {
+                panic!("{share:?}")
+            };
+            let address = socket.local_addr().unwrap().as_socket().unwrap();
+            assert_eq!(address, listening.plan.address);
+        }
     }
 
     #[test]
     fn a_taken_port_is_named() {
-        let taken = TcpListener::bind(ANY).unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = Listeners::bind(&[address], 2, Vec::new()).unwrap_err();
+        let error = Listeners::bind(&[ListenerPlan::http(address)], 2, Vec::new()).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&address.to_string()));
     }
 
     #[test]
     fn adopted_sockets_are_all_used() {
-        let listeners = Listeners::bind(&[ANY.parse().unwrap()], 4, Vec::new()).unwrap();
-        let address = listeners.addresses().next().unwrap();
-        let kept: Vec<OwnedFd> = listeners
+        let first = opened(&[any()], 4, Vec::new());
+        let plan = first.plan.clone();
+        let kept: Vec<OwnedFd> = first
             .sockets()
-            .map(|(_, _, socket)| socket.try_clone().unwrap().into())
+            .map(|(_, socket)| socket.try_clone().unwrap().into())
             .collect();
-        drop(listeners);
-        let again = Listeners::bind(&[address], 2, kept).unwrap();
-        let shares = again.shares(2);
-        assert_eq!(shares.iter().map(Vec::len).sum::<usize>(), 4);
+        drop(first);
+        let again = opened(&[plan], 2, kept);
+        let shares = [again.share(0, 2).count(), again.share(1, 2).count()];
+        assert_eq!(shares, [2, 2]);
+    }
+
+    #[test]
+    fn a_tcp_socket_is_not_adopted_for_udp() {
+        let first = opened(&[any()], 1, Vec::new());
+        let kept = first
+            .sockets()
+            .map(|(_, socket)| socket.try_clone().unwrap().into())
+            .collect();
+        let udp = ListenerPlan {
+            protocol: ListenerProtocol::Udp,
+            ..first.plan.clone()
+        };
+        let again = opened(&[udp], 1, kept);
+        let (_, socket) = again.sockets().next().unwrap();
+        assert_eq!(socket.r#type().unwrap(), socket2::Type::DGRAM);
     }
 }

@@ -7,7 +7,6 @@
 //! A client that there is no room for (connections, or descriptors of the process) is told so and closed.
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -22,15 +21,17 @@ use hythe_ports::Traffic;
 use hythe_spine::{Cached, Latest, Shutdown};
 use hythe_telemetry::LineSink;
 use hythe_upstream::{Buffer, IdlePool};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::accept;
 use crate::access_log::{AccessLog, AccessLogFormat};
 use crate::clock::Clock;
 use crate::connection;
 use crate::edits::Edits;
+use crate::listener::{LocalListening, OpenListeners};
 use crate::metrics::Metrics;
 use crate::respond::TOO_MANY_CONNECTIONS;
 use crate::snapshot::Snapshot;
@@ -42,6 +43,7 @@ pub(crate) struct WorkerSeed {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) snapshot: Latest<Snapshot>,
+    pub(crate) listeners: Latest<OpenListeners>,
     pub(crate) access_log: Option<(AccessLogFormat, LineSink)>,
     pub(crate) shutdown: Shutdown,
 }
@@ -99,8 +101,9 @@ const CHORES_EVERY: Duration = Duration::from_millis(200);
 
 impl WorkerSeed {
     /// Runs the worker on this thread until shutdown, again after a panic.
-    pub(crate) fn run(self, listeners: &[std::net::TcpListener]) {
-        while let Some((runtime, listeners)) = keep_trying(&self.shutdown, || prepare(listeners)) {
+    pub(crate) fn run(self) {
+        while let Some(runtime) = keep_trying(&self.shutdown, new_runtime) {
+            let listeners = self.listeners.clone();
             let worker = Rc::new(self.clone().start());
             let served =
                 std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(worker, listeners))));
@@ -137,19 +140,11 @@ impl WorkerSeed {
     }
 }
 
-/// A runtime, and the sockets registered with it.
-fn prepare(listeners: &[std::net::TcpListener]) -> io::Result<(LocalRuntime, Vec<TcpListener>)> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+fn new_runtime() -> io::Result<LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(61)
-        .build_local(tokio::runtime::LocalOptions::default())?;
-    let entered = runtime.enter();
-    let listeners = listeners
-        .iter()
-        .map(|listener| TcpListener::from_std(listener.try_clone()?))
-        .collect::<io::Result<_>>()?;
-    drop(entered);
-    Ok((runtime, listeners))
+        .build_local(tokio::runtime::LocalOptions::default())
 }
 
 /// Makes what cannot be done without, again and again until it succeeds: the kernel goes on giving this
@@ -173,77 +168,18 @@ fn keep_trying<T>(shutdown: &Shutdown, mut make: impl FnMut() -> io::Result<T>) 
 }
 
 /// Accepts until shutdown, then waits for the connections that are left, up to the drain limit.
-async fn serve(worker: Rc<Worker>, listeners: Vec<TcpListener>) {
+async fn serve(worker: Rc<Worker>, listeners: Latest<OpenListeners>) {
     tokio::task::spawn_local(do_chores(Rc::clone(&worker)));
-    let accepting: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| tokio::task::spawn_local(accept(Rc::clone(&worker), listener)))
-        .collect();
-    worker.shutdown.requested().await;
-    for task in accepting {
-        let _ = task.await;
-    }
+    accept::run(Rc::clone(&worker), listeners).await;
     let _ = tokio::time::timeout(worker.shared.limits.drain, worker.all_closed()).await;
     if let Some(log) = &worker.access_log {
         log.flush();
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener) {
-    let shutdown = worker.shutdown.clone();
-    let mut reserve = Reserve::default();
-    while let Some(accepted) = shutdown.unless_requested(listener.accept()).await {
-        match accepted {
-            Ok((stream, peer)) => worker.admit(stream, peer),
-            Err(error) if is_out_of_descriptors(&error) && reserve.give_up() => {
-                if let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-                    worker.metrics().accepted.fetch_add(1, Ordering::Relaxed);
-                    worker.turn_away(&stream);
-                }
-                reserve.take_again();
-            }
-            // No descriptor is left, or no memory: those that are open go on, and the kernel keeps the new
-            // ones waiting until there is room.
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                reserve.take_again();
-            }
-        }
-    }
-}
-
-/// A descriptor held for nothing else than to tell a client that there is none left for it.
-struct Reserve(Option<File>);
-
-impl Default for Reserve {
-    fn default() -> Self {
-        Self(File::open("/dev/null").ok())
-    }
-}
-
-impl Reserve {
-    /// Frees the descriptor; whether there was one.
-    fn give_up(&mut self) -> bool {
-        self.0.take().is_some()
-    }
-
-    fn take_again(&mut self) {
-        if self.0.is_none() {
-            *self = Self::default();
-        }
-    }
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(
-        rustix::io::Errno::from_io_error(error),
-        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
-    )
-}
-
 impl Worker {
     /// Serves a connection, unless there are too many.
-    fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listening: &LocalListening) {
         let metrics = &self.shared.metrics;
         metrics.accepted.fetch_add(1, Ordering::Relaxed);
         if self.connections.get() >= self.shared.limits.connections_per_worker {
@@ -253,8 +189,9 @@ impl Worker {
         self.connections.set(self.connections.get() + 1);
         metrics.open.fetch_add(1, Ordering::Relaxed);
         let open = OpenConnection(Rc::clone(self));
+        let listening = Rc::clone(listening);
         tokio::task::spawn_local(async move {
-            let served = AssertUnwindSafe(connection::serve(&open.0, stream, peer))
+            let served = AssertUnwindSafe(connection::serve(&open.0, stream, peer, listening))
                 .catch_unwind()
                 .await;
             if served.is_err() {
@@ -265,7 +202,7 @@ impl Worker {
 
     /// Tells a client that there is no room, as far as that can be done without waiting. What it has sent is
     /// taken in first: a socket closed with unread bytes is reset, which may overtake the answer.
-    fn turn_away(&self, stream: &TcpStream) {
+    pub(crate) fn turn_away(&self, stream: &TcpStream) {
         self.metrics().turned_away.fetch_add(1, Ordering::Relaxed);
         let _ = stream.try_read(&mut [0; 4096]);
         let _ = stream.try_write(TOO_MANY_CONNECTIONS);

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hythe_balance::EndpointTable;
-use hythe_gateway::{Config, Inputs, Limits, Listeners};
+use hythe_gateway::{Config, Inputs, Limits, ListenerPlan, Listeners};
 use hythe_model::{Desired, Endpoints};
 use hythe_spine::{Spine, constant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -33,10 +33,18 @@ fn a_client_without_a_descriptor_is_told() {
         .build()
         .unwrap();
     let spine = Spine::default();
+    let listeners = Listeners::bind(
+        &[ListenerPlan::http("127.0.0.1:0".parse().unwrap())],
+        1,
+        Vec::new(),
+    )
+    .unwrap();
+    let address = listeners.plans().next().unwrap().address;
     let inputs = Inputs {
         desired: constant(Desired::default()),
         endpoints: constant(Endpoints::default()),
         table: Arc::new(EndpointTable::default()),
+        listeners,
     };
     let config = Config {
         workers: 1,
@@ -44,14 +52,12 @@ fn a_client_without_a_descriptor_is_told() {
         limits: Limits::default(),
         plugins: &[],
     };
-    let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], 1, Vec::new()).unwrap();
-    let address = listeners.addresses().next().unwrap();
     let (gateway, outputs) =
         runtime.block_on(async { hythe_gateway::build(config, inputs, &spine).unwrap() });
 
     // The worker cannot even start: it has no descriptor for its reactor, until there is one again.
     let taken = take_all();
-    let workers = gateway.serve(listeners).unwrap();
+    let workers = gateway.serve().unwrap();
     drop(taken);
     assert!(ask(TcpStream::connect(address).unwrap()).starts_with("HTTP/1.1 404 "));
 

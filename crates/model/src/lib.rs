@@ -5,7 +5,7 @@
 //!
 //! - [`name`]: names and projects, parsed once.
 //! - [`workload`]: what this node runs. [`traffic`]: routes, services, upstreams, targets, consumers,
-//!   plugins (shared by every gateway node). [`desired`]: all of it at one generation.
+//!   plugins, and [`listener`] (shared by every gateway node). [`desired`]: all of it at one generation.
 //! - [`project`]: what one manifest says.
 //! - [`instance`]: what runs. [`endpoint`]: what may receive traffic.
 //! - [`view`]: the documented, versioned shapes that `--json` and the native API show.
@@ -13,6 +13,7 @@
 pub mod desired;
 pub mod endpoint;
 pub mod instance;
+pub mod listener;
 pub mod name;
 pub mod project;
 pub mod traffic;
@@ -22,6 +23,7 @@ pub mod workload;
 pub use desired::{Desired, Entry, Kind};
 pub use endpoint::{Endpoint, Endpoints};
 pub use instance::{Exit, Instance, InstanceId, InstanceState, Instances};
+pub use listener::{Listener, ListenerProtocol};
 pub use name::{FullName, Name, NameError, ProjectName};
 pub use project::ProjectSpec;
 pub use traffic::{Consumer, Plugin, Route, Service, Target, Upstream};

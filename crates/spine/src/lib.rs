@@ -11,4 +11,4 @@ mod latest;
 mod tasks;
 
 pub use latest::{Cached, Latest, Publisher, constant, latest};
-pub use tasks::{Shutdown, Spine};
+pub use tasks::{Ending, Shutdown, Spine};

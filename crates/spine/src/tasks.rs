@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// Owner of the server's long-lived tasks. Clones are handles on the same tree.
@@ -19,6 +19,12 @@ pub struct Spine {
 /// Tells a task that the server is stopping.
 #[derive(Debug, Clone)]
 pub struct Shutdown(CancellationToken);
+
+/// Whoever holds it keeps a part of the server going; dropping it ends the part.
+#[derive(Debug)]
+pub struct Ending {
+    _ends: DropGuard,
+}
 
 impl Spine {
     /// Starts a named task on the current runtime. It must end soon after its [`Shutdown`] fires. If it
@@ -59,6 +65,15 @@ impl Spine {
 }
 
 impl Shutdown {
+    /// The shutdown of a part: it fires with this one, and before it when the [`Ending`] is dropped.
+    pub fn of_part(&self) -> (Ending, Self) {
+        let part = self.0.child_token();
+        let ending = Ending {
+            _ends: part.clone().drop_guard(),
+        };
+        (ending, Self(part))
+    }
+
     /// Waits until the server stops.
     pub async fn requested(&self) {
         self.0.cancelled().await;
@@ -95,6 +110,18 @@ mod tests {
         assert!(spine.stop(Duration::from_secs(1)).await);
         received.await.unwrap();
         assert_eq!(spine.panics(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_ends_alone_and_with_the_whole() {
+        let spine = Spine::default();
+        let ((first, first_part), (_second, second_part)) =
+            (spine.shutdown().of_part(), spine.shutdown().of_part());
+        drop(first);
+        first_part.requested().await;
+        assert!(!second_part.is_requested() && !spine.shutdown().is_requested());
+        assert!(spine.stop(Duration::from_secs(1)).await);
+        second_part.requested().await;
     }
 
     #[tokio::test(start_paused = true)]

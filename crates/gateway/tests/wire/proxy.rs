@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hythe_balance::EndpointTable;
 use hythe_gateway::plugin::{correlation_id, request_termination};
-use hythe_gateway::{AccessLogFormat, Config, Inputs, Limits, Listeners, Metrics, PluginKind};
+use hythe_gateway::{AccessLogFormat, Config, Inputs, Limits, ListenerPlan, Listeners, Metrics, PluginKind};
 use hythe_model::endpoint::PoolEndpoints;
 use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName};
 use hythe_spine::{Spine, constant};
@@ -69,10 +69,18 @@ impl Proxy {
             .build()
             .unwrap();
         let spine = Spine::default();
+        let listeners = Listeners::bind(
+            &[ListenerPlan::http("127.0.0.1:0".parse().unwrap())],
+            1,
+            Vec::new(),
+        )
+        .unwrap();
+        let address = listeners.plans().next().unwrap().address;
         let inputs = Inputs {
             desired: constant(desired(&setup)),
             endpoints: constant(endpoints(&setup.upstream)),
             table: Arc::new(EndpointTable::default()),
+            listeners,
         };
         let config = Config {
             workers: 1,
@@ -80,12 +88,10 @@ impl Proxy {
             limits: setup.limits,
             plugins: setup.kinds,
         };
-        let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], 1, Vec::new()).unwrap();
-        let address = listeners.addresses().next().unwrap();
         let (gateway, outputs) =
             runtime.block_on(async { hythe_gateway::build(config, inputs, &spine).unwrap() });
         assert_eq!(outputs.status.get().problems, []);
-        let workers = gateway.serve(listeners).unwrap();
+        let workers = gateway.serve().unwrap();
         Self {
             address,
             metrics: outputs.metrics,

@@ -1,0 +1,104 @@
+//! Where the gateway listens besides the addresses a node is told itself.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::Name;
+
+/// An address the gateway listens on, opened and closed while it runs. Every node that shares the store
+/// listens there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// What is spoken.
+    #[serde(default)]
+    pub protocol: ListenerProtocol,
+    /// Whether HTTP/2 is spoken beside HTTP/1.1 (for `http`: by prior knowledge).
+    #[serde(default = "yes")]
+    pub http2: bool,
+    /// Whether every connection begins with a header of the PROXY protocol, version 1 or 2.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+    /// The service that connections or datagrams go to, in the same project. Only for the protocols below HTTP,
+    /// which need one.
+    #[serde(default)]
+    pub service: Option<Name>,
+    /// Silence that ends a connection or session below HTTP, in both directions. 10 minutes (nginx:
+    /// `proxy_timeout`).
+    #[serde(default = "ten_minutes")]
+    pub idle_timeout_ms: u64,
+    /// For `udp`: datagrams that answer one of the client's; a session that got them ends. `None`: any
+    /// number, until it is idle (nginx: `proxy_responses`).
+    #[serde(default)]
+    pub responses: Option<u32>,
+    /// Labels for people and tools.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerProtocol {
+    /// HTTP in clear.
+    #[default]
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// Connections passed on as they are.
+    Tcp,
+    /// TLS, ended here and passed on in clear.
+    Tls,
+    /// Datagrams.
+    Udp,
+}
+
+impl ListenerProtocol {
+    /// All there are, in words.
+    pub const WORDS: [&'static str; 5] = ["http", "https", "tcp", "tls", "udp"];
+
+    /// The protocol of a word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "http" => Self::Http,
+            "https" => Self::Https,
+            "tcp" => Self::Tcp,
+            "tls" => Self::Tls,
+            "udp" => Self::Udp,
+            _ => return None,
+        })
+    }
+
+    /// Whether requests are routed, rather than connections passed on.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
+    /// Whether TLS ends here.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
+}
+
+impl std::fmt::Display for ListenerProtocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn ten_minutes() -> u64 {
+    600_000
+}
