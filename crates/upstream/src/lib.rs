@@ -5,7 +5,7 @@
 //! lives in `hythe-balance`.
 //!
 //! - [`Watchdog`]: a deadline that costs nothing to move, which is what a proxy does with deadlines.
-//! - [`Wire`]: a socket with its watchdog: read some, write all, each with a deadline.
+//! - [`Wire`]: a socket with its watchdog: read some, write all, each with a deadline; under TLS if wanted.
 //! - [`IdlePool`]: kept-alive upstream connections, last in first out, and the rules for when one may be
 //!   used again.
 //!
@@ -14,10 +14,12 @@
 
 mod buffer;
 mod pool;
+mod session;
 mod watchdog;
 mod wire;
 
 pub use buffer::Buffer;
 pub use pool::{IdlePool, KeepAlive, Reuse};
+pub use session::Negotiated;
 pub use watchdog::Watchdog;
-pub use wire::{ReadHalf, Wire, WireError, WriteHalf, connect};
+pub use wire::{Greeting, ReadHalf, Wire, WireError, WriteHalf, connect, connect_tls};

@@ -13,10 +13,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use rustix::net::RecvFlags;
 use tokio::time::Instant;
 
 use crate::Wire;
@@ -112,7 +110,7 @@ impl IdlePool {
     pub fn sweep(&mut self, now: Instant, mut keep: impl FnMut(SocketAddr) -> bool) {
         self.idle.retain(|address, connections| {
             if keep(*address) {
-                connections.retain_mut(|idle| idle.until > now && !idle.has_news());
+                connections.retain_mut(|idle| idle.until > now && !idle.wire.has_news());
             } else {
                 connections.clear();
             }
@@ -133,33 +131,13 @@ impl IdlePool {
 
 impl Idle {
     fn is_usable(&mut self, reuse: Reuse, now: Instant) -> bool {
-        if self.until <= now || self.has_news() {
+        if self.until <= now || self.wire.has_news() {
             return false;
         }
         match reuse {
             Reuse::Likely => true,
-            Reuse::OnlyCertain => (self.promised || now - self.since < RECENT) && self.is_open(),
+            Reuse::OnlyCertain => (self.promised || now - self.since < RECENT) && self.wire.is_open(),
         }
-    }
-
-    /// Whether the reactor has seen anything on a connection on which nothing is expected: an end, an
-    /// error, or bytes that belong to no request. Stale readiness (cleared by a read that finds nothing)
-    /// is told apart by asking the kernel.
-    fn has_news(&mut self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        match self.wire.stream().poll_read_ready(&mut context) {
-            Poll::Pending => false,
-            Poll::Ready(_) => !self.is_open(),
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        let mut byte = [0_u8; 1];
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        matches!(
-            rustix::net::recv(self.wire.stream(), &mut byte, flags),
-            Err(rustix::io::Errno::AGAIN)
-        )
     }
 }
 

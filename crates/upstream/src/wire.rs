@@ -1,31 +1,48 @@
-//! A socket with a deadline on every step.
+//! A socket with a deadline on every step, plain or under TLS.
+//!
+//! Both directions of a TLS connection are one state. The two halves share it behind a lock that is held within a
+//! poll only, by one task, so nobody ever waits for it. A plain connection has none, and costs a branch.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BufMut;
+use rustix::net::RecvFlags;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
+use crate::session::{Negotiated, Session};
 use crate::{Buffer, Watchdog};
 
 /// A TCP connection with a watchdog over each direction.
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
+    tls: Option<Box<Tls>>,
     reading: Watchdog,
     writing: Watchdog,
+}
+
+/// TLS on a [`Wire`].
+#[derive(Debug)]
+struct Tls {
+    session: Mutex<Session>,
+    negotiated: Negotiated,
 }
 
 /// The reading direction of a [`Wire`].
 #[derive(Debug)]
 pub struct ReadHalf<'a> {
     half: tokio::net::tcp::ReadHalf<'a>,
+    tls: Option<&'a Tls>,
     watchdog: &'a mut Watchdog,
 }
 
@@ -33,6 +50,7 @@ pub struct ReadHalf<'a> {
 #[derive(Debug)]
 pub struct WriteHalf<'a> {
     half: tokio::net::tcp::WriteHalf<'a>,
+    tls: Option<&'a Tls>,
     watchdog: &'a mut Watchdog,
 }
 
@@ -42,9 +60,19 @@ pub enum WireError {
     /// The deadline passed.
     #[error("timed out")]
     TimedOut,
-    /// The other side closed or reset the connection, or the network failed.
+    /// The other side closed or reset the connection, or the network failed; or, as `InvalidData`, what it said
+    /// is not TLS as it should be (the source is a [`rustls::Error`]).
     #[error("the connection broke")]
     Broken(#[source] io::Error),
+}
+
+/// What a client speaks where TLS is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Greeting {
+    /// TLS; the handshake is done.
+    Tls,
+    /// HTTP without TLS. Nothing was read yet.
+    PlainHttp,
 }
 
 impl WireError {
@@ -66,6 +94,27 @@ pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<Wire, Wir
     Ok(Wire::new(stream, timeout))
 }
 
+/// Connects to `address` and agrees on TLS with whoever is there, as `name`, all within `timeout`.
+///
+/// # Errors
+/// As [`connect`]; [`WireError::Broken`] with `InvalidData` when the other side is not who it should be.
+pub async fn connect_tls(
+    address: SocketAddr,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+    timeout: Duration,
+) -> Result<Wire, WireError> {
+    let deadline = Instant::now() + timeout;
+    let mut wire = connect(address, timeout).await?;
+    let connection = ClientConnection::new(config, name).map_err(not_tls)?;
+    wire.handshake(Session::new(connection, &[]), deadline).await?;
+    Ok(wire)
+}
+
+fn not_tls(error: rustls::Error) -> WireError {
+    WireError::Broken(io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 impl Wire {
     /// Takes a connected socket; the first deadlines are `allowed` from now.
     pub fn new(stream: TcpStream, allowed: Duration) -> Self {
@@ -73,6 +122,7 @@ impl Wire {
         let _ = stream.set_nodelay(true);
         Self {
             stream,
+            tls: None,
             reading: Watchdog::new(allowed),
             writing: Watchdog::new(allowed),
         }
@@ -83,19 +133,107 @@ impl Wire {
         &self.stream
     }
 
+    /// What was agreed on with the other side; `None` on a plain connection.
+    pub fn negotiated(&self) -> Option<&Negotiated> {
+        self.tls.as_deref().map(|tls| &tls.negotiated)
+    }
+
+    /// Lets the client begin with TLS, within `allowed`. `early` is what was read of it already.
+    ///
+    /// # Errors
+    /// Timeout or failure of the socket; [`WireError::Broken`] with `InvalidData` when there is nothing to agree on
+    /// or the client breaks the protocol. It has been told so.
+    pub async fn accept_tls(
+        &mut self,
+        config: Arc<ServerConfig>,
+        early: &[u8],
+        allowed: Duration,
+    ) -> Result<Greeting, WireError> {
+        let deadline = Instant::now() + allowed;
+        let first = match early.first() {
+            Some(first) => *first,
+            None => self.peek(deadline).await?,
+        };
+        // Every method begins with a letter, and no record does.
+        if first.is_ascii_alphabetic() {
+            return Ok(Greeting::PlainHttp);
+        }
+        let connection = ServerConnection::new(config).map_err(not_tls)?;
+        self.handshake(Session::new(connection, early), deadline).await?;
+        Ok(Greeting::Tls)
+    }
+
+    async fn peek(&mut self, deadline: Instant) -> Result<u8, WireError> {
+        let mut first = [0];
+        match tokio::time::timeout_at(deadline, self.stream.peek(&mut first)).await {
+            Err(_) => Err(WireError::TimedOut),
+            Ok(Ok(0)) => Err(WireError::Broken(io::ErrorKind::UnexpectedEof.into())),
+            Ok(peeked) => peeked.map(|_| first[0]).map_err(WireError::Broken),
+        }
+    }
+
+    async fn handshake(&mut self, mut session: Session, deadline: Instant) -> Result<(), WireError> {
+        self.reading.set(deadline);
+        let (mut reader, mut writer) = self.stream.split();
+        std::future::poll_fn(|context| {
+            let done = session.poll_handshake(&mut reader, &mut writer, context);
+            or_timed_out(done, &mut self.reading, context)
+        })
+        .await?;
+        self.tls = Some(Box::new(Tls {
+            negotiated: session.negotiated(),
+            session: Mutex::new(session),
+        }));
+        Ok(())
+    }
+
+    /// Whether anything arrived while nothing was expected: an end, an error, or bytes that belong to no request.
+    /// Asks what the reactor knows; stale readiness (cleared by a read that finds nothing) is told apart by asking
+    /// the kernel. What TLS says to itself (session tickets) is taken in, and is no news.
+    pub(crate) fn has_news(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        if self.tls.is_some() {
+            let (mut reader, _) = self.split();
+            return reader.poll_readable(&mut context).is_ready();
+        }
+        match self.stream.poll_read_ready(&mut context) {
+            Poll::Pending => false,
+            Poll::Ready(_) => !self.is_open(),
+        }
+    }
+
+    /// Whether the kernel says that the other side has neither finished nor said anything.
+    pub(crate) fn is_open(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(
+            rustix::net::recv(&self.stream, &mut byte, flags),
+            Err(rustix::io::Errno::AGAIN)
+        )
+    }
+
     /// Both directions; splitting costs nothing.
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         let (reader, writer) = self.stream.split();
+        let tls = self.tls.as_deref();
         (
             ReadHalf {
                 half: reader,
+                tls,
                 watchdog: &mut self.reading,
             },
             WriteHalf {
                 half: writer,
+                tls,
                 watchdog: &mut self.writing,
             },
         )
+    }
+}
+
+impl Tls {
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,13 +249,8 @@ impl ReadHalf<'_> {
     /// Timeout or failure of the socket.
     pub async fn readable(&mut self) -> Result<(), WireError> {
         std::future::poll_fn(|context| {
-            let stream: &TcpStream = self.half.as_ref();
-            if let Poll::Ready(ready) = stream.poll_read_ready(context) {
-                return Poll::Ready(ready.map_err(WireError::Broken));
-            }
-            self.watchdog
-                .poll_expired(context)
-                .map(|()| Err(WireError::TimedOut))
+            let ready = self.poll_readable(context);
+            or_timed_out(ready, self.watchdog, context)
         })
         .await
     }
@@ -129,21 +262,34 @@ impl ReadHalf<'_> {
         let _ = self.half.ready(Interest::ERROR).await;
     }
 
-    /// Reads what is there: at least one byte, `most` bytes at most. 0: the other side has finished.
+    /// Reads what is there: at least one byte, `most` bytes at most. 0: the other side has finished. Under TLS it
+    /// has done so only when it said so; an end without that is a broken connection.
     ///
     /// # Errors
     /// Timeout or failure of the socket.
     pub async fn read(&mut self, buffer: &mut Buffer, most: usize) -> Result<usize, WireError> {
         std::future::poll_fn(|context| {
-            let mut room = buffer.room(most).limit(most);
-            if let Poll::Ready(count) = poll_read_buf(Pin::new(&mut self.half), context, &mut room) {
-                return Poll::Ready(count.map_err(WireError::Broken));
-            }
-            self.watchdog
-                .poll_expired(context)
-                .map(|()| Err(WireError::TimedOut))
+            let count = match self.tls {
+                None => poll_read_buf(
+                    Pin::new(&mut self.half),
+                    context,
+                    &mut buffer.room(most).limit(most),
+                ),
+                Some(tls) => tls.session().poll_read(&mut self.half, context, buffer, most),
+            };
+            or_timed_out(count, self.watchdog, context)
         })
         .await
+    }
+
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.tls {
+            None => {
+                let stream: &TcpStream = self.half.as_ref();
+                stream.poll_read_ready(context)
+            }
+            Some(tls) => tls.session().poll_readable(&mut self.half, context),
+        }
     }
 }
 
@@ -159,30 +305,47 @@ impl WriteHalf<'_> {
     /// Timeout or failure of the socket; part of the bytes may be on their way.
     pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         let mut left = bytes;
-        std::future::poll_fn(|context| self.poll_write_all(context, &mut left)).await
+        std::future::poll_fn(|context| {
+            let written = match self.tls {
+                None => self.poll_write_all(context, &mut left),
+                Some(tls) => tls.session().poll_write_all(&mut self.half, context, &mut left),
+            };
+            or_timed_out(written, self.watchdog, context)
+        })
+        .await
     }
 
     /// Says that nothing more will be written.
     pub async fn finish(&mut self) {
+        if let Some(tls) = self.tls {
+            let _ = std::future::poll_fn(|context| {
+                let said = tls.session().poll_finish(&mut self.half, context);
+                or_timed_out(said, self.watchdog, context)
+            })
+            .await;
+        }
         let _ = std::future::poll_fn(|context| Pin::new(&mut self.half).poll_shutdown(context)).await;
     }
 
-    fn poll_write_all(&mut self, context: &mut Context<'_>, left: &mut &[u8]) -> Poll<Result<(), WireError>> {
+    fn poll_write_all(&mut self, context: &mut Context<'_>, left: &mut &[u8]) -> Poll<io::Result<()>> {
         while !left.is_empty() {
-            match Pin::new(&mut self.half).poll_write(context, left) {
-                Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(Err(WireError::Broken(io::ErrorKind::WriteZero.into())));
-                }
-                Poll::Ready(Ok(count)) => *left = left.get(count..).unwrap_or_default(),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(WireError::Broken(error))),
-                Poll::Pending => {
-                    return self
-                        .watchdog
-                        .poll_expired(context)
-                        .map(|()| Err(WireError::TimedOut));
-                }
+            match ready!(Pin::new(&mut self.half).poll_write(context, left))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => *left = left.get(count..).unwrap_or_default(),
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// What a step came to, or that it took too long.
+fn or_timed_out<T>(
+    step: Poll<io::Result<T>>,
+    watchdog: &mut Watchdog,
+    context: &mut Context<'_>,
+) -> Poll<Result<T, WireError>> {
+    match step {
+        Poll::Ready(done) => Poll::Ready(done.map_err(WireError::Broken)),
+        Poll::Pending => watchdog.poll_expired(context).map(|()| Err(WireError::TimedOut)),
     }
 }
