@@ -1,5 +1,7 @@
 //! Whatever the bytes are, reading and checking them ends, without a panic.
 
+mod against_nginx;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use hythe_dialect_nginx::{Disk, check, load};
+use crate::{Disk, check, load};
 
 /// Where Debian keeps the module for `stream`.
 const STREAM: &str = "load_module /usr/lib/nginx/modules/ngx_stream_module.so; ";
@@ -13,7 +13,7 @@ fn the_same_verdicts_as_nginx() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("mime.types"), "types { text/html html; }\n").unwrap();
     let file = folder.path().join("nginx.conf");
-    let cases = include_str!("../testdata/verdicts.txt");
+    let cases = include_str!("../../testdata/verdicts.txt");
     let mut different = Vec::new();
     let mut broken = 0;
     for case in cases.split("=== ").skip(1) {
