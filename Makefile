@@ -3,7 +3,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-check
+.PHONY: help run test check fuzz bench bench-check
 
 help: ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,10 @@ check: ## Formatting, lints and documentation, warnings refused
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+fuzz: ## Look for input that breaks a parser, FUZZ_SECONDS (60) for each
+	scripts/setup test
+	scripts/fuzz
 
 bench: ## Measure against nginx, HAProxy and a plain relay, and print one table
 	scripts/setup bench

@@ -29,6 +29,8 @@ mod control;
 mod edits;
 mod exchange;
 mod explain;
+#[doc(hidden)]
+pub mod fuzzing;
 mod heads;
 mod listener;
 mod metrics;

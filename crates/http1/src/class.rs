@@ -2,8 +2,8 @@
 
 /// May stand in a token: method, field name, connection option.
 pub(crate) const TOKEN: u8 = 1;
-/// Is `_`.
-pub(crate) const UNDERSCORE: u8 = 2;
+/// May stand in a token, but is neither letter, digit nor hyphen: some servers read it as a hyphen.
+pub(crate) const ODD: u8 = 2;
 /// May stand in a host name or an IPv4 address.
 pub(crate) const HOST: u8 = 4;
 /// May stand in a request target: visible ASCII but `#`.
@@ -113,9 +113,9 @@ const fn classes_of(byte: u8) -> u8 {
         classes |= TARGET;
     }
     match byte {
-        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'~' => classes | TOKEN | HOST | UNRESERVED,
-        b'_' => classes | TOKEN | HOST | UNRESERVED | UNDERSCORE,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' => classes | TOKEN,
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' => classes | TOKEN | HOST | UNRESERVED,
+        b'.' | b'_' | b'~' => classes | TOKEN | HOST | UNRESERVED | ODD,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' => classes | TOKEN | ODD,
         _ => classes,
     }
 }

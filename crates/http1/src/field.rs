@@ -64,8 +64,9 @@ pub enum Known {
     Trailer,
     /// `Transfer-Encoding`
     TransferEncoding,
-    /// A name with underscores that reads like one of the others with hyphens (`X_Forwarded_For`), but for
-    /// `User-Agent`. Some backends cannot tell the two apart, so it must not be forwarded.
+    /// A name with underscores, dots or other odd characters that reads like one of the others with hyphens
+    /// (`X_Forwarded_For`, `X.Forwarded.For`), but for `User-Agent`. Some backends cannot tell the two apart, so it
+    /// must not be forwarded.
     UnderscoreTwin,
     /// `Upgrade`
     Upgrade,
@@ -117,10 +118,10 @@ impl Known {
     }
 }
 
-/// [`Known::of`] for a name whose underscores, if any, were seen before.
+/// [`Known::of`] for a name whose odd characters, if any, were seen before.
 #[inline]
-pub(crate) fn known(name: &[u8], has_underscore: bool) -> Option<Known> {
-    if has_underscore {
+pub(crate) fn known(name: &[u8], is_odd: bool) -> Option<Known> {
+    if is_odd {
         underscore_twin(name)
     } else {
         plain(name)
@@ -245,12 +246,12 @@ fn underscore_twin(name: &[u8]) -> Option<Known> {
     let mut hyphened = [0; 64];
     let length = name.len().min(hyphened.len());
     for (to, &from) in hyphened.iter_mut().zip(name) {
-        *to = if from == b'_' { b'-' } else { from };
+        *to = if from.is_ascii_alphanumeric() { from } else { b'-' };
     }
-    let has_underscore = name.contains(&b'_');
+    let is_other = !name.starts_with(&hyphened[..length]);
     match plain(&hyphened[..length]) {
         // A longer name only has to start like an identity; any other is known by its exact length.
-        Some(known) if has_underscore && (known == Known::Identity || name.len() == length) => {
+        Some(known) if is_other && (known == Known::Identity || name.len() == length) => {
             (known != Known::UserAgent).then_some(Known::UnderscoreTwin)
         }
         _ => None,
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn families_and_twins() {
         let long = format!("X_Consumer-{}", "a".repeat(100));
-        let cases: [(&str, Option<Known>); 15] = [
+        let cases: [(&str, Option<Known>); 18] = [
             ("X-Consumer-ID", Some(Known::Identity)),
             ("x-consumer-custom-id", Some(Known::Identity)),
             ("X-Credential-Identifier", Some(Known::Identity)),
@@ -303,6 +304,9 @@ mod tests {
             ("x_forwarded_for", Some(Known::UnderscoreTwin)),
             ("X-Forwarded_For", Some(Known::UnderscoreTwin)),
             ("Content_Length", Some(Known::UnderscoreTwin)),
+            ("Content.Length", Some(Known::UnderscoreTwin)),
+            ("X.Real~IP", Some(Known::UnderscoreTwin)),
+            ("x.y", None),
             ("user_agent", None),
             ("my_field", None),
             ("", None),

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::class::{TOKEN, UNDERSCORE, class, list, trim};
+use crate::class::{ODD, TOKEN, class, list, trim};
 use crate::field::known;
 use crate::line::LineFault;
 use crate::{Field, Framing, Known, Span, Version};
@@ -117,7 +117,7 @@ pub(crate) fn field(buf: &[u8], line: Span) -> Result<Field, HeadFault> {
     let (start, end) = (line.start as usize, line.end as usize);
     let value_start = start + colon + 1 + blanks(bytes[colon + 1..].iter());
     let value_end = end - blanks(buf[value_start..end].iter().rev());
-    let known = known(&bytes[..colon], classes & UNDERSCORE != 0);
+    let known = known(&bytes[..colon], classes & ODD != 0);
     Ok(Field {
         name: Span::new(start, start + colon),
         value: Span::new(value_start, value_end),

@@ -2,6 +2,7 @@
 
 mod cases;
 mod chunks;
+mod differential;
 mod properties;
 mod requests;
 mod responses;

@@ -7,6 +7,7 @@
 
 mod back_pressure;
 mod conversations;
+mod documented;
 mod early_answers;
 mod large_bodies;
 mod observed;

@@ -32,7 +32,7 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..9).prop_map(|pieces| pieces.concat())
 }
 
-fn requests() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn requests() -> impl Strategy<Value = Vec<u8>> {
     let method = prop_oneof![Just("GET"), Just("POST"), Just("OPTIONS"), Just("")];
     let target = prop_oneof![
         3 => "/[a-z/.%0-9?]{0,10}",
@@ -54,7 +54,7 @@ fn responses() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Most of these are accepted.
-fn good_requests() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn good_requests() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         3 => "[A-Z]{1,8} /[!-\"$&-~]{0,20} HTTP/1\\.[01]",
         1 => "GET https?://(a|A:(80|443))(/[a-z%2f]{0,3})?(\\?[a-z]{0,3})? HTTP/1\\.[01]",
