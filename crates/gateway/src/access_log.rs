@@ -36,7 +36,8 @@ pub(crate) struct Line<'a> {
     pub(crate) client: IpAddr,
     pub(crate) method: &'a [u8],
     pub(crate) target: &'a [u8],
-    pub(crate) http10: bool,
+    /// Version of the protocol it came in: `1.0`, `1.1`, `2.0`.
+    pub(crate) version: &'static str,
     pub(crate) host: &'a [u8],
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
@@ -109,11 +110,7 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
     );
     text(out, "method", line.method);
     text(out, "uri", line.target);
-    out.extend_from_slice(if line.http10 {
-        b",\"protocol\":\"HTTP/1.0\""
-    } else {
-        b",\"protocol\":\"HTTP/1.1\""
-    });
+    let _ = write!(out, ",\"protocol\":\"HTTP/{}\"", line.version);
     text(out, "host", line.host);
     let _ = write!(
         out,
@@ -166,7 +163,7 @@ fn write_combined(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock) {
     escaped(out, line.method);
     out.push(b' ');
     escaped(out, line.target);
-    let version = if line.http10 { "1.0" } else { "1.1" };
+    let version = line.version;
     let _ = write!(out, " HTTP/{version}\" {} {} \"", line.status, line.bytes_out);
     escaped(out, line.referer.unwrap_or(b"-"));
     out.extend_from_slice(b"\" \"");
@@ -195,7 +192,7 @@ mod tests {
             client: IpAddr::from([10, 0, 0, 1]),
             method: b"GET",
             target: b"/a?b=\"c\"",
-            http10: false,
+            version: "1.1",
             host: b"shop",
             status: 200,
             bytes_in: 0,

@@ -6,12 +6,13 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 use hythe_balance::Lease;
 use hythe_http1::{Framing, Progress, RequestKind, Version};
-use hythe_upstream::{ReadHalf, Reuse, Wire, WireError, WriteHalf};
+use hythe_upstream::{Reuse, WireError};
 use tokio::time::Instant;
 
 use crate::body::{Body, BodyError, Frame, Patience, Pump, SourceError};
 use crate::connection::Client;
 use crate::heads::{Answer, AnswerFraming, write_answer, write_interim};
+use crate::link::{Link, Reader, Writer};
 use crate::record::Record;
 use crate::respond::Failure;
 use crate::snapshot::ServicePlan;
@@ -72,17 +73,19 @@ impl Trouble {
 }
 
 /// A kept connection to the endpoint that may be used now.
-pub(crate) fn kept(worker: &Worker, lease: &Lease, reuse: Reuse) -> Option<Wire> {
+pub(crate) fn kept(worker: &Worker, lease: &Lease, reuse: Reuse) -> Option<Link> {
     worker
         .idle
         .borrow_mut()
         .take(lease.member().endpoint.address, reuse, Instant::now())
+        .map(Link::Wire)
 }
 
 /// A new connection to the endpoint.
-pub(crate) async fn connect(lease: &Lease, service: &ServicePlan) -> Result<Wire, Trouble> {
+pub(crate) async fn connect(lease: &Lease, service: &ServicePlan) -> Result<Link, Trouble> {
     hythe_upstream::connect(lease.member().endpoint.address, service.connect_timeout)
         .await
+        .map(Link::Wire)
         .map_err(Trouble::Connect)
 }
 
@@ -118,7 +121,7 @@ impl Upload {
     }
 }
 
-/// Sends the request over `wire` and passes the answer on. Afterwards the connection is kept if it may be.
+/// Sends the request over `link` and passes the answer on. Afterwards the connection is kept if it may be.
 #[expect(
     clippy::too_many_arguments,
     reason = "the parts of one exchange, borrowed apart"
@@ -129,13 +132,13 @@ pub(crate) async fn run(
     space: &mut Workspace,
     service: &ServicePlan,
     lease: &Lease,
-    mut wire: Wire,
+    mut link: Link,
     body: &mut Body,
     record: &mut Record,
 ) -> Result<(), Trouble> {
     let sent_at = Instant::now();
-    let (mut up_reader, mut up_writer) = wire.split();
-    let (mut client_reader, mut client_writer) = client.wire.split();
+    let (mut up_reader, mut up_writer) = link.split();
+    let (mut client_reader, mut client_writer) = client.link.split();
     up_writer.set_deadline(sent_at + service.write_timeout);
     up_writer.write_all(&space.outbox).await.map_err(|error| {
         if error.is_timeout() {
@@ -201,7 +204,7 @@ pub(crate) async fn run(
     let sent = upload.whole.get();
     client.keep &= done.keep_client && sent;
     let reusable = done.keep_upstream && sent && space.answer.is_empty() && lease.member().stats.is_listed();
-    if reusable {
+    if let (true, Link::Wire(wire)) = (reusable, link) {
         let promised = space.answer_head.keep_alive_timeout;
         worker
             .idle
@@ -253,7 +256,7 @@ async fn overlap(
 /// Does `work` for a client that waits for it, and leaves it when the client's connection breaks. A client
 /// that has merely said all it will say still waits.
 async fn unless_gone<T>(
-    client: Option<&ReadHalf<'_>>,
+    client: Option<&Reader<'_>>,
     work: impl Future<Output = Result<T, Trouble>>,
 ) -> Result<T, Trouble> {
     let Some(client) = client else {
@@ -276,8 +279,8 @@ struct Download<'a, 'r, 'w> {
     worker: &'a Worker,
     service: &'a ServicePlan,
     upload: &'a Upload,
-    reader: &'a mut ReadHalf<'r>,
-    writer: &'a mut WriteHalf<'w>,
+    reader: &'a mut Reader<'r>,
+    writer: &'a mut Writer<'w>,
     answer: &'a mut hythe_upstream::Buffer,
     head: &'a mut hythe_http1::ResponseHead,
     reply: &'a mut Vec<u8>,
@@ -295,10 +298,7 @@ struct Download<'a, 'r, 'w> {
 impl Download<'_, '_, '_> {
     /// `tunnel`: the other two directions, there when the request has no body to send and so may become a
     /// tunnel. Nobody else looks at the client then, so its leaving is noticed here.
-    async fn run(
-        &mut self,
-        tunnel: Option<(&mut ReadHalf<'_>, &mut WriteHalf<'_>)>,
-    ) -> Result<Done, Trouble> {
+    async fn run(&mut self, tunnel: Option<(&mut Reader<'_>, &mut Writer<'_>)>) -> Result<Done, Trouble> {
         self.reply.clear();
         let client = tunnel.as_ref().map(|(reader, _)| &**reader);
         unless_gone(client, self.read_final_head()).await?;
@@ -457,6 +457,7 @@ impl Download<'_, '_, '_> {
             head: self.head,
             bytes: self.answer.bytes(),
             framing,
+            received: self.reader.version(self.head.version),
             request_id: self.request_id,
             date: clock.http(),
             edits: self.edits,
@@ -469,8 +470,8 @@ impl Download<'_, '_, '_> {
     /// A 101 that was asked for: from here on the bytes are the application's.
     async fn tunnel(
         &mut self,
-        client_reader: &mut ReadHalf<'_>,
-        up_writer: &mut WriteHalf<'_>,
+        client_reader: &mut Reader<'_>,
+        up_writer: &mut Writer<'_>,
     ) -> Result<Done, Trouble> {
         write_interim(self.reply, self.head, self.answer.bytes());
         self.answer.consume(self.head.len);

@@ -4,10 +4,12 @@
 //! strictly and framed anew; a length or an end that does not come true is an error, never repaired.
 
 use hythe_http1::{Chunk, ChunkedDecoder, Framing, LAST_CHUNK, Limits, push_chunk_head, push_field};
-use hythe_upstream::{Buffer, ReadHalf, WireError, WriteHalf};
+use hythe_upstream::{Buffer, WireError};
 use tokio::time::Instant;
 
 use std::time::Duration;
+
+use crate::link::{Reader, Writer};
 
 /// Why a body could not be moved to its end.
 #[derive(Debug)]
@@ -197,8 +199,8 @@ pub(crate) struct Patience {
 
 /// A pump: its ends, and the buffers between.
 pub(crate) struct Pump<'a, 'r, 'w> {
-    pub(crate) reader: &'a mut ReadHalf<'r>,
-    pub(crate) writer: &'a mut WriteHalf<'w>,
+    pub(crate) reader: &'a mut Reader<'r>,
+    pub(crate) writer: &'a mut Writer<'w>,
     pub(crate) source: &'a mut Buffer,
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) frame: Frame,

@@ -1,21 +1,25 @@
 //! One client connection: heads come in, exchanges happen one after another, until either side is done.
+//! A client that begins with the preface of HTTP/2 is served by [`streams`] from there on.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use hythe_http1::Progress;
-use hythe_upstream::{ReadHalf, Wire, WireError};
+use hythe_http2::PREFACE;
+use hythe_upstream::{Wire, WireError};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::link::{Link, Reader};
 use crate::listener::LocalListening;
-use crate::proxy;
 use crate::respond::Failure;
 use crate::worker::{CHUNK, Worker, Workspace, plain_ip};
+use crate::{proxy, streams};
 
 /// A client, as exchanges see it.
 pub(crate) struct Client {
-    pub(crate) wire: Wire,
+    pub(crate) link: Link,
     pub(crate) peer: std::net::IpAddr,
     pub(crate) local: SocketAddr,
     /// Where it came in.
@@ -31,7 +35,20 @@ enum Arrival {
     Head,
     /// Closed, or nothing came in time: nobody waits for an answer.
     Nobody,
+    /// No head, but the preface of HTTP/2.
+    Preface,
     Failed(Failure),
+}
+
+/// What became of a request that was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// It was answered, or refused, or the client has left.
+    Request,
+    /// There was none.
+    Nothing,
+    /// The client speaks HTTP/2.
+    Http2,
 }
 
 /// How long a stopping worker waits for the first request of a connection: whoever has just connected is about
@@ -41,11 +58,16 @@ const LAST_FIRST: Duration = Duration::from_secs(1);
 const LAST_NEXT: Duration = Duration::from_millis(50);
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr, listening: LocalListening) {
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listening: LocalListening,
+) {
     let Ok(local) = stream.local_addr() else { return };
     let wire = Wire::new(stream, worker.limits().head_timeout);
     let mut client = Client {
-        wire,
+        link: Link::Wire(wire),
         peer: plain_ip(peer),
         local,
         listening,
@@ -58,19 +80,14 @@ pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr, 
         let Some(mut space) = await_bytes(worker, &mut client, kept.take(), served == 0).await else {
             return;
         };
-        match read_head(worker, &mut client, &mut space).await {
-            Arrival::Head => {
-                served += 1;
-                client.keep = space.head.keep_alive
-                    && served < worker.limits().requests_per_connection
-                    && !client.listening.shutdown.is_requested();
-                proxy::exchange(worker, &mut client, &mut space).await;
+        served += 1;
+        let last = served >= worker.limits().requests_per_connection;
+        match serve_request(worker, &mut client, &mut space, last).await {
+            Served::Request => {}
+            Served::Http2 if served == 1 => {
+                return Box::pin(streams::serve(worker, client, space.inbox.bytes())).await;
             }
-            Arrival::Nobody => return,
-            Arrival::Failed(failure) => {
-                client.keep = false;
-                proxy::refuse(worker, &mut client, &mut space, failure).await;
-            }
+            Served::Http2 | Served::Nothing => return,
         }
         if space.inbox.is_empty() {
             worker.give_back(space);
@@ -79,10 +96,32 @@ pub(crate) async fn serve(worker: &Worker, stream: TcpStream, peer: SocketAddr, 
         }
     }
     if client.cut_off {
-        reset(client.wire);
+        reset(client.link);
     } else {
         linger(&mut client).await;
     }
+}
+
+/// Reads a head and serves its request. `last`: the client's connection is not kept after it.
+pub(crate) async fn serve_request(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    last: bool,
+) -> Served {
+    match read_head(worker, client, space).await {
+        Arrival::Head => {
+            client.keep = space.head.keep_alive && !last && !client.listening.shutdown.is_requested();
+            proxy::exchange(worker, client, space).await;
+        }
+        Arrival::Nobody => return Served::Nothing,
+        Arrival::Preface => return Served::Http2,
+        Arrival::Failed(failure) => {
+            client.keep = false;
+            proxy::refuse(worker, client, space, failure).await;
+        }
+    }
+    Served::Request
 }
 
 /// Waits for the next request's first byte, holding no buffer meanwhile. `None`: it will not come.
@@ -101,7 +140,7 @@ async fn await_bytes(
     } else {
         limits.idle_timeout
     };
-    let (mut reader, _) = client.wire.split();
+    let (mut reader, _) = client.link.split();
     reader.set_deadline(Instant::now() + patience);
     let shutdown = client.listening.shutdown.clone();
     let arrived = match shutdown.unless_requested(reader.readable()).await {
@@ -119,7 +158,7 @@ async fn await_bytes(
 /// not keep a connection.
 async fn read_head(worker: &Worker, client: &mut Client, space: &mut Workspace) -> Arrival {
     let limits = worker.limits();
-    let (mut reader, _) = client.wire.split();
+    let (mut reader, _) = client.link.split();
     reader.set_deadline(Instant::now() + limits.head_timeout);
     space.head.reset();
     loop {
@@ -127,6 +166,7 @@ async fn read_head(worker: &Worker, client: &mut Client, space: &mut Workspace) 
             match space.head.parse(space.inbox.bytes(), &limits.wire) {
                 Ok(Progress::Complete) => return Arrival::Head,
                 Ok(Progress::Partial) => {}
+                Err(_) if is_preface(space.inbox.bytes()) => return Arrival::Preface,
                 Err(refusal) => return Arrival::Failed(Failure::Refused(refusal)),
             }
         }
@@ -142,23 +182,32 @@ async fn read_head(worker: &Worker, client: &mut Client, space: &mut Workspace) 
     }
 }
 
+/// The preface looks like a request of a version that does not exist, so it is looked for only where a head
+/// was refused.
+fn is_preface(bytes: &[u8]) -> bool {
+    const LINE: usize = b"PRI * HTTP/2.0\r\n".len();
+    bytes.get(..LINE).is_some_and(|line| PREFACE.starts_with(line))
+}
+
 /// Closes without losing the answer: a socket that is closed with unread bytes is reset by the kernel, and
 /// a reset may overtake what was just sent. So: say that we are done, then take in what still comes, for a
 /// while and up to a limit.
 async fn linger(client: &mut Client) {
-    let (mut reader, mut writer) = client.wire.split();
+    let (mut reader, mut writer) = client.link.split();
     writer.finish().await;
     drain(&mut reader).await;
 }
 
 /// Closes by a reset, which nobody takes for the end of a message.
-fn reset(wire: Wire) {
-    // Fails only on a socket that is already dead.
-    let _ = socket2::SockRef::from(wire.stream()).set_linger(Some(Duration::ZERO));
-    drop(wire);
+fn reset(link: Link) {
+    if let Link::Wire(wire) = &link {
+        // Fails only on a socket that is already dead.
+        let _ = socket2::SockRef::from(wire.stream()).set_linger(Some(Duration::ZERO));
+    }
+    drop(link);
 }
 
-async fn drain(reader: &mut ReadHalf<'_>) {
+async fn drain(reader: &mut Reader<'_>) {
     const PATIENCE: Duration = Duration::from_secs(1);
     const MOST: usize = 1024 * 1024;
     reader.set_deadline(Instant::now() + PATIENCE);

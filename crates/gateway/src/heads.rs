@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use hythe_http1::{
-    Field, Framing, Known, RequestHead, ResponseHead, Version, push_decimal, push_field, push_status_line,
+    Field, Framing, Known, RequestHead, ResponseHead, push_decimal, push_field, push_status_line,
 };
 
 use crate::edits::Edits;
@@ -20,6 +20,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) host: &'a [u8],
     pub(crate) peer: IpAddr,
     pub(crate) local: SocketAddr,
+    /// The version that the request came in.
+    pub(crate) received: &'static str,
     pub(crate) https: bool,
     /// The part of the path that the route cut off.
     pub(crate) stripped_prefix: Option<&'a [u8]>,
@@ -109,7 +111,7 @@ fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
         push_own(out, edits, b"X-Forwarded-Prefix", prefix);
     }
     push_own(out, edits, b"X-Request-Id", forward.request_id.as_bytes());
-    push_via(out, edits, bytes, &head.fields, head.version);
+    push_via(out, edits, bytes, &head.fields, forward.received);
 }
 
 /// A field of our own, unless an edit replaces or removes it.
@@ -121,7 +123,7 @@ fn push_own(out: &mut Vec<u8>, edits: &Edits, name: &[u8], value: &[u8]) {
 
 /// `Via` is appended to, whatever field it stood in (RFC 9110 7.6.3). `received`: the version that the
 /// message came in.
-fn push_via(out: &mut Vec<u8>, edits: &Edits, bytes: &[u8], fields: &[Field], received: Version) {
+fn push_via(out: &mut Vec<u8>, edits: &Edits, bytes: &[u8], fields: &[Field], received: &str) {
     if edits.drops(b"Via") {
         return;
     }
@@ -130,11 +132,8 @@ fn push_via(out: &mut Vec<u8>, edits: &Edits, bytes: &[u8], fields: &[Field], re
         out.extend_from_slice(field.value.of(bytes));
         out.extend_from_slice(b", ");
     }
-    out.extend_from_slice(if received == Version::Http10 {
-        b"1.0 hythe\r\n"
-    } else {
-        b"1.1 hythe\r\n"
-    });
+    out.extend_from_slice(received.as_bytes());
+    out.extend_from_slice(b" hythe\r\n");
 }
 
 /// Asks again for what the client asked of its own connection: WebSocket, which is the only protocol of a
@@ -174,6 +173,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) head: &'a ResponseHead,
     pub(crate) bytes: &'a [u8],
     pub(crate) framing: AnswerFraming,
+    /// The version that the answer came in.
+    pub(crate) received: &'static str,
     pub(crate) request_id: &'a str,
     pub(crate) date: &'a [u8],
     pub(crate) edits: &'a Edits,
@@ -199,7 +200,7 @@ pub(crate) fn write_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
     if !head.fields.iter().any(|field| field.known == Some(Known::Date)) {
         push_own(out, edits, b"Date", answer.date);
     }
-    push_via(out, edits, bytes, &head.fields, head.version);
+    push_via(out, edits, bytes, &head.fields, answer.received);
     push_own(out, edits, b"X-Request-Id", answer.request_id.as_bytes());
     for (name, value) in edits.added() {
         push_field(out, name.as_bytes(), value);
@@ -305,6 +306,7 @@ mod tests {
                 host: b"users",
                 peer: IpAddr::from([10, 0, 0, 9]),
                 local: SocketAddr::from(([127, 0, 0, 1], 8000)),
+                received: "1.1",
                 https: false,
                 stripped_prefix: Some(b"/cut"),
                 request_id: "00ff",
@@ -380,6 +382,7 @@ mod tests {
                 head: &head,
                 bytes: reply.as_bytes(),
                 framing: AnswerFraming::Length(2),
+                received: "1.1",
                 request_id: "00ff",
                 date: b"Sun, 06 Nov 1994 08:49:37 GMT",
                 edits: &Edits::default(),

@@ -5,6 +5,7 @@
 //! accept       connections come in, from the sockets of one worker
 //! worker       one core: owns connections, buffers, counters
 //! connection   one client: heads come in, one exchange after another
+//! streams      one client in HTTP/2: exchanges beside one another
 //! proxy        one exchange: match, plugins, pick, send; what may be repeated
 //! attempt      one try over one upstream connection: request up, answer down
 //! heads, body  what is written: heads cleaned and marked, bodies framed anew
@@ -17,7 +18,10 @@
 //! task compiles a new snapshot when the desired state changes and swaps a single pool when
 //! only endpoints change. What of a configuration cannot be compiled stays as it was served last.
 //!
-//! Left out for now: HTTP/2, TLS, trusted proxies in front of us.
+//! An HTTP/2 stream is brought to the same form at the door (`hythe-http2`): a `Link` that is read and written
+//! like a connection of HTTP/1.1, so that there is one exchange, one attempt and one set of rules.
+//!
+//! Left out for now: TLS, trusted proxies in front of us.
 
 mod accept;
 mod access_log;
@@ -32,6 +36,7 @@ mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
 mod heads;
+mod link;
 mod listener;
 mod metrics;
 pub mod plugin;
@@ -41,6 +46,7 @@ mod record;
 mod respond;
 mod snapshot;
 mod sockets;
+mod streams;
 mod tunnel;
 mod worker;
 
@@ -93,6 +99,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Time for one write to a client.
     pub client_write_timeout: Duration,
+    /// Streams that an HTTP/2 client may have open at the same time on one connection.
+    pub streams_per_connection: u32,
     /// Requests on one client connection before it is closed.
     pub requests_per_connection: u32,
     /// Client connections of one worker; more are told 503 and closed.
@@ -158,6 +166,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
             client_write_timeout: Duration::from_secs(60),
+            streams_per_connection: 100,
             requests_per_connection: 10_000,
             connections_per_worker: 16_384,
             upstream_keep_alive: KeepAlive::default(),

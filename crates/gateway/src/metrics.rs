@@ -38,6 +38,8 @@ pub struct Metrics {
     pub turned_away: AtomicU64,
     /// Connections open.
     pub open: AtomicU64,
+    /// HTTP/2 connections ended for a flood of frames.
+    pub floods: AtomicU64,
     /// Requests refused before a route was looked for.
     pub refused: AtomicU64,
     /// Requests that had to be sent again to another target or over a new connection.
@@ -108,6 +110,11 @@ impl Metrics {
                 "hythe_connections_refused",
                 "Client connections turned away because there were too many",
                 &self.turned_away,
+            ),
+            (
+                "hythe_http2_floods",
+                "HTTP/2 connections ended for a flood of frames",
+                &self.floods,
             ),
             (
                 "hythe_requests_refused",

@@ -283,6 +283,7 @@ fn write_outbox(
             host,
             peer: client.peer,
             local: client.local,
+            received: client.link.version(head.version),
             https: false,
             stripped_prefix: prefix,
             request_id: &space.request_id,
@@ -368,16 +369,16 @@ async fn try_endpoint(
     } else {
         Reuse::OnlyCertain
     };
-    if let Some(wire) = attempt::kept(worker, lease, reuse) {
-        match attempt::run(worker, client, space, service, lease, wire, body, record).await {
+    if let Some(link) = attempt::kept(worker, lease, reuse) {
+        match attempt::run(worker, client, space, service, lease, link, body, record).await {
             Err(Trouble::Broken) if repeatable => {
                 worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
             }
             other => return other,
         }
     }
-    let wire = attempt::connect(lease, service).await?;
-    attempt::run(worker, client, space, service, lease, wire, body, record).await
+    let link = attempt::connect(lease, service).await?;
+    attempt::run(worker, client, space, service, lease, link, body, record).await
 }
 
 fn after_trouble(
@@ -429,7 +430,7 @@ async fn answer(
     record.status = reply.status;
     record.answered = true;
     record.bytes_out = write_reply(worker, client, space, reply) as u64;
-    let (_, mut writer) = client.wire.split();
+    let (_, mut writer) = client.link.split();
     writer.set_deadline(tokio::time::Instant::now() + worker.limits().client_write_timeout);
     if writer.write_all(&space.reply).await.is_err() {
         client.keep = false;

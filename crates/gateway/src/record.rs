@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_http1::{Known, Version};
+use hythe_http1::Known;
 use tokio::time::Instant;
 
 use crate::access_log::Line;
@@ -74,7 +74,7 @@ impl Record {
             client: client.peer,
             method: head.method.of(bytes),
             target: head.target.of(bytes),
-            http10: head.version == Version::Http10,
+            version: client.link.version(head.version),
             host: head.host.of(bytes),
             status: self.status,
             bytes_in: self.bytes_in,

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use hythe_upstream::{Buffer, ReadHalf, WireError, WriteHalf};
+use hythe_upstream::{Buffer, WireError};
 use tokio::time::Instant;
+
+use crate::link::{Reader, Writer};
 
 /// What went through a tunnel.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,8 +18,8 @@ pub(crate) struct Moved {
 /// Both directions at once. A side that finishes is passed on as such (half-close) and the other goes on.
 /// `quiet`: silence in both directions that ends the tunnel (nginx: `proxy_read_timeout`).
 pub(crate) async fn run(
-    client: (&mut ReadHalf<'_>, &mut WriteHalf<'_>),
-    upstream: (&mut ReadHalf<'_>, &mut WriteHalf<'_>),
+    client: (&mut Reader<'_>, &mut Writer<'_>),
+    upstream: (&mut Reader<'_>, &mut Writer<'_>),
     buffers: (&mut Buffer, &mut Buffer),
     quiet: Duration,
 ) -> Moved {
@@ -34,8 +36,8 @@ pub(crate) async fn run(
 }
 
 async fn copy(
-    reader: &mut ReadHalf<'_>,
-    writer: &mut WriteHalf<'_>,
+    reader: &mut Reader<'_>,
+    writer: &mut Writer<'_>,
     buffer: &mut Buffer,
     last: &Cell<Instant>,
     quiet: Duration,

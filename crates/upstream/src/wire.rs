@@ -269,17 +269,30 @@ impl ReadHalf<'_> {
     /// Timeout or failure of the socket.
     pub async fn read(&mut self, buffer: &mut Buffer, most: usize) -> Result<usize, WireError> {
         std::future::poll_fn(|context| {
-            let count = match self.tls {
-                None => poll_read_buf(
-                    Pin::new(&mut self.half),
-                    context,
-                    &mut buffer.room(most).limit(most),
-                ),
-                Some(tls) => tls.session().poll_read(&mut self.half, context, buffer, most),
-            };
+            let count = self.poll_read(context, buffer, most);
             or_timed_out(count, self.watchdog, context)
         })
         .await
+    }
+
+    /// [`ReadHalf::read`] without its deadline.
+    ///
+    /// # Errors
+    /// Failure of the socket.
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut Buffer,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self.tls {
+            None => poll_read_buf(
+                Pin::new(&mut self.half),
+                context,
+                &mut buffer.room(most).limit(most),
+            ),
+            Some(tls) => tls.session().poll_read(&mut self.half, context, buffer, most),
+        }
     }
 
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -306,10 +319,7 @@ impl WriteHalf<'_> {
     pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         let mut left = bytes;
         std::future::poll_fn(|context| {
-            let written = match self.tls {
-                None => self.poll_write_all(context, &mut left),
-                Some(tls) => tls.session().poll_write_all(&mut self.half, context, &mut left),
-            };
+            let written = self.poll_write_all(context, &mut left);
             or_timed_out(written, self.watchdog, context)
         })
         .await
@@ -317,17 +327,21 @@ impl WriteHalf<'_> {
 
     /// Says that nothing more will be written.
     pub async fn finish(&mut self) {
-        if let Some(tls) = self.tls {
-            let _ = std::future::poll_fn(|context| {
-                let said = tls.session().poll_finish(&mut self.half, context);
-                or_timed_out(said, self.watchdog, context)
-            })
-            .await;
-        }
-        let _ = std::future::poll_fn(|context| Pin::new(&mut self.half).poll_shutdown(context)).await;
+        let _ = std::future::poll_fn(|context| {
+            let finished = self.poll_finish(context);
+            or_timed_out(finished, self.watchdog, context)
+        })
+        .await;
     }
 
-    fn poll_write_all(&mut self, context: &mut Context<'_>, left: &mut &[u8]) -> Poll<io::Result<()>> {
+    /// [`WriteHalf::write_all`] without its deadline. `left` is what is not taken yet, also when pending.
+    ///
+    /// # Errors
+    /// Failure of the socket.
+    pub fn poll_write_all(&mut self, context: &mut Context<'_>, left: &mut &[u8]) -> Poll<io::Result<()>> {
+        if let Some(tls) = self.tls {
+            return tls.session().poll_write_all(&mut self.half, context, left);
+        }
         while !left.is_empty() {
             match ready!(Pin::new(&mut self.half).poll_write(context, left))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -335,6 +349,18 @@ impl WriteHalf<'_> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// [`WriteHalf::finish`], to be polled.
+    ///
+    /// # Errors
+    /// Failure of the socket.
+    pub fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(tls) = self.tls {
+            // Without it there is still the socket to be closed.
+            let _ = ready!(tls.session().poll_finish(&mut self.half, context));
+        }
+        Pin::new(&mut self.half).poll_shutdown(context)
     }
 }
 

@@ -9,6 +9,7 @@ mod back_pressure;
 mod conversations;
 mod documented;
 mod early_answers;
+mod http2;
 mod large_bodies;
 mod observed;
 mod panics;

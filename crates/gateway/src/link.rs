@@ -1,0 +1,120 @@
+//! A connection, as exchanges see it: a socket, or a stream of HTTP/2 that is read and written like one.
+
+use hythe_http1::Version;
+use hythe_http2::Stream;
+use hythe_upstream::{Buffer, ReadHalf, Wire, WireError, WriteHalf};
+use tokio::time::Instant;
+
+/// One side of an exchange.
+pub(crate) enum Link {
+    /// A connection of its own.
+    Wire(Wire),
+    /// A stream of a connection that others share.
+    Stream(Box<Stream>),
+}
+
+/// The reading direction of a [`Link`].
+pub(crate) enum Reader<'a> {
+    Wire(ReadHalf<'a>),
+    Stream(hythe_http2::Reader<'a>),
+}
+
+/// The writing direction of a [`Link`].
+pub(crate) enum Writer<'a> {
+    Wire(WriteHalf<'a>),
+    Stream(hythe_http2::Writer<'a>),
+}
+
+impl Link {
+    /// Both directions; splitting costs nothing.
+    pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+        match self {
+            Self::Wire(wire) => {
+                let (reader, writer) = wire.split();
+                (Reader::Wire(reader), Writer::Wire(writer))
+            }
+            Self::Stream(stream) => {
+                let (reader, writer) = stream.split();
+                (Reader::Stream(reader), Writer::Stream(writer))
+            }
+        }
+    }
+
+    /// The version of a message that came over it, as it is written in fields and logs. `of_head` is what
+    /// the head says, which a stream is only dressed in.
+    pub(crate) fn version(&self, of_head: Version) -> &'static str {
+        version(matches!(self, Self::Stream(_)), of_head)
+    }
+}
+
+fn version(is_stream: bool, of_head: Version) -> &'static str {
+    match of_head {
+        _ if is_stream => "2.0",
+        Version::Http10 => "1.0",
+        Version::Http11 => "1.1",
+    }
+}
+
+impl Reader<'_> {
+    /// [`Link::version`] of what is read here.
+    pub(crate) fn version(&self, of_head: Version) -> &'static str {
+        version(matches!(self, Self::Stream(_)), of_head)
+    }
+
+    /// Moves the deadline of the following reads.
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+        match self {
+            Self::Wire(half) => half.set_deadline(deadline),
+            Self::Stream(half) => half.set_deadline(deadline),
+        }
+    }
+
+    /// Waits for the first of: bytes to read, the end, an error. The request of a stream is there.
+    pub(crate) async fn readable(&mut self) -> Result<(), WireError> {
+        match self {
+            Self::Wire(half) => half.readable().await,
+            Self::Stream(_) => Ok(()),
+        }
+    }
+
+    /// Reads what is there, `most` bytes of a body at most. 0: the other side has finished.
+    pub(crate) async fn read(&mut self, buffer: &mut Buffer, most: usize) -> Result<usize, WireError> {
+        match self {
+            Self::Wire(half) => half.read(buffer, most).await,
+            Self::Stream(half) => half.read(buffer, most).await,
+        }
+    }
+
+    /// Waits until the other side is gone; that it has merely finished does not count.
+    pub(crate) async fn broken(&self) {
+        match self {
+            Self::Wire(half) => half.broken().await,
+            Self::Stream(half) => half.broken().await,
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// Moves the deadline of the following writes.
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+        match self {
+            Self::Wire(half) => half.set_deadline(deadline),
+            Self::Stream(half) => half.set_deadline(deadline),
+        }
+    }
+
+    /// Writes all of `bytes`.
+    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        match self {
+            Self::Wire(half) => half.write_all(bytes).await,
+            Self::Stream(half) => half.write_all(bytes).await,
+        }
+    }
+
+    /// Says that nothing more will be written; a stream has said so with its last bytes.
+    pub(crate) async fn finish(&mut self) {
+        if let Self::Wire(half) = self {
+            half.finish().await;
+        }
+    }
+}

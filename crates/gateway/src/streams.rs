@@ -1,0 +1,146 @@
+//! One client's connection in HTTP/2: each stream is an exchange of its own, in a task of its own.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hythe_http2::{Server, ServerLimits, Stream};
+use hythe_upstream::Watchdog;
+use tokio::time::Instant;
+
+use crate::connection::{Client, serve_request};
+use crate::link::Link;
+use crate::listener::LocalListening;
+use crate::worker::Worker;
+
+/// What the streams of a connection have in common.
+struct Connection {
+    worker: Rc<Worker>,
+    peer: IpAddr,
+    local: SocketAddr,
+    listening: LocalListening,
+    /// Streams that are being served.
+    open: Cell<usize>,
+}
+
+/// What comes next on a connection.
+enum Next {
+    Stream(Box<Stream>),
+    /// No stream has been open for too long.
+    Silence,
+    Over,
+}
+
+/// How long a client that was told to go may take to close, once its last stream is through.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Serves the client's connection, from which `early` was read, to its end.
+pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, early: &[u8]) {
+    let Link::Wire(wire) = client.link else { return };
+    let limits = worker.limits();
+    let server_limits = ServerLimits {
+        streams: limits.streams_per_connection,
+        header_list: u32::try_from(limits.wire.head).unwrap_or(u32::MAX),
+        allowed: limits.head_timeout,
+        write_timeout: limits.client_write_timeout,
+    };
+    let greeting = Server::greet(wire, early, server_limits);
+    let Ok(Ok(server)) = tokio::time::timeout(limits.head_timeout, greeting).await else {
+        return;
+    };
+    let connection = Rc::new(Connection {
+        worker: Rc::clone(worker),
+        peer: client.peer,
+        local: client.local,
+        listening: client.listening,
+        open: Cell::new(0),
+    });
+    take_streams(server, &connection).await;
+}
+
+/// Takes streams until the client is done, is silent for too long, has asked often enough, or the worker
+/// stops. Then it is told to go, and those on their way are still served.
+async fn take_streams(mut server: Server, connection: &Rc<Connection>) {
+    let worker = &connection.worker;
+    let limits = worker.limits();
+    let mut silence = Watchdog::new(limits.head_timeout);
+    for _ in 0..limits.requests_per_connection {
+        let next = next(&mut server, &mut silence, limits.idle_timeout, connection);
+        match connection.listening.shutdown.unless_requested(next).await {
+            Some(Next::Stream(stream)) => start(connection, stream),
+            Some(Next::Silence) | None => break,
+            Some(Next::Over) => {
+                let flooded = u64::from(server.is_flooded());
+                worker.metrics().floods.fetch_add(flooded, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+    server.shut_down();
+    silence.set(Instant::now() + LAST);
+    while let Next::Stream(stream) = next(&mut server, &mut silence, LAST, connection).await {
+        start(connection, stream);
+    }
+}
+
+async fn next(
+    server: &mut Server,
+    silence: &mut Watchdog,
+    patience: Duration,
+    connection: &Connection,
+) -> Next {
+    poll_fn(|context| {
+        if connection.open.get() > 0 {
+            silence.set(Instant::now() + patience);
+        }
+        match server.poll_next(context) {
+            Poll::Ready(Some(stream)) => Poll::Ready(Next::Stream(Box::new(stream))),
+            Poll::Ready(None) => Poll::Ready(Next::Over),
+            Poll::Pending => silence.poll_expired(context).map(|()| Next::Silence),
+        }
+    })
+    .await
+}
+
+fn start(connection: &Rc<Connection>, stream: Box<Stream>) {
+    connection.open.set(connection.open.get() + 1);
+    let open = OpenStream(Rc::clone(connection));
+    tokio::task::spawn_local(async move {
+        let served = AssertUnwindSafe(serve_stream(&open.0, stream))
+            .catch_unwind()
+            .await;
+        if served.is_err() {
+            open.0.worker.count_panic();
+        }
+    });
+}
+
+/// A stream is a connection that carries one request.
+async fn serve_stream(connection: &Connection, stream: Box<Stream>) {
+    let mut client = Client {
+        link: Link::Stream(stream),
+        peer: connection.peer,
+        local: connection.local,
+        listening: connection.listening.clone(),
+        keep: true,
+        cut_off: false,
+    };
+    let mut space = connection.worker.take_space();
+    serve_request(&connection.worker, &mut client, &mut space, false).await;
+    connection.worker.give_back(space);
+}
+
+/// Counts a stream as open while it lives.
+struct OpenStream(Rc<Connection>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
