@@ -4,8 +4,9 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use hythe_balance::{EndpointTable, Pool, PoolCell, Tried};
+use hythe_balance::{EndpointTable, Pool, PoolCell, Query, Rules};
 use hythe_model::Endpoint;
+use hythe_model::endpoint::EndpointRules;
 use hythe_model::traffic::Algorithm;
 
 const BATCHES: usize = 200;
@@ -19,6 +20,7 @@ fn main() {
         (Algorithm::RoundRobin, vec![5_000, 1_000, 1_001]),
         (Algorithm::LeastConnections, vec![1; 4]),
         (Algorithm::LeastConnections, vec![1; 100]),
+        (Algorithm::Random, vec![1; 100]),
     ] {
         let shown = format!(
             "{algorithm:?}, {} members from weight {}",
@@ -36,15 +38,20 @@ fn cost(algorithm: Algorithm, weights: &[u16]) -> f64 {
         weight: *weight,
         healthy: true,
         revision: None,
+        rules: EndpointRules::default(),
     };
     let endpoints = weights.iter().enumerate().map(endpoint);
     let name = "pool".parse().expect("a name");
-    let cell = PoolCell::new(Pool::new(name, algorithm, endpoints, &EndpointTable::default()));
-    let tried = Tried::new();
+    let rules = Rules {
+        algorithm,
+        ..Rules::default()
+    };
+    let now = Instant::now();
+    let cell = PoolCell::new(Pool::new(name, rules, endpoints, &EndpointTable::default(), now));
     let batch = || {
         let start = Instant::now();
         for _ in 0..BATCH {
-            black_box(cell.pick(black_box(&tried)));
+            black_box(cell.pick(&mut black_box(Query::new()), now));
         }
         start.elapsed().as_nanos() as f64 / BATCH as f64
     };

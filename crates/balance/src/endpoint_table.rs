@@ -71,15 +71,28 @@ impl EndpointStats {
         self.listed.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Counts a request in, unless the address is not listed any more. The order matters, see the crate's documentation.
-    pub(crate) fn enter(&self) -> bool {
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
+    /// Counts a request in, unless the address is not listed any more or has `most` (0: any number). The order
+    /// matters, see the crate's documentation.
+    pub(crate) fn enter(&self, most: u32) -> bool {
+        if most == 0 {
+            self.in_flight.fetch_add(1, Ordering::SeqCst);
+        } else if !self.enter_if_below(u64::from(most)) {
+            return false;
+        }
         if self.is_listed() {
             self.requests.fetch_add(1, Ordering::Relaxed);
             return true;
         }
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
         false
+    }
+
+    fn enter_if_below(&self, most: u64) -> bool {
+        self.in_flight
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
+                (now < most).then_some(now + 1)
+            })
+            .is_ok()
     }
 
     pub(crate) fn leave(&self, failed: bool) {

@@ -1,30 +1,34 @@
 //! A picked member while a request uses it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::pool::Member;
+use crate::member::Member;
 
 /// The right to send one request to a member, and the count of it: in flight until dropped.
+///
+/// What became of the request is counted when it is dropped; if nobody has said, it says nothing about the member.
 #[derive(Debug)]
 #[must_use = "a dropped lease no longer counts"]
 pub struct Lease {
     member: Arc<Member>,
-    failed: bool,
+    outcome: Outcome,
 }
 
-/// The members that a request was already sent to in vain. Known by address, so that it stays true when the pool is
-/// replaced meanwhile. Allocates with the first failure, not before.
-#[derive(Debug, Clone, Default)]
-pub struct Tried {
-    ids: Vec<u64>,
+/// What a request tells about the member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Unknown,
+    Answered,
+    Failed(Instant),
 }
 
 impl Lease {
-    /// `None`: the member was taken off every pool.
+    /// `None`: the member was taken off every pool, or has as many requests as it may have.
     pub(crate) fn take(member: &Arc<Member>) -> Option<Self> {
-        member.stats.enter().then(|| Self {
+        member.stats.enter(member.rules().max_conns).then(|| Self {
             member: Arc::clone(member),
-            failed: false,
+            outcome: Outcome::Unknown,
         })
     }
 
@@ -33,40 +37,26 @@ impl Lease {
         &self.member
     }
 
-    /// The request failed; counted once, when the lease is dropped.
-    pub fn failed(&mut self) {
-        self.failed = true;
+    /// The request failed, now. Counted once.
+    pub fn failed(&mut self, now: Instant) {
+        self.outcome = Outcome::Failed(now);
+    }
+
+    /// The member answered.
+    pub fn answered(&mut self) {
+        self.outcome = Outcome::Answered;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.member.stats.leave(self.failed);
-    }
-}
-
-impl Tried {
-    /// Nobody yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// This member is not to be picked again for this request.
-    pub fn add(&mut self, member: &Member) {
-        self.ids.push(member.stats.id());
-    }
-
-    /// How many members were added.
-    pub fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Whether nobody was tried.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-
-    pub(crate) fn contains(&self, member: &Member) -> bool {
-        self.ids.contains(&member.stats.id())
+        match self.outcome {
+            Outcome::Unknown => {}
+            Outcome::Answered => self.member.count_answer(),
+            Outcome::Failed(at) => self.member.count_failure(at),
+        }
+        self.member
+            .stats
+            .leave(matches!(self.outcome, Outcome::Failed(_)));
     }
 }

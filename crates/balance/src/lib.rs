@@ -3,17 +3,29 @@
 //! ```text
 //!  EndpointTable ── one EndpointStats for each address, shared by all pools and all their versions
 //!        │
-//!  Pool::new(name, algorithm, endpoints, &table)     immutable: who may be picked, in which rotation
+//!  Pool::new(name, rules, endpoints, &table, now)    immutable: who may be picked, in which rotation
 //!        │
-//!  PoolCell::replace(pool)                           the one mutable place; the rotation goes on
+//!  PoolCell::replace(pool.next_version(..))          the one mutable place; turns and failures go on
 //!        │
-//!  PoolCell::pick(&tried) ──► Lease                  counts itself in flight until it is dropped
+//!  PoolCell::pick(&mut query, now) ──► Lease         counts itself in flight until it is dropped, and
+//!                                                    tells then what became of the request
 //! ```
 //!
 //! Health and weights are part of a pool: a change makes a new one, so that picking reads nothing that changes but
-//! counters. Rotation is nginx's smooth weighted round robin (see the module `rotation`), least
-//! connections compares requests in flight by weight. Counters are atomics for the whole node, so both are exact
-//! across workers.
+//! counters. Choices are nginx's, exactly, for one request after the other: smooth weighted round robin
+//! ([`rotation`]), least connections, `ip_hash` ([`ip_hash`]), and what failures do to all three ([`standing`]). State
+//! is the whole node's, as if nginx had one worker (or a `zone`).
+//!
+//! What must be exact needs an order of requests. Round robin takes it from one shared counter ([`turn`]) as long as
+//! nothing is held against any member, which is nearly always; then a pick costs an increment. Otherwise,
+//! and for least connections, a short lock gives the order. Chance and addresses need none.
+//!
+//! # Where it differs from nginx
+//! - Time is counted in milliseconds and not in whole seconds.
+//! - When failures have left nobody, failures are overlooked, so that somebody is asked rather than nobody. nginx
+//!   answers 502 at once, which is what `panic_threshold: 0` does.
+//! - A request that nobody has judged (the client left) does not clear a member's failures.
+//! - `ip_hash` may have backups.
 //!
 //! # Draining an endpoint
 //! A pool *lists* the members it may pick from when it is built and takes that back when it is replaced.
@@ -24,19 +36,27 @@
 //! long somebody holds on to an old pool.
 //!
 //! # What is left out
-//! Weights that fall with failures, slow start, backup members and hashing by a key. Health is judged elsewhere
-//! and arrives as a new pool.
+//! Active checks: they are judged elsewhere and arrive as a new pool. Picking from more members than a scan should go
+//! over: while something is held against a member, and for least connections, a pick costs by their number.
 
 mod endpoint_table;
+mod group;
+mod ip_hash;
 mod lease;
+mod member;
 mod pool;
 mod pool_cell;
+mod query;
 mod rotation;
+mod standing;
+mod turn;
 
 #[cfg(test)]
 mod tests;
 
 pub use endpoint_table::{EndpointStats, EndpointTable};
-pub use lease::{Lease, Tried};
-pub use pool::{Member, Pool};
+pub use lease::Lease;
+pub use member::{Member, Obstacle};
+pub use pool::{Pool, Rules};
 pub use pool_cell::PoolCell;
+pub use query::Query;

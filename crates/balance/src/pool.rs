@@ -1,70 +1,111 @@
 //! One version of a pool.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
 
 use hythe_model::traffic::Algorithm;
 use hythe_model::{Endpoint, FullName};
 
-use crate::endpoint_table::{EndpointStats, EndpointTable};
-use crate::lease::{Lease, Tried};
-use crate::rotation::{Rotation, Turn};
+use crate::endpoint_table::EndpointTable;
+use crate::group::{Choice, Group};
+use crate::lease::Lease;
+use crate::member::{Clock, Member, Memory, Obstacle};
+use crate::query::Query;
+use crate::turn::{Turn, Uneven};
 
-/// The endpoints of a pool as they are now, and whose turn it is. Never changes but in its counters.
+/// How a pool picks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// By what.
+    pub algorithm: Algorithm,
+    /// Percent of members: while fewer are available, neither failures nor health are held against any. `None`:
+    /// only failures are forgiven, and only when nobody would be left. `Some(0)`: nothing is.
+    pub panic_threshold: Option<u8>,
+}
+
+/// The endpoints of a pool as they are now. Never changes but in what is counted.
 ///
-/// Lists its healthy members until [`PoolCell::replace`](crate::PoolCell::replace) puts another pool in its place,
-/// or until it is dropped.
+/// Lists the members that it may pick until [`PoolCell::replace`](crate::PoolCell::replace) puts another pool in its
+/// place, or until it is dropped.
 #[derive(Debug)]
 pub struct Pool {
     name: FullName,
-    algorithm: Algorithm,
+    rules: Rules,
     members: Box<[Arc<Member>]>,
-    /// Indexes of the members that may be picked.
-    healthy: Box<[usize]>,
-    rotation: Rotation,
+    primaries: Group,
+    backups: Group,
+    memory: Arc<Memory>,
     lists: AtomicBool,
 }
 
-/// One endpoint of a pool.
-#[derive(Debug)]
-pub struct Member {
-    /// Where it is and what it weighs.
-    pub endpoint: Endpoint,
-    /// What is counted for its address.
-    pub stats: Arc<EndpointStats>,
-}
-
 impl Pool {
-    /// A pool of `endpoints`, which take turns in the order given. Lists the healthy ones in `table` at once.
+    /// A pool of `endpoints`, which take turns in the order given. Lists those it may pick in `table` at once.
     pub fn new(
         name: FullName,
-        algorithm: Algorithm,
+        rules: Rules,
+        endpoints: impl IntoIterator<Item = Endpoint>,
+        table: &EndpointTable,
+        now: Instant,
+    ) -> Self {
+        let memory = Arc::new(Memory {
+            turn: Turn::default(),
+            clock: Clock(now),
+        });
+        Self::with_memory(name, rules, endpoints, table, memory, None)
+    }
+
+    /// What this pool becomes with other rules or endpoints: turns go on, and failures stay with the addresses.
+    pub fn next_version(
+        &self,
+        rules: Rules,
         endpoints: impl IntoIterator<Item = Endpoint>,
         table: &EndpointTable,
     ) -> Self {
+        let memory = Arc::clone(&self.memory);
+        Self::with_memory(self.name.clone(), rules, endpoints, table, memory, Some(self))
+    }
+
+    fn with_memory(
+        name: FullName,
+        rules: Rules,
+        endpoints: impl IntoIterator<Item = Endpoint>,
+        table: &EndpointTable,
+        memory: Arc<Memory>,
+        before: Option<&Self>,
+    ) -> Self {
+        let endpoints: Vec<Endpoint> = endpoints.into_iter().collect();
+        let is_alone = endpoints.len() == 1;
         let member = |endpoint: Endpoint| {
+            let before = before.and_then(|before| before.member_at(endpoint.address));
             Arc::new(Member {
                 stats: table.get(endpoint.address),
+                standing: before
+                    .map(|before| Arc::clone(&before.standing))
+                    .unwrap_or_default(),
+                memory: Arc::clone(&memory),
+                may_fail: !is_alone && endpoint.rules.max_fails > 0,
                 endpoint,
             })
         };
         let members: Box<[Arc<Member>]> = endpoints.into_iter().map(member).collect();
-        let healthy: Box<[usize]> = (0..members.len())
-            .filter(|index| members[*index].endpoint.healthy)
-            .collect();
-        let weights = healthy
-            .iter()
-            .map(|index| (*index, members[*index].endpoint.weight));
-        let rotation = Rotation::new(weights);
+        let group = |backup: bool, before: Option<&Group>| {
+            let members = members.iter().filter(|member| member.rules().backup == backup);
+            Group::new(members, rules, before)
+        };
+        let primaries = group(false, before.map(|before| &before.primaries));
+        let backups = group(true, before.map(|before| &before.backups));
         let pool = Self {
             name,
-            algorithm,
-            healthy,
-            rotation,
+            rules,
+            primaries,
+            backups,
             members,
+            memory,
             lists: AtomicBool::new(true),
         };
-        pool.healthy_members().for_each(|member| member.stats.list());
+        pool.open_members().for_each(|member| member.stats.list());
         pool
     }
 
@@ -74,8 +115,8 @@ impl Pool {
     }
 
     /// How it picks.
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+    pub fn rules(&self) -> Rules {
+        self.rules
     }
 
     /// All members, also those that may not be picked.
@@ -83,139 +124,189 @@ impl Pool {
         &self.members
     }
 
-    /// The members that may be picked.
-    pub fn healthy_members(&self) -> impl ExactSizeIterator<Item = &Arc<Member>> {
-        self.healthy.iter().map(|index| &self.members[*index])
+    /// The members that it may pick when nothing but health and configuration is asked.
+    pub fn open_members(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.primaries.open().chain(self.backups.open())
     }
 
-    /// Picks a healthy member that was not tried. `None` if there is none, or if this pool was replaced and no current
+    /// Picks a member that was not tried. `None` if there is none, or if this pool was replaced and no current
     /// pool has its members; [`PoolCell::pick`](crate::PoolCell::pick) looks again in the new one.
-    pub fn pick(&self, tried: &Tried) -> Option<Lease> {
-        loop {
-            let index = self.choose(tried)?;
-            // A member that was taken off in this moment is not chosen again.
-            if let Some(lease) = Lease::take(&self.members[index]) {
-                return Some(lease);
-            }
+    pub fn pick(&self, query: &mut Query, now: Instant) -> Option<Lease> {
+        match self.rules.algorithm {
+            Algorithm::RoundRobin => self.pick_by_turn(query).or_else(|| self.pick_locked(query, now)),
+            Algorithm::LeastConnections => self.pick_locked(query, now),
+            Algorithm::IpHash => self
+                .pick_by_address(query, now)
+                .or_else(|| self.pick_locked(query, now)),
+            Algorithm::Random => self.pick_at_random(query, now),
         }
     }
 
-    /// Who the next request would get, without taking its turn.
-    pub fn peek(&self) -> Option<&Arc<Member>> {
-        let nobody = Tried::new();
-        let index = match self.algorithm {
-            Algorithm::RoundRobin => self.rotation.peek(|index| self.may_take(index, &nobody)),
-            Algorithm::LeastConnections => {
-                let least = self.least_loaded(&nobody)?;
-                self.rotation
-                    .peek(|index| self.is_level_with(index, &least, &nobody))
-                    .or(Some(least.index))
+    /// Who `query` would get now, without taking a turn.
+    pub fn peek(&self, query: &Query, now: Instant) -> Option<&Arc<Member>> {
+        let now = self.memory.clock.ms(now);
+        let mut query = query.clone();
+        match (self.rules.algorithm, query.ip_hash.take()) {
+            (Algorithm::RoundRobin, _) if query.is_first() && self.primaries.has_cycle() => {
+                if let Some(turn) = self.memory.turn.peek() {
+                    return self.primaries.starting_at(turn, Some);
+                }
             }
-        };
-        index.map(|index| &self.members[index])
+            (Algorithm::IpHash, Some(mut hash)) => {
+                let found = self.primaries.choose_by_address(&mut hash, &query, now);
+                if found.is_some() {
+                    return found;
+                }
+            }
+            _ => {}
+        }
+        let mut uneven = self.memory.turn.lock();
+        self.work_values_out(&mut uneven);
+        self.passes(now)
+            .into_iter()
+            .find_map(|(group, forgiving)| group.choose(&self.choice(&query, now, forgiving)))
     }
 
-    pub(crate) fn continue_from(&mut self, turn: Arc<Turn>) {
-        self.rotation.continue_from(turn);
-    }
-
-    pub(crate) fn turn(&self) -> Arc<Turn> {
-        self.rotation.turn()
+    /// Why `member` of this pool would not be picked now; `None` if it could be.
+    pub fn obstacle(&self, member: &Member, now: Instant) -> Option<Obstacle> {
+        let now = self.memory.clock.ms(now);
+        let is_open = self.open_members().any(|open| std::ptr::eq(&**open, member));
+        if member.rules().down {
+            return Some(Obstacle::Down);
+        }
+        if !is_open {
+            return Some(Obstacle::Unhealthy);
+        }
+        if member.rules().backup && self.primaries.is_available(now) {
+            return Some(Obstacle::Backup);
+        }
+        member.obstacle(now, self.is_in_panic(&self.primaries, now))
     }
 
     /// Takes the members off. Once is enough and more does no harm.
     pub(crate) fn unlist(&self) {
         if self.lists.swap(false, Ordering::SeqCst) {
-            self.healthy_members().for_each(|member| member.stats.unlist());
+            self.open_members().for_each(|member| member.stats.unlist());
         }
     }
 
-    fn choose(&self, tried: &Tried) -> Option<usize> {
-        match self.algorithm {
-            Algorithm::RoundRobin => self.rotation.next(|index| self.may_take(index, tried)),
-            Algorithm::LeastConnections => self.choose_least_loaded(tried),
-        }
-    }
-
-    fn choose_least_loaded(&self, tried: &Tried) -> Option<usize> {
-        let least = self.least_loaded(tried)?;
-        if !least.has_equals {
-            return Some(least.index);
-        }
-        // Others may have become busier since they were compared; then the first found is as good.
-        self.rotation
-            .next(|index| self.is_level_with(index, &least, tried))
-            .or(Some(least.index))
-    }
-
-    fn least_loaded(&self, tried: &Tried) -> Option<Least> {
-        let mut least: Option<Least> = None;
-        for index in self
-            .healthy
+    fn member_at(&self, address: SocketAddr) -> Option<&Arc<Member>> {
+        self.members
             .iter()
-            .copied()
-            .filter(|index| self.may_take(*index, tried))
-        {
-            let load = self.load(index);
-            match &mut least {
-                Some(least) if load.is_level_with(&least.load) => least.has_equals = true,
-                Some(least) if !load.is_below(&least.load) => {}
-                _ => {
-                    least = Some(Least {
-                        index,
-                        load,
-                        has_equals: false,
-                    });
+            .find(|member| member.endpoint.address == address)
+    }
+
+    /// The way of nearly all requests: no lock, one increment.
+    fn pick_by_turn(&self, query: &Query) -> Option<Lease> {
+        if !query.is_first() || !self.primaries.has_cycle() {
+            return None;
+        }
+        let turn = self.memory.turn.take()?;
+        // Only in a pool that was replaced is the first one not listed any more.
+        self.primaries.starting_at(turn, Lease::take)
+    }
+
+    fn pick_by_address(&self, query: &mut Query, now: Instant) -> Option<Lease> {
+        let mut hash = query.ip_hash.take()?;
+        let now = self.memory.clock.ms(now);
+        let lease = loop {
+            let Some(member) = self.primaries.choose_by_address(&mut hash, query, now) else {
+                break None;
+            };
+            if let Some(lease) = Lease::take(member) {
+                member.note_pick(now);
+                break Some(lease);
+            }
+        };
+        query.ip_hash = Some(hash);
+        lease
+    }
+
+    fn pick_at_random(&self, query: &Query, now: Instant) -> Option<Lease> {
+        let now = self.memory.clock.ms(now);
+        for (group, forgiving) in self.passes(now) {
+            while let Some(member) =
+                group.choose_at_random(self.memory.turn.seed(), &self.choice(query, now, forgiving))
+            {
+                if let Some(lease) = Lease::take(member) {
+                    member.note_pick(now);
+                    return Some(lease);
                 }
             }
         }
-        least
+        None
     }
 
-    fn is_level_with(&self, index: usize, least: &Least, tried: &Tried) -> bool {
-        self.may_take(index, tried) && self.load(index).is_level_with(&least.load)
+    /// By nginx's running values, one request after the other.
+    fn pick_locked(&self, query: &Query, now: Instant) -> Option<Lease> {
+        let now = self.memory.clock.ms(now);
+        let mut uneven = self.memory.turn.lock();
+        self.memory.turn.make_uneven(&mut uneven);
+        self.work_values_out(&mut uneven);
+        for (group, forgiving) in self.passes(now) {
+            let choice = self.choice(query, now, forgiving).in_earnest();
+            // A member that was taken off or filled up in this moment is not chosen again.
+            while let Some(member) = group.choose(&choice) {
+                if let Some(lease) = Lease::take(member) {
+                    member.standing.picked(member.rules(), now);
+                    self.make_even_again(&mut uneven);
+                    return Some(lease);
+                }
+            }
+        }
+        None
     }
 
-    fn load(&self, index: usize) -> Load {
-        let member = &self.members[index];
-        Load {
-            in_flight: member.stats.in_flight(),
-            weight: u64::from(member.endpoint.weight.max(1)),
+    fn choice<'q>(&self, query: &'q Query, now: u64, forgiving: bool) -> Choice<'q> {
+        Choice {
+            algorithm: self.rules.algorithm,
+            query,
+            now,
+            forgiving,
+            in_earnest: false,
         }
     }
 
-    fn may_take(&self, index: usize, tried: &Tried) -> bool {
-        let member = &self.members[index];
-        !tried.contains(member) && member.stats.is_listed()
+    /// In which order the groups are asked, and whether failures are forgiven.
+    fn passes(&self, now: u64) -> impl IntoIterator<Item = (&Group, bool)> + use<'_> {
+        let panic = self.is_in_panic(&self.primaries, now);
+        let strict = [(&self.primaries, panic), (&self.backups, false)];
+        let forgives = self.rules.panic_threshold != Some(0);
+        let last = [(&self.primaries, true), (&self.backups, true)];
+        strict
+            .into_iter()
+            .chain(last.into_iter().filter(move |_| forgives))
+    }
+
+    fn is_in_panic(&self, group: &Group, now: u64) -> bool {
+        self.rules
+            .panic_threshold
+            .is_some_and(|threshold| threshold > 0 && group.available_percent(now) < threshold)
+    }
+
+    /// The running values where even turns have stopped.
+    fn work_values_out(&self, uneven: &mut MutexGuard<'_, Uneven>) {
+        if let Some(turn) = uneven.stopped_at.take() {
+            self.primaries.set_values_at(turn);
+        }
+    }
+
+    fn make_even_again(&self, uneven: &mut MutexGuard<'_, Uneven>) {
+        if self.rules.algorithm != Algorithm::RoundRobin || !self.primaries.is_clean() {
+            return;
+        }
+        if uneven.patience > 0 {
+            uneven.patience -= 1;
+        } else if let Some(length) = self.primaries.begin_cycle_again() {
+            uneven.patience = length;
+        } else {
+            self.memory.turn.make_even();
+        }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.unlist();
-    }
-}
-
-/// The least loaded member of one comparison.
-struct Least {
-    index: usize,
-    load: Load,
-    has_equals: bool,
-}
-
-/// Requests in flight by weight, compared as fractions.
-#[derive(Clone, Copy)]
-struct Load {
-    in_flight: u64,
-    weight: u64,
-}
-
-impl Load {
-    fn is_below(&self, other: &Self) -> bool {
-        self.in_flight * other.weight < other.in_flight * self.weight
-    }
-
-    fn is_level_with(&self, other: &Self) -> bool {
-        self.in_flight * other.weight == other.in_flight * self.weight
     }
 }

@@ -1,25 +1,24 @@
 //! The place where the current version of a pool stands.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::lease::{Lease, Tried};
+use crate::lease::Lease;
 use crate::pool::Pool;
-use crate::rotation::Turn;
+use crate::query::Query;
 
 /// A pool whose members change.
 #[derive(Debug)]
 pub struct PoolCell {
     current: ArcSwap<Pool>,
-    turn: Arc<Turn>,
 }
 
 impl PoolCell {
     /// A place that holds `pool`.
     pub fn new(pool: Pool) -> Self {
         Self {
-            turn: pool.turn(),
             current: ArcSwap::from_pointee(pool),
         }
     }
@@ -29,18 +28,18 @@ impl PoolCell {
         self.current.load_full()
     }
 
-    /// Puts `pool` in place. Its rotation goes on where the old one was, and the old one takes its members off.
-    pub fn replace(&self, mut pool: Pool) {
-        pool.continue_from(Arc::clone(&self.turn));
+    /// Puts `pool` in place, usually the [`next_version`](Pool::next_version) of what stands there. The old one
+    /// takes its members off.
+    pub fn replace(&self, pool: Pool) {
         let old = self.current.swap(Arc::new(pool));
         old.unlist();
     }
 
-    /// Picks a healthy member that was not tried, from the pool as it stands.
-    pub fn pick(&self, tried: &Tried) -> Option<Lease> {
+    /// Picks a member that was not tried, from the pool as it stands.
+    pub fn pick(&self, query: &mut Query, now: Instant) -> Option<Lease> {
         loop {
             let pool = self.current.load();
-            if let Some(lease) = pool.pick(tried) {
+            if let Some(lease) = pool.pick(query, now) {
                 return Some(lease);
             }
             // A pool that was replaced under our hands gives nobody; the new one may.

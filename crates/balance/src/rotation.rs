@@ -1,135 +1,121 @@
 //! Smooth weighted round robin: nginx's order of members.
 //!
-//! Each pick adds every member's weight to its running value, takes the member with the largest (the first
-//! of equals) and takes the sum of weights off it. The order repeats after sum / greatest common divisor picks,
-//! so for all usual weights it is worked out once, and a pick is one increment of a shared counter: exact between
-//! threads and without a lock. Only weights with a very long cycle keep running values under a mutex; these begin
-//! anew with every version of the pool.
+//! Each pick adds every member's effective weight to its running value, takes the member with the largest (the first
+//! of equals) and takes the sum of weights off it. Members that may not be picked are left as they are.
 //!
-//! When the member whose turn it is may not be taken, the next one in the order is.
+//! While all members may be picked at their full weights, the order repeats after sum / greatest common divisor picks:
+//! a [`Cycle`], which is worked out once. What interrupts it is the matter of [`turn`](crate::turn). It can begin at
+//! any running values that come back to themselves, which those that failures leave behind soon do.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Whose turn it is among some members, which are known by their index.
-#[derive(Debug)]
-pub(crate) struct Rotation {
-    order: Order,
-    turn: Arc<Turn>,
+/// One round of turns, and the running values it begins and ends with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cycle {
+    /// Places in the list of members it was made of.
+    order: Box<[u32]>,
+    weights: Box<[u16]>,
+    start: Box<[i64]>,
 }
 
-/// How many picks there were. Outlives the pool, so that a replaced pool does not begin with its first member again.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Turn(AtomicU64);
+/// Most steps, members by turns, that are gone through to work a cycle out.
+const MOST_STEPS: usize = 1 << 18;
+/// As [`MOST_STEPS`], where a request would wait for it.
+const FEW_STEPS: usize = 1 << 14;
 
-#[derive(Debug)]
-enum Order {
-    /// One cycle.
-    Cycle(Box<[usize]>),
-    /// Running values, for cycles that are too long.
-    Running(Mutex<Box<[Running]>>),
-}
-
-#[derive(Debug, Clone)]
-struct Running {
-    index: usize,
-    weight: i64,
-    current: i64,
-}
-
-/// Longest cycle that is worked out for unequal weights.
-const LONGEST_CYCLE: i64 = 4096;
-
-impl Rotation {
-    /// The rotation of members by `(index, weight)`.
-    pub(crate) fn new(members: impl Iterator<Item = (usize, u16)>) -> Self {
-        let members = members.map(|(index, weight)| Running {
-            index,
-            weight: i64::from(weight.max(1)),
-            current: 0,
-        });
-        Self {
-            order: Order::new(members.collect()),
-            turn: Arc::default(),
+impl Cycle {
+    /// The cycle of members that have had no turn. `None`: it is too long.
+    pub(crate) fn new(weights: Box<[u16]>) -> Option<Self> {
+        let start = vec![0; weights.len()].into_boxed_slice();
+        if weights.windows(2).all(|pair| pair[0] == pair[1]) {
+            let order = (0..u32::try_from(weights.len()).ok()?).collect();
+            return Some(Self {
+                order,
+                weights,
+                start,
+            });
         }
+        Self::from_values(weights, start, MOST_STEPS)
     }
 
-    /// Goes on counting where another rotation is.
-    pub(crate) fn continue_from(&mut self, turn: Arc<Turn>) {
-        self.turn = turn;
+    /// The cycle of the same members that begins at other running values. `None`: they are not part of one, or it is
+    /// too long to be worked out now.
+    pub(crate) fn beginning_at(&self, start: Box<[i64]>) -> Option<Self> {
+        Self::from_values(self.weights.clone(), start, FEW_STEPS)
     }
 
-    pub(crate) fn turn(&self) -> Arc<Turn> {
-        Arc::clone(&self.turn)
-    }
-
-    /// The next member that `may_take` allows.
-    pub(crate) fn next(&self, may_take: impl Fn(usize) -> bool) -> Option<usize> {
-        match &self.order {
-            Order::Cycle(cycle) => from_turn(cycle, self.turn.0.fetch_add(1, Ordering::Relaxed), may_take),
-            Order::Running(members) => {
-                // A step that panicked halfway leaves values that are uneven, not wrong.
-                step(
-                    &mut members.lock().unwrap_or_else(PoisonError::into_inner),
-                    may_take,
-                )
-            }
+    fn from_values(weights: Box<[u16]>, start: Box<[i64]>, most: usize) -> Option<Self> {
+        let length = length(&weights);
+        if length.saturating_mul(weights.len()) > most {
+            return None;
         }
+        let mut values = start.clone();
+        let order = (0..length).filter_map(|_| step(&mut values, &weights)).collect();
+        (values == start).then_some(Self {
+            order,
+            weights,
+            start,
+        })
     }
 
-    /// Who [`next`](Self::next) would give, without taking the turn.
-    pub(crate) fn peek(&self, may_take: impl Fn(usize) -> bool) -> Option<usize> {
-        match &self.order {
-            Order::Cycle(cycle) => from_turn(cycle, self.turn.0.load(Ordering::Relaxed), may_take),
-            Order::Running(members) => {
-                let mut members = members.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                step(&mut members, may_take)
-            }
+    /// How many turns it has.
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The weights it was made of.
+    pub(crate) fn weights(&self) -> &[u16] {
+        &self.weights
+    }
+
+    /// The places of members from this turn on.
+    pub(crate) fn starting_at(&self, turn: u64) -> impl Iterator<Item = usize> {
+        let (before, after) = self.order.split_at(self.position(turn));
+        after.iter().chain(before).map(|place| *place as usize)
+    }
+
+    /// The running values when this turn is next.
+    pub(crate) fn values_at(&self, turn: u64) -> Box<[i64]> {
+        let position = self.position(turn);
+        let total: i64 = self.weights.iter().copied().map(i64::from).sum();
+        let mut values = self.start.clone();
+        for (value, weight) in values.iter_mut().zip(&self.weights) {
+            *value += i64::from(*weight) * i64::try_from(position).unwrap_or(0);
         }
+        for place in &self.order[..position] {
+            values[*place as usize] -= total;
+        }
+        values
+    }
+
+    fn position(&self, turn: u64) -> usize {
+        (turn % self.order.len().max(1) as u64) as usize
     }
 }
 
-impl Order {
-    fn new(mut members: Box<[Running]>) -> Self {
-        if members.windows(2).all(|pair| pair[0].weight == pair[1].weight) {
-            return Self::Cycle(members.iter().map(|member| member.index).collect());
-        }
-        let divisor = members
-            .iter()
-            .fold(0, |divisor, member| gcd(divisor, member.weight));
-        let length = members.iter().map(|member| member.weight).sum::<i64>() / divisor;
-        if length > LONGEST_CYCLE {
-            return Self::Running(Mutex::new(members));
-        }
-        Self::Cycle((0..length).filter_map(|_| step(&mut members, |_| true)).collect())
-    }
-}
-
-fn from_turn(cycle: &[usize], turn: u64, may_take: impl Fn(usize) -> bool) -> Option<usize> {
-    if cycle.is_empty() {
-        return None;
-    }
-    let (before, after) = cycle.split_at((turn % cycle.len() as u64) as usize);
-    after.iter().chain(before).copied().find(|index| may_take(*index))
-}
-
-fn step(members: &mut [Running], may_take: impl Fn(usize) -> bool) -> Option<usize> {
+/// One turn of members that may all be picked.
+fn step(values: &mut [i64], weights: &[u16]) -> Option<u32> {
     let mut total = 0;
-    let mut best: Option<&mut Running> = None;
-    for member in members.iter_mut().filter(|member| may_take(member.index)) {
-        member.current += member.weight;
-        total += member.weight;
-        if best.as_ref().is_none_or(|best| member.current > best.current) {
-            best = Some(member);
+    let mut best: Option<(usize, i64)> = None;
+    for (place, (value, weight)) in values.iter_mut().zip(weights).enumerate() {
+        *value += i64::from(*weight);
+        total += i64::from(*weight);
+        if best.is_none_or(|(_, most)| *value > most) {
+            best = Some((place, *value));
         }
     }
-    let best = best?;
-    best.current -= total;
-    Some(best.index)
+    let (place, _) = best?;
+    values[place] -= total;
+    u32::try_from(place).ok()
 }
 
-fn gcd(left: i64, right: i64) -> i64 {
+fn length(weights: &[u16]) -> usize {
+    let divisor = weights
+        .iter()
+        .fold(0, |divisor, weight| gcd(divisor, usize::from(*weight)));
+    let total: usize = weights.iter().copied().map(usize::from).sum();
+    total / divisor.max(1)
+}
+
+fn gcd(left: usize, right: usize) -> usize {
     if right == 0 {
         left
     } else {

@@ -1,15 +1,20 @@
 //! Sequences known from nginx, evenness, listing and replacement.
 
+mod nginx;
+mod rules;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use hythe_model::Endpoint;
+use hythe_model::endpoint::EndpointRules;
 use hythe_model::traffic::Algorithm;
 use hythe_ports::traffic::Traffic;
 use proptest::prelude::*;
 
-use super::{EndpointTable, Lease, Pool, PoolCell, Tried};
+use super::{EndpointTable, Lease, Pool, PoolCell, Query, Rules};
 
 /// Members `a`, `b`, ... at ports 1, 2, ... with these weights.
 fn endpoints(weights: &[u16]) -> Vec<Endpoint> {
@@ -19,6 +24,7 @@ fn endpoints(weights: &[u16]) -> Vec<Endpoint> {
         weight: *weight,
         healthy: true,
         revision: None,
+        rules: EndpointRules::default(),
     };
     weights.iter().enumerate().map(endpoint).collect()
 }
@@ -31,8 +37,30 @@ fn address(number: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], number as u16 + 1))
 }
 
+fn by(algorithm: Algorithm) -> Rules {
+    Rules {
+        algorithm,
+        ..Rules::default()
+    }
+}
+
 fn pool(algorithm: Algorithm, endpoints: Vec<Endpoint>, table: &EndpointTable) -> Pool {
-    Pool::new("pool".parse().unwrap(), algorithm, endpoints, table)
+    Pool::new(
+        "pool".parse().unwrap(),
+        by(algorithm),
+        endpoints,
+        table,
+        Instant::now(),
+    )
+}
+
+fn replace(cell: &PoolCell, endpoints: Vec<Endpoint>, table: &EndpointTable) {
+    let now = cell.load();
+    cell.replace(now.next_version(now.rules(), endpoints, table));
+}
+
+fn pick(pool: &Pool) -> Option<Lease> {
+    pool.pick(&mut Query::new(), Instant::now())
 }
 
 fn round_robin(weights: &[u16]) -> Pool {
@@ -43,15 +71,20 @@ fn round_robin(weights: &[u16]) -> Pool {
     )
 }
 
+const ALL: [Algorithm; 4] = [
+    Algorithm::RoundRobin,
+    Algorithm::LeastConnections,
+    Algorithm::IpHash,
+    Algorithm::Random,
+];
+
 fn id(lease: &Lease) -> String {
     lease.member().endpoint.id.to_string()
 }
 
 /// The names of `count` picks that end at once.
 fn sequence(pool: &Pool, count: usize) -> String {
-    (0..count)
-        .map(|_| id(&pool.pick(&Tried::new()).unwrap()))
-        .collect()
+    (0..count).map(|_| id(&pick(pool).unwrap())).collect()
 }
 
 #[test]
@@ -83,24 +116,16 @@ fn who_may_not_be_picked_is_skipped() {
     for algorithm in [Algorithm::RoundRobin, Algorithm::LeastConnections] {
         let pool = pool(algorithm, three.clone(), &table);
         assert_eq!(sequence(&pool, 4), "acac");
-        let mut tried = Tried::new();
+        let mut query = Query::new();
         for expected in [Some("a"), Some("c"), None, None] {
-            let lease = pool.pick(&tried);
+            let lease = pool.pick(&mut query, Instant::now());
             assert_eq!(lease.as_ref().map(id).as_deref(), expected);
-            lease.iter().for_each(|lease| tried.add(lease.member()));
+            lease.iter().for_each(|lease| query.add_tried(lease.member()));
         }
-        assert_eq!(tried.len(), 2);
     }
-    assert!(
-        pool(Algorithm::RoundRobin, Vec::new(), &table)
-            .pick(&Tried::new())
-            .is_none()
-    );
-    assert!(
-        pool(Algorithm::LeastConnections, Vec::new(), &table)
-            .pick(&Tried::new())
-            .is_none()
-    );
+    for algorithm in ALL {
+        assert!(pick(&pool(algorithm, Vec::new(), &table)).is_none());
+    }
 }
 
 #[test]
@@ -112,7 +137,7 @@ fn least_connections_by_weight() {
     );
     // All idle: the rotation decides, exactly as round robin would.
     assert_eq!(sequence(&pool, 8), sequence(&round_robin(&[2, 1, 1]), 8));
-    let mut held: Vec<Lease> = (0..8).map(|_| pool.pick(&Tried::new()).unwrap()).collect();
+    let mut held: Vec<Lease> = (0..8).map(|_| pick(&pool).unwrap()).collect();
     let in_flight = || {
         pool.members()
             .iter()
@@ -122,7 +147,7 @@ fn least_connections_by_weight() {
     assert_eq!(in_flight(), [4, 2, 2]);
     held.retain(|lease| id(lease) != "b");
     assert_eq!(in_flight(), [4, 0, 2]);
-    let next: Vec<Lease> = (0..2).map(|_| pool.pick(&Tried::new()).unwrap()).collect();
+    let next: Vec<Lease> = (0..2).map(|_| pick(&pool).unwrap()).collect();
     assert_eq!(next.iter().map(id).collect::<String>(), "bb");
 }
 
@@ -130,9 +155,9 @@ fn least_connections_by_weight() {
 fn counters_belong_to_the_address() {
     let table = EndpointTable::default();
     let first = pool(Algorithm::RoundRobin, endpoints(&[1]), &table);
-    let mut lease = first.pick(&Tried::new()).unwrap();
-    lease.failed();
-    lease.failed();
+    let mut lease = pick(&first).unwrap();
+    lease.failed(Instant::now());
+    lease.failed(Instant::now());
     let second = pool(Algorithm::RoundRobin, endpoints(&[9, 1]), &table);
     drop(first);
     let stats = &second.members()[0].stats;
@@ -157,8 +182,13 @@ fn peek_tells_the_next_pick() {
         let pool = pool(algorithm, endpoints(&weights), &EndpointTable::default());
         let mut held = Vec::new();
         for _ in 0..20 {
-            let peeked = pool.peek().unwrap().endpoint.id.to_string();
-            let lease = pool.pick(&Tried::new()).unwrap();
+            let peeked = pool
+                .peek(&Query::new(), Instant::now())
+                .unwrap()
+                .endpoint
+                .id
+                .to_string();
+            let lease = pick(&pool).unwrap();
             assert_eq!(peeked, id(&lease), "{algorithm:?} {weights:?}");
             held.push(lease);
         }
@@ -171,8 +201,8 @@ fn the_rotation_survives_a_replacement() {
     let cell = PoolCell::new(pool(Algorithm::RoundRobin, endpoints(&[1, 1, 1]), &table));
     let mut names = String::new();
     for _ in 0..6 {
-        names += &id(&cell.pick(&Tried::new()).unwrap());
-        cell.replace(pool(Algorithm::RoundRobin, endpoints(&[1, 1, 1]), &table));
+        names += &id(&cell.pick(&mut Query::new(), Instant::now()).unwrap());
+        replace(&cell, endpoints(&[1, 1, 1]), &table);
     }
     assert_eq!(names, "abcabc");
 }
@@ -188,10 +218,10 @@ fn listing_follows_the_current_pool() {
     let cell = PoolCell::new(pool(Algorithm::RoundRobin, endpoints(&[1, 1]), &table));
     assert_eq!(listed(), [true, true, false]);
     let old = cell.load();
-    let lease = cell.pick(&Tried::new()).unwrap();
+    let lease = cell.pick(&mut Query::new(), Instant::now()).unwrap();
     let mut next = endpoints(&[1, 1, 1]);
     next[0].healthy = false;
-    cell.replace(pool(Algorithm::RoundRobin, next, &table));
+    replace(&cell, next, &table);
     assert_eq!(listed(), [false, true, true]);
     // Whoever still holds the old pool no longer gets the member that left.
     assert_eq!(sequence(&old, 3), "bbb");
@@ -209,7 +239,7 @@ fn picks_of_many_threads_are_even() {
         let total: u32 = weights.iter().copied().map(u32::from).sum();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..total).for_each(|_| drop(pool.pick(&Tried::new()))));
+                scope.spawn(|| (0..total).for_each(|_| drop(pick(&pool))));
             }
         });
         for member in pool.members() {
@@ -237,14 +267,14 @@ fn nobody_is_picked_behind_a_drainers_back() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
-                    let lease = cell.pick(&Tried::new()).unwrap();
+                    let lease = cell.pick(&mut Query::new(), Instant::now()).unwrap();
                     // While it is held, no drainer may believe that the member is idle and unlisted for good.
                     assert!(lease.member().stats.in_flight() > 0);
                 }
             });
         }
         for number in 1..2_000 {
-            cell.replace(pool(Algorithm::RoundRobin, two(number), &table));
+            replace(&cell, two(number), &table);
             let drained = &cell.load().members()[number % 2].stats.clone();
             while drained.in_flight() > 0 {
                 std::hint::spin_loop();

@@ -86,9 +86,10 @@ fn show_upstream(out: &mut Terminal, upstream: &UpstreamView) -> Outcome {
         } else {
             "    ".to_owned()
         };
-        let health = if endpoint.healthy { "" } else { ", unhealthy" };
+        let obstacle = endpoint.not_picked.as_ref();
+        let obstacle = obstacle.map(|why| format!(" ({why})")).unwrap_or_default();
         let text = format!(
-            "{mark} {} at {}, weight {}, {} in flight{health}",
+            "{mark} {} at {}, weight {}, {} in flight{obstacle}",
             endpoint.id, endpoint.address, endpoint.weight, endpoint.in_flight
         );
         field(out, "instance", &text)?;

@@ -1,5 +1,8 @@
 //! The way a request would take, in words.
 
+use std::time::Instant;
+
+use hythe_balance::Query;
 use hythe_http1::path;
 use hythe_model::Route;
 use hythe_model::view::{
@@ -151,20 +154,22 @@ fn plugins(plan: &RoutePlan) -> Vec<String> {
 }
 
 fn upstream(service: &ServicePlan, path: String, host: String) -> UpstreamView {
-    let pool = service.pool.cell.load();
+    let query = Query::new();
+    let (pool, now) = (service.pool.cell.load(), Instant::now());
     let view = |member: &hythe_balance::Member| EndpointView {
         id: member.endpoint.id.to_string(),
         address: member.endpoint.address.to_string(),
         weight: member.endpoint.weight,
         healthy: member.endpoint.healthy,
         in_flight: member.stats.in_flight(),
+        not_picked: pool.obstacle(member, now).map(|obstacle| obstacle.to_string()),
     };
     UpstreamView {
         pool: service.pool_label.clone(),
         path,
         host,
-        algorithm: pool.algorithm().to_string(),
-        endpoint: pool.peek().map(|member| view(member)),
+        algorithm: pool.rules().algorithm.to_string(),
+        endpoint: pool.peek(&query, now).map(|member| view(member)),
         endpoints: pool.members().iter().map(|member| view(member)).collect(),
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use hythe_balance::{EndpointTable, Pool, PoolCell};
+use hythe_balance::{EndpointTable, Pool, PoolCell, Rules};
 use hythe_model::endpoint::PoolEndpoints;
-use hythe_model::traffic::Algorithm;
-use hythe_model::{Endpoints, FullName};
+use hythe_model::{Endpoints, FullName, Upstream};
 
 /// A pool as workers hold it.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Pools {
 
 struct Known {
     pool: Arc<SharedPool>,
-    algorithm: Algorithm,
+    rules: Rules,
     endpoints: Arc<PoolEndpoints>,
 }
 
@@ -46,20 +46,25 @@ impl Pools {
     }
 
     /// A pool; made when it is asked for first.
-    pub(crate) fn pool(&mut self, name: &FullName, algorithm: Algorithm) -> Arc<SharedPool> {
+    pub(crate) fn pool(&mut self, name: &FullName, upstream: Option<&Upstream>) -> Arc<SharedPool> {
+        let rules = rules(upstream);
         let endpoints = self.endpoints.pools.get(name).cloned().unwrap_or_default();
         let table = &self.table;
-        let known = self.pools.entry(name.clone()).or_insert_with(|| Known {
-            pool: Arc::new(SharedPool {
-                cell: PoolCell::new(pool(table, name, algorithm, &endpoints)),
-                nameless: AtomicBool::new(is_nameless(&endpoints)),
-            }),
-            algorithm,
-            endpoints: Arc::clone(&endpoints),
+        let known = self.pools.entry(name.clone()).or_insert_with(|| {
+            let members = endpoints.endpoints.iter().cloned();
+            let pool = Pool::new(name.clone(), rules, members, table, Instant::now());
+            Known {
+                pool: Arc::new(SharedPool {
+                    cell: PoolCell::new(pool),
+                    nameless: AtomicBool::new(is_nameless(&endpoints)),
+                }),
+                rules,
+                endpoints,
+            }
         });
-        if known.algorithm != algorithm {
-            known.algorithm = algorithm;
-            known.pool.cell.replace(pool(table, name, algorithm, &endpoints));
+        if known.rules != rules {
+            known.rules = rules;
+            known.swap(table);
         }
         Arc::clone(&known.pool)
     }
@@ -68,14 +73,11 @@ impl Pools {
     pub(crate) fn update(&mut self, endpoints: Arc<Endpoints>) {
         for (name, known) in &mut self.pools {
             let now = endpoints.pools.get(name).cloned().unwrap_or_default();
-            if !Arc::ptr_eq(&now, &known.endpoints) && now != known.endpoints {
-                known
-                    .pool
-                    .cell
-                    .replace(pool(&self.table, name, known.algorithm, &now));
-                known.pool.nameless.store(is_nameless(&now), Ordering::Relaxed);
-            }
+            let is_other = !Arc::ptr_eq(&now, &known.endpoints) && now != known.endpoints;
             known.endpoints = now;
+            if is_other {
+                known.swap(&self.table);
+            }
         }
         self.endpoints = endpoints;
     }
@@ -86,18 +88,22 @@ impl Pools {
     }
 }
 
-fn pool(
-    table: &Arc<EndpointTable>,
-    name: &FullName,
-    algorithm: Algorithm,
-    endpoints: &PoolEndpoints,
-) -> Pool {
-    Pool::new(
-        name.clone(),
-        algorithm,
-        endpoints.endpoints.iter().cloned(),
-        table,
-    )
+impl Known {
+    /// Puts the pool's next version in place.
+    fn swap(&self, table: &EndpointTable) {
+        let cell = &self.pool.cell;
+        let members = self.endpoints.endpoints.iter().cloned();
+        cell.replace(cell.load().next_version(self.rules, members, table));
+        let nameless = is_nameless(&self.endpoints);
+        self.pool.nameless.store(nameless, Ordering::Relaxed);
+    }
+}
+
+fn rules(upstream: Option<&Upstream>) -> Rules {
+    upstream.map_or_else(Rules::default, |upstream| Rules {
+        algorithm: upstream.algorithm,
+        panic_threshold: upstream.panic_threshold,
+    })
 }
 
 fn is_nameless(endpoints: &PoolEndpoints) -> bool {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
-use hythe_balance::{Lease, Tried};
+use hythe_balance::{Lease, Query};
 use hythe_http1::{Framing, Known, RequestHead, Version, path};
 use hythe_routing::{HeaderLookup, Match, MatchedPath, RequestKey, upstream_path};
 use hythe_upstream::Reuse;
+use tokio::time::Instant;
 
 use crate::attempt::{self, Trouble};
 use crate::body::{Body, Frame};
@@ -321,19 +322,28 @@ async fn send(
 ) -> Outcome {
     // Only what came with the head is kept for another try; what is streamed is gone.
     let repeatable = body.is_done() && is_idempotent(space.head.method.of(space.inbox.bytes()));
-    let mut tried = Tried::default();
+    let mut query = if service.by_client {
+        Query::from_client(client.peer)
+    } else {
+        Query::new()
+    };
+    let mut now = record.started;
     let mut last = None;
     while record.tries <= service.retries {
-        let Some(mut lease) = service.pool.cell.pick(&tried) else {
+        let Some(mut lease) = service.pool.cell.pick(&mut query, now.into_std()) else {
             break;
         };
         record.tries += 1;
         record.instance = Some(Arc::clone(&lease.member().endpoint.id));
         match try_endpoint(worker, client, space, service, &lease, repeatable, body, record).await {
-            Ok(()) => return Outcome::Served,
+            Ok(()) => {
+                lease.answered();
+                return Outcome::Served;
+            }
             Err(trouble) => {
+                now = Instant::now();
                 if trouble.is_of_endpoint() {
-                    lease.failed();
+                    lease.failed(now.into_std());
                 }
                 let again = !record.answered && trouble.is_repeatable(repeatable);
                 last = Some(trouble);
@@ -341,7 +351,7 @@ async fn send(
                     break;
                 }
                 worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
-                tried.add(lease.member());
+                query.add_tried(lease.member());
             }
         }
     }

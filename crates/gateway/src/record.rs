@@ -16,7 +16,8 @@ use crate::worker::{Worker, Workspace};
 /// A request's facts, gathered on its way.
 #[derive(Debug)]
 pub(crate) struct Record {
-    started: Instant,
+    /// When its head was read.
+    pub(crate) started: Instant,
     /// Status sent; 499 as long as none was (nginx: the client left).
     pub(crate) status: u16,
     /// Whether any byte of a final answer was sent.

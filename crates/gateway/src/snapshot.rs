@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_model::endpoint::pool_name;
-use hythe_model::traffic::{PathHandling, Protocol, Service};
+use hythe_model::traffic::{Algorithm, PathHandling, Protocol, Service};
 use hythe_model::{Desired, FullName, Route};
 use hythe_routing::{CompileProblem, RouteEntry, RouteTable};
 
@@ -46,6 +46,8 @@ pub(crate) struct ServicePlan {
     pub(crate) label: String,
     pub(crate) pool: Arc<SharedPool>,
     pub(crate) pool_label: String,
+    /// Whether the pool picks by the client's address.
+    pub(crate) by_client: bool,
     pub(crate) host: String,
     pub(crate) path: Option<String>,
     pub(crate) retries: u32,
@@ -255,7 +257,6 @@ fn service_plan(
     pools: &mut Pools,
 ) -> ServicePlan {
     let upstream = desired.upstreams.get(pool).map(|entry| &entry.spec);
-    let algorithm = upstream.map(|upstream| upstream.algorithm).unwrap_or_default();
     let host_header = upstream.and_then(|upstream| upstream.host_header.clone());
     let is_external = pool.name != name.name
         && !desired.upstreams.contains_key(pool)
@@ -267,7 +268,8 @@ fn service_plan(
     };
     ServicePlan {
         label: name.to_string(),
-        pool: pools.pool(pool, algorithm),
+        pool: pools.pool(pool, upstream),
+        by_client: upstream.is_some_and(|upstream| upstream.algorithm == Algorithm::IpHash),
         pool_label: pool.to_string(),
         host: host_header.unwrap_or(own_host),
         path: spec.path.clone(),

@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::service::Service;
-use crate::upstream::{self, ALGORITHM, HEALTHCHECKS, HOST_HEADER};
+use crate::upstream::{self, ALGORITHM, HEALTHCHECKS, HOST_HEADER, PANIC_THRESHOLD};
 use crate::{address, path};
 
 /// The protocols of services and routes.
@@ -58,6 +58,7 @@ pub(crate) static SETTINGS: Table = Table {
             "`false`: as if it had no routes. Default: `true`.",
         ),
         ALGORITHM,
+        PANIC_THRESHOLD,
         HOST_HEADER,
         HEALTHCHECKS,
         key("tags", TEXTS, TAGS_DOC),
@@ -77,7 +78,7 @@ pub(crate) static SETTINGS: Table = Table {
 };
 
 /// The keys of [`SETTINGS`] that say something about a pool.
-const OF_POOLS: [&str; 3] = ["algorithm", "host_header", "healthchecks"];
+const OF_POOLS: [&str; 4] = ["algorithm", "panic_threshold", "host_header", "healthchecks"];
 
 /// A service that runs here: its pool bears its name.
 pub(crate) fn read_pool(service: &Service<'_>, draft: &mut Draft) {

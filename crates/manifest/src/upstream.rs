@@ -20,6 +20,7 @@ pub(crate) static UPSTREAM: Table = Table {
     keys: &[
         key("name", Shape::Text, "Its name. Required."),
         ALGORITHM,
+        PANIC_THRESHOLD,
         HOST_HEADER,
         HEALTHCHECKS,
         key("targets", Shape::List(&Shape::Block(&TARGET)), "Its members."),
@@ -52,6 +53,24 @@ pub(crate) static TARGET: Table = Table {
             Shape::Integer(0, 65_535),
             "Its share of the traffic; 0: none. Default: 100.",
         ),
+        key(
+            "max_fails",
+            Shape::Integer(0, 1_000_000),
+            "Failures within `fail_timeout` after which it is left alone for as long; 0: failures do not count. \
+             As in nginx, not for one that is alone. Default: 1.",
+        ),
+        key("fail_timeout", Shape::Duration, "See `max_fails`. Default: 10s."),
+        key(
+            "max_conns",
+            Shape::Integer(0, 1_000_000),
+            "Most requests in flight to it; 0: any number. Default: 0.",
+        ),
+        key(
+            "backup",
+            Shape::Boolean,
+            "`true`: only asked while no other can be. Default: `false`.",
+        ),
+        key("down", Shape::Boolean, "`true`: never asked. Default: `false`."),
         key("tags", TEXTS, TAGS_DOC),
         ignored("id", Shape::Text, "Of Kong's declarative files."),
     ],
@@ -59,8 +78,16 @@ pub(crate) static TARGET: Table = Table {
 
 pub(crate) const ALGORITHM: Key = key(
     "algorithm",
-    Shape::OneOf(&["round-robin", "least-connections"]),
-    "Who gets the next request: by turns and weight, or who has the fewest in flight. Default: `round-robin`.",
+    Shape::OneOf(&["round-robin", "least-connections", "ip-hash", "random"]),
+    "Who gets the next request: by turns and weight; who has the fewest in flight; by the client's network, as \
+     nginx's `ip_hash`; or the less busy of two drawn at random by weight. Default: `round-robin`.",
+);
+pub(crate) const PANIC_THRESHOLD: Key = key(
+    "panic_threshold",
+    Shape::Integer(0, 100),
+    "Percent of members: while fewer than that are available, neither failures nor health are held against any. 0: \
+     as in nginx, nobody is asked when all have failed. Default: failures are overlooked when nobody would be left, \
+     health is not.",
 );
 pub(crate) const HOST_HEADER: Key = key(
     "host_header",
@@ -110,6 +137,8 @@ pub(crate) fn read(cx: &Context<'_>, node: &Node, draft: &mut Draft) {
 pub(crate) fn settings(block: &Block<'_>) -> Upstream {
     let algorithm = match block.choice("algorithm") {
         Some("least-connections") => Algorithm::LeastConnections,
+        Some("ip-hash") => Algorithm::IpHash,
+        Some("random") => Algorithm::Random,
         _ => Algorithm::RoundRobin,
     };
     let healthchecks = block
@@ -117,6 +146,7 @@ pub(crate) fn settings(block: &Block<'_>) -> Upstream {
         .filter(|node| block.cx.entries(node).is_some());
     Upstream {
         algorithm,
+        panic_threshold: block.integer("panic_threshold"),
         host_header: host_header(block),
         healthchecks: healthchecks.map(Node::to_json),
         tags: block.tags(),
@@ -134,7 +164,6 @@ fn read_target(cx: &Context<'_>, node: &Node, upstream: &Name, draft: &mut Draft
     let Some(block) = Block::open(cx, node, &TARGET) else {
         return;
     };
-    let weight = block.integer("weight").unwrap_or(100);
     let Some(address) = block.get("target") else {
         return cx.report(node.error("a target needs a `target`: its `host:port`"));
     };
@@ -145,11 +174,16 @@ fn read_target(cx: &Context<'_>, node: &Node, upstream: &Name, draft: &mut Draft
     let Some(name) = derived(upstream.as_str(), &[&hash8(&target)]) else {
         return;
     };
+    let plain = Target::of(upstream.clone(), target);
     let target = Target {
-        upstream: upstream.clone(),
-        target,
-        weight,
+        weight: block.integer("weight").unwrap_or(plain.weight),
+        max_fails: block.integer("max_fails").unwrap_or(plain.max_fails),
+        fail_timeout_ms: block.duration("fail_timeout").unwrap_or(plain.fail_timeout_ms),
+        max_conns: block.integer("max_conns").unwrap_or(plain.max_conns),
+        backup: block.boolean("backup").unwrap_or(plain.backup),
+        down: block.boolean("down").unwrap_or(plain.down),
         tags: block.tags(),
+        ..plain
     };
     if draft.spec.targets.contains_key(&name) {
         cx.report(address.error(format!("`{}` is a target of `{upstream}` already", target.target)));

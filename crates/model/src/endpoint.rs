@@ -23,6 +23,24 @@ pub struct Endpoint {
     pub healthy: bool,
     /// The revision of an instance, for metrics per release.
     pub revision: Option<crate::Revision>,
+    /// What else decides whether it is picked.
+    #[serde(default)]
+    pub rules: EndpointRules,
+}
+
+/// nginx's parameters of a `server` in an `upstream`, with nginx's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRules {
+    /// Failures within `fail_timeout_ms` after which it is left alone for as long; 0: failures do not count.
+    pub max_fails: u32,
+    /// See `max_fails`.
+    pub fail_timeout_ms: u64,
+    /// Most requests in flight from this node; 0: any number.
+    pub max_conns: u32,
+    /// Only picked while no other member can be.
+    pub backup: bool,
+    /// Never picked.
+    pub down: bool,
 }
 
 /// Every pool the registry knows, by the name of its service or upstream.
@@ -41,6 +59,18 @@ pub struct PoolEndpoints {
     pub endpoints: Vec<Endpoint>,
     /// Hosts of targets that have no address yet, with the reason: `name resolution failed`.
     pub unresolved: Vec<(String, String)>,
+}
+
+impl Default for EndpointRules {
+    fn default() -> Self {
+        Self {
+            max_fails: 1,
+            fail_timeout_ms: 10_000,
+            max_conns: 0,
+            backup: false,
+            down: false,
+        }
+    }
 }
 
 /// The pool that serves a service: the upstream or workload of its project that its host names, otherwise

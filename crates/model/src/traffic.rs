@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::EndpointRules;
 use crate::name::Name;
 
 /// Where requests of a route go: Kong's service. `host` is the name of an upstream or of a workload of
@@ -121,6 +122,10 @@ pub struct Upstream {
     /// Who gets the next request.
     #[serde(default)]
     pub algorithm: Algorithm,
+    /// Percent of the members: while fewer than that are available, neither failures nor health are held against
+    /// any. `None`: only failures are overlooked, and only when nobody would be left. 0: nothing is, as in nginx.
+    #[serde(default)]
+    pub panic_threshold: Option<u8>,
     /// Host to send instead of the service's.
     #[serde(default)]
     pub host_header: Option<String>,
@@ -132,7 +137,7 @@ pub struct Upstream {
     pub tags: Vec<String>,
 }
 
-/// Kong's balancing algorithms that are built.
+/// How a pool picks: Kong's algorithms, and `random` and `ip-hash` as nginx has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
@@ -141,6 +146,10 @@ pub enum Algorithm {
     RoundRobin,
     /// Fewest requests in flight by weight, counted for the whole node.
     LeastConnections,
+    /// By the first three bytes of an IPv4 address or a whole IPv6 one: nginx's `ip_hash`.
+    IpHash,
+    /// Two at random by weight, the less busy of them: nginx's `random two least_conn`.
+    Random,
 }
 
 /// One member of an upstream that Hythe does not run: Kong's target.
@@ -154,6 +163,21 @@ pub struct Target {
     /// Share of the traffic, 0 to 65535; 0: none.
     #[serde(default = "hundred")]
     pub weight: u16,
+    /// Failures within `fail_timeout_ms` after which it is left alone for as long; 0: failures do not count.
+    #[serde(default = "one")]
+    pub max_fails: u32,
+    /// See `max_fails`.
+    #[serde(default = "ten_seconds")]
+    pub fail_timeout_ms: u64,
+    /// Most requests in flight from this node; 0: any number.
+    #[serde(default)]
+    pub max_conns: u32,
+    /// Only asked while no other member can be.
+    #[serde(default)]
+    pub backup: bool,
+    /// Never asked.
+    #[serde(default)]
+    pub down: bool,
     /// Labels for people and tools.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -216,6 +240,8 @@ impl std::fmt::Display for Algorithm {
         f.pad(match self {
             Self::RoundRobin => "round-robin",
             Self::LeastConnections => "least-connections",
+            Self::IpHash => "ip-hash",
+            Self::Random => "random",
         })
     }
 }
@@ -234,6 +260,34 @@ impl Service {
             read_timeout_ms: minute(),
             enabled: true,
             tags: Vec::new(),
+        }
+    }
+}
+
+impl Target {
+    /// `target` in `upstream`, with the defaults.
+    pub fn of(upstream: Name, target: impl Into<String>) -> Self {
+        Self {
+            upstream,
+            target: target.into(),
+            weight: hundred(),
+            max_fails: one(),
+            fail_timeout_ms: ten_seconds(),
+            max_conns: 0,
+            backup: false,
+            down: false,
+            tags: Vec::new(),
+        }
+    }
+
+    /// What the pool must know of it besides its weight.
+    pub fn rules(&self) -> EndpointRules {
+        EndpointRules {
+            max_fails: self.max_fails,
+            fail_timeout_ms: self.fail_timeout_ms,
+            max_conns: self.max_conns,
+            backup: self.backup,
+            down: self.down,
         }
     }
 }
@@ -265,6 +319,14 @@ fn eighty() -> u16 {
 
 fn five() -> u32 {
     5
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn ten_seconds() -> u64 {
+    10_000
 }
 
 fn five_seconds() -> u64 {

@@ -255,6 +255,9 @@ pub struct EndpointView {
     pub healthy: bool,
     /// Requests in flight on this node.
     pub in_flight: u64,
+    /// Why it would not be picked now: `failed 1 time, tried again in 9s`. Absent if it could be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_picked: Option<String>,
 }
 
 /// An answer of the gateway's own.

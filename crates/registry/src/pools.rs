@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hythe_model::endpoint::{PoolEndpoints, pool_name};
+use hythe_model::endpoint::{EndpointRules, PoolEndpoints, pool_name};
 use hythe_model::instance::ServiceInstances;
 use hythe_model::{Desired, Endpoint, Endpoints, FullName, Instance, InstanceState, Instances};
 
@@ -59,12 +59,18 @@ pub fn merge<'a>(
             pools.entry(upstream).or_default(),
             host,
             port,
-            entry.spec.weight,
+            (entry.spec.weight, entry.spec.rules()),
             &resolve,
         );
     }
     for (pool, host, port) in external_services(desired) {
-        add_host(pools.entry(pool).or_default(), host, port, 100, &resolve);
+        add_host(
+            pools.entry(pool).or_default(),
+            host,
+            port,
+            (100, EndpointRules::default()),
+            &resolve,
+        );
     }
     let generation = desired.generation.min(instances.generation);
     Endpoints {
@@ -107,6 +113,7 @@ fn instance_endpoint(instance: &Instance) -> Option<Endpoint> {
         weight: 100,
         healthy,
         revision: Some(instance.revision),
+        rules: EndpointRules::default(),
     })
 }
 
@@ -114,7 +121,7 @@ fn add_host<'a>(
     pool: &mut PoolEndpoints,
     host: &str,
     port: u16,
-    weight: u16,
+    (weight, rules): (u16, EndpointRules),
     resolve: &impl Fn(&str) -> Resolved<'a>,
 ) {
     if weight == 0 {
@@ -129,6 +136,7 @@ fn add_host<'a>(
                 weight,
                 healthy: true,
                 revision: None,
+                rules,
             }
         })),
         Resolved::NotYet => pool
@@ -195,10 +203,8 @@ mod tests {
         );
         Arc::make_mut(&mut desired.upstreams).insert("up".parse().unwrap(), entry(Upstream::default()));
         let target = |target: &str, weight| Target {
-            upstream: "up".parse().unwrap(),
-            target: target.to_owned(),
             weight,
-            tags: Vec::new(),
+            ..Target::of("up".parse().unwrap(), target)
         };
         let targets = Arc::make_mut(&mut desired.targets);
         targets.insert("a".parse().unwrap(), entry(target("10.0.0.1:9000", 5)));

@@ -40,6 +40,12 @@ pub(crate) fn validate(
             route.service.as_ref(),
         );
     }
+    for (name, upstream) in &spec.upstreams {
+        let percent = upstream.panic_threshold.is_none_or(|percent| percent <= 100);
+        checker.require(percent, || {
+            format!("upstream {name}: panic_threshold is above 100")
+        });
+    }
     for (name, target) in &spec.targets {
         checker.reference(
             &format!("target {name}"),

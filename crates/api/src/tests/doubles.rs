@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use hythe_model::desired::DocumentChange;
-use hythe_model::endpoint::{Endpoint, PoolEndpoints};
+use hythe_model::endpoint::{Endpoint, EndpointRules, PoolEndpoints};
 use hythe_model::instance::ServiceInstances;
 use hythe_model::view::{Explanation, LogLine, RouteView};
 use hythe_model::{
@@ -314,6 +314,7 @@ fn pools() -> BTreeMap<FullName, Arc<PoolEndpoints>> {
         weight: 1,
         healthy: true,
         revision: None,
+        rules: EndpointRules::default(),
     };
     let pool = PoolEndpoints {
         endpoints: vec![endpoint],

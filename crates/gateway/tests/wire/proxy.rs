@@ -12,7 +12,7 @@ use std::time::Duration;
 use hythe_balance::EndpointTable;
 use hythe_gateway::plugin::{correlation_id, request_termination};
 use hythe_gateway::{AccessLogFormat, Config, Inputs, Limits, ListenerPlan, Listeners, Metrics, PluginKind};
-use hythe_model::endpoint::PoolEndpoints;
+use hythe_model::endpoint::{EndpointRules, PoolEndpoints};
 use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName};
 use hythe_spine::{Spine, constant};
 use serde_json::{Value, json};
@@ -183,6 +183,7 @@ fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
         weight: 100,
         healthy: true,
         revision: None,
+        rules: EndpointRules::default(),
     };
     let pool = PoolEndpoints {
         endpoints: addresses.iter().map(endpoint).collect(),

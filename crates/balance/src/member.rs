@@ -1,0 +1,122 @@
+//! One endpoint of a pool, and why it would not be picked.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hythe_model::Endpoint;
+use hythe_model::endpoint::EndpointRules;
+
+use crate::endpoint_table::EndpointStats;
+use crate::standing::Standing;
+use crate::turn::Turn;
+
+/// One endpoint of a pool.
+#[derive(Debug)]
+pub struct Member {
+    /// Where it is and what it weighs.
+    pub endpoint: Endpoint,
+    /// What is counted for its address.
+    pub stats: Arc<EndpointStats>,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) memory: Arc<Memory>,
+    /// Whether failures are held against it; nginx: not if it is alone.
+    pub(crate) may_fail: bool,
+}
+
+/// What all versions of a pool share.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) turn: Turn,
+    pub(crate) clock: Clock,
+}
+
+/// Milliseconds since the pool was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock(pub(crate) std::time::Instant);
+
+/// Why a member is not picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Its configuration says so.
+    Down,
+    /// Its checks fail.
+    Unhealthy,
+    /// Requests to it have failed.
+    Failed {
+        /// How many.
+        fails: u32,
+        /// Until it is tried again, milliseconds.
+        for_ms: u64,
+    },
+    /// It has as many requests as it may have.
+    Full,
+    /// It is a backup, and others are there.
+    Backup,
+}
+
+impl Clock {
+    pub(crate) fn ms(self, now: std::time::Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.0).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Member {
+    pub(crate) fn rules(&self) -> &EndpointRules {
+        &self.endpoint.rules
+    }
+
+    /// What stands against picking it now, apart from its health and from others that go first.
+    pub(crate) fn obstacle(&self, now: u64, forgiving: bool) -> Option<Obstacle> {
+        let failed = self.may_fail && !forgiving;
+        let out = failed.then(|| self.standing.out_for(self.rules(), now)).flatten();
+        if let Some(for_ms) = out {
+            let fails = self.standing.fails();
+            return Some(Obstacle::Failed { fails, for_ms });
+        }
+        let most = u64::from(self.rules().max_conns);
+        (most > 0 && self.stats.in_flight() >= most).then_some(Obstacle::Full)
+    }
+
+    /// A request is sent to it, by one that does not hold the lock.
+    pub(crate) fn note_pick(&self, now: u64) {
+        if self.standing.fails() > 0 {
+            let _held = self.memory.turn.lock();
+            self.standing.picked(self.rules(), now);
+        }
+    }
+
+    /// A request to it failed.
+    pub(crate) fn count_failure(&self, now: std::time::Instant) {
+        if !self.may_fail {
+            return;
+        }
+        let mut uneven = self.memory.turn.lock();
+        self.memory.turn.make_uneven(&mut uneven);
+        let now = self.memory.clock.ms(now);
+        self.standing.failed(self.endpoint.weight, self.rules(), now);
+    }
+
+    /// It answered.
+    pub(crate) fn count_answer(&self) {
+        if self.standing.fails() > 0 {
+            let _held = self.memory.turn.lock();
+            self.standing.answered();
+        }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Down => f.write_str("down"),
+            Self::Unhealthy => f.write_str("unhealthy"),
+            Self::Failed { fails, for_ms } => {
+                let times = if *fails == 1 { "time" } else { "times" };
+                let seconds = for_ms.div_ceil(1000);
+                write!(f, "failed {fails} {times}, tried again in {seconds}s")
+            }
+            Self::Full => f.write_str("at its max_conns"),
+            Self::Backup => f.write_str("a backup, and others are available"),
+        }
+    }
+}

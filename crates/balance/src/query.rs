@@ -1,0 +1,44 @@
+//! What a request asks of a pool, and what it has tried.
+
+use std::net::IpAddr;
+
+use crate::ip_hash::IpHash;
+use crate::member::Member;
+
+/// One request's search for a member, over all its tries. Allocates with the first failure, not before.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Members that it was sent to in vain. Known by address, so that it stays true when the pool is replaced.
+    tried: Vec<u64>,
+    /// Who asks, for pools that pick by it.
+    pub(crate) ip_hash: Option<IpHash>,
+}
+
+impl Query {
+    /// A request that is like every other.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A request of this client, for [`Algorithm::IpHash`](hythe_model::traffic::Algorithm::IpHash).
+    pub fn from_client(address: IpAddr) -> Self {
+        Self {
+            ip_hash: Some(IpHash::new(address)),
+            ..Self::default()
+        }
+    }
+
+    /// This member is not to be picked again for this request.
+    pub fn add_tried(&mut self, member: &Member) {
+        self.tried.push(member.stats.id());
+    }
+
+    /// Whether nobody was tried.
+    pub(crate) fn is_first(&self) -> bool {
+        self.tried.is_empty()
+    }
+
+    pub(crate) fn has_tried(&self, member: &Member) -> bool {
+        !self.tried.is_empty() && self.tried.contains(&member.stats.id())
+    }
+}
