@@ -26,6 +26,7 @@ pub(crate) async fn list(State(api): crate::State) -> Json<Vec<RouteView>> {
     params(
         ("method" = Option<String>, Query, description = "Method; GET if not given."),
         ("url" = String, Query, description = "`http://host/path?query`, or only a path."),
+        ("listener" = Option<String>, Query, description = "The listener it comes in on; any if not given."),
         ("header" = Option<Vec<String>>, Query, description = "`name: value`; may be repeated."),
     ),
     responses((status = 200, body = Explanation), (status = "default", response = Problem)),
@@ -73,6 +74,7 @@ fn read(query: &[(String, String)]) -> Result<ExplainRequest, String> {
             .path_and_query()
             .map_or("/", |target| target.as_str())
             .to_owned(),
+        listener: one("listener").map(str::to_owned),
         headers,
     })
 }
@@ -106,6 +108,7 @@ mod tests {
                     host,
                     target,
                     headers,
+                    ..
                 }) => {
                     format!("{method} {scheme} {host} {target} {headers:?}")
                 }

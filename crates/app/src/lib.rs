@@ -141,7 +141,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         },
         &spine,
     )?;
-    kept_sockets::keep(&runtime, &traffic.listeners.get()).await?;
+    kept_sockets::follow(&runtime, traffic.listeners, &spine).await?;
     let workers = gateway.serve()?;
     tracing::info!(home = %config.home.display(), proxy = ?proxy, "ready");
 

@@ -262,6 +262,9 @@ pub(crate) struct ExplainOptions {
     /// A header, `name: value`; may be repeated
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub(crate) headers: Vec<String>,
+    /// The listener it comes in on: `http`, `internal`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) listener: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -17,6 +17,9 @@ pub(crate) fn run(context: &mut Context, options: &ExplainOptions) -> Outcome {
     for header in &options.headers {
         path.push_str(&format!("&header={}", encode(header)));
     }
+    if let Some(listener) = &options.listener {
+        path.push_str(&format!("&listener={}", encode(listener)));
+    }
     let explanation: Explanation = context.client.get(&path)?;
     if options.json {
         return context.out.json(&explanation);

@@ -1,4 +1,5 @@
-//! Keeps what workers read up to date: compiles on a new desired state, swaps pools on new endpoints.
+//! Keeps what workers read up to date: compiles on a new desired state, swaps pools on new endpoints, opens and
+//! closes listeners.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use hythe_model::{Desired, Endpoints};
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
 
 use crate::Inputs;
+use crate::openings::{self, Openings};
 use crate::pools::Pools;
 use crate::snapshot::{Compiler, Problem, Snapshot};
 
@@ -19,20 +21,28 @@ pub struct Status {
 }
 
 /// Compiles what is there, then follows it in a task.
-pub(crate) fn start(compiler: Compiler, inputs: Inputs, spine: &Spine) -> (Latest<Snapshot>, Latest<Status>) {
+pub(crate) fn start(
+    compiler: Compiler,
+    openings: Openings,
+    inputs: Inputs,
+    spine: &Spine,
+) -> (Latest<Snapshot>, Latest<Status>) {
     let (snapshot, snapshot_reader) = latest(compiler.empty());
     let (status, status_reader) = latest(Status::default());
     let pools = Pools::new(inputs.table);
     let mut control = Control {
         compiler,
+        openings,
         pools,
         desired: Arc::default(),
         problems: Vec::new(),
+        unopened: Vec::new(),
         snapshot,
         status,
     };
     let (mut desired, mut endpoints) = (inputs.desired, inputs.endpoints);
     control.follow(&desired.get_and_mark(), &endpoints.get_and_mark());
+    control.openings.forget_adopted();
     spine.spawn("gateway control", |shutdown| {
         run(control, desired, endpoints, shutdown)
     });
@@ -50,6 +60,7 @@ async fn run(
             tokio::select! {
                 () = desired.changed() => {}
                 () = endpoints.changed() => {}
+                () = tokio::time::sleep(openings::RETRY), if !control.unopened.is_empty() => {}
             }
             control.follow(&desired.get_and_mark(), &endpoints.get_and_mark());
         }
@@ -59,9 +70,13 @@ async fn run(
 
 struct Control {
     compiler: Compiler,
+    openings: Openings,
     pools: Pools,
     desired: Arc<Desired>,
+    /// Of routes, services and plugins.
     problems: Vec<Problem>,
+    /// Of listeners.
+    unopened: Vec<Problem>,
     snapshot: Publisher<Snapshot>,
     status: Publisher<Status>,
 }
@@ -73,15 +88,26 @@ impl Control {
         if concerns_routes(&self.desired, desired) {
             self.compile(desired);
         }
+        if !self.unopened.is_empty() || !Arc::ptr_eq(&self.desired.listeners, &desired.listeners) {
+            self.open(desired);
+        }
         self.desired = Arc::clone(desired);
         let generation = desired.generation.min(endpoints.generation);
         let status = Status {
             generation,
-            problems: self.problems.clone(),
+            problems: self.problems.iter().chain(&self.unopened).cloned().collect(),
         };
         if *self.status.get() != status {
             self.status.publish(status);
         }
+    }
+
+    fn open(&mut self, desired: &Desired) {
+        let problems = self.openings.follow(desired);
+        for problem in problems.iter().filter(|problem| !self.unopened.contains(problem)) {
+            tracing::error!(%problem, "not opened; trying again");
+        }
+        self.unopened = problems;
     }
 
     fn compile(&mut self, desired: &Desired) {

@@ -39,6 +39,7 @@ impl Explainer {
             path: &normal,
             https: request.scheme == "https",
             sni: None,
+            listener: request.listener.as_deref(),
             headers: &Given(&request.headers),
         };
         let mut explanation = Explanation {

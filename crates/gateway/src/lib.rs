@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listener     what listeners there are; their sockets, one for each worker
+//! openings     listeners that come and go with the desired state
 //! accept       connections come in, from the sockets of one worker
 //! worker       one core: owns connections, buffers, counters
 //! connection   one client: heads come in, one exchange after another
@@ -39,6 +40,7 @@ mod heads;
 mod link;
 mod listener;
 mod metrics;
+mod openings;
 pub mod plugin;
 mod pools;
 mod proxy;
@@ -56,9 +58,11 @@ use std::time::Duration;
 
 use hythe_balance::EndpointTable;
 use hythe_model::{Desired, Endpoints};
-use hythe_spine::{Latest, Spine, constant};
+use hythe_spine::{Latest, Spine};
 use hythe_telemetry::{LineSink, LineSinkConfig};
 use hythe_upstream::KeepAlive;
+
+use crate::openings::Openings;
 
 pub use access_log::AccessLogFormat;
 pub use control::Status;
@@ -70,6 +74,7 @@ pub use metrics::{Metrics, MetricsCollector};
 pub use plugin::{Parse, Plugin, PluginKind, Resumed, SettingProblem, Verdict};
 pub use respond::{Failure, Form, Reply};
 pub use snapshot::Problem;
+pub use sockets::KeptSocket;
 
 /// How the gateway is set up.
 #[derive(Debug, Clone)]
@@ -202,11 +207,9 @@ pub fn build(config: Config, mut inputs: Inputs, spine: &Spine) -> std::io::Resu
         None => None,
     };
     let compiler = snapshot::Compiler::new(config.plugins, workers, Arc::clone(&metrics));
-    let open = OpenListeners {
-        list: std::mem::take(&mut inputs.listeners).open(&spine.shutdown()),
-    };
-    let listeners = constant(open);
-    let (snapshot, status) = control::start(compiler, inputs, spine);
+    let bound = std::mem::take(&mut inputs.listeners);
+    let (openings, listeners) = Openings::new(bound, workers, spine.shutdown());
+    let (snapshot, status) = control::start(compiler, openings, inputs, spine);
     let seeds = (0..workers)
         .map(|index| worker::WorkerSeed {
             index,

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use hythe_model::ListenerProtocol;
 use hythe_spine::Shutdown;
 use socket2::Socket;
 
-use crate::sockets::{self, Adopted, Transport};
+use crate::sockets::{self, Adopted, KeptSocket, Transport};
 
 /// What a listener is, as everybody needs to know who serves its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +44,8 @@ pub struct Listening {
 /// A listener as the connections of one worker hold it: counted on that thread only.
 pub(crate) type LocalListening = Rc<Arc<Listening>>;
 
-/// The listeners that are bound from the beginning to the end.
+/// The listeners that are bound from the beginning to the end, and sockets of an earlier server that none of
+/// them uses.
 #[derive(Debug, Default)]
 pub struct Listeners {
     bound: Vec<(ListenerPlan, Arc<[Socket]>)>,
@@ -87,6 +87,26 @@ impl ListenerPlan {
         self.protocol.is_tls()
     }
 
+    /// What its kept sockets are called: letters, digits and `-`, 64 at most.
+    pub fn kept_as(&self) -> String {
+        let transport = match self.transport() {
+            Transport::Tcp => "",
+            Transport::Udp => "udp-",
+        };
+        let plain = |letter: char| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        };
+        transport
+            .chars()
+            .chain(self.name.chars().map(plain))
+            .take(64)
+            .collect()
+    }
+
     pub(crate) fn transport(&self) -> Transport {
         match self.protocol {
             ListenerProtocol::Udp => Transport::Udp,
@@ -101,7 +121,7 @@ impl Listeners {
     ///
     /// # Errors
     /// The first address that is taken or may not be used; nothing stays bound then.
-    pub fn bind(plans: &[ListenerPlan], workers: usize, adopted: Vec<OwnedFd>) -> Result<Self, BindError> {
+    pub fn bind(plans: &[ListenerPlan], workers: usize, adopted: Vec<KeptSocket>) -> Result<Self, BindError> {
         let mut listeners = Self {
             bound: Vec::new(),
             adopted: Adopted::new(adopted),
@@ -119,19 +139,30 @@ impl Listeners {
     }
 
     /// Opens what is bound, until `shutdown`.
-    pub(crate) fn open(self, shutdown: &Shutdown) -> Vec<Arc<Listening>> {
-        let open = |(plan, sockets)| {
-            Arc::new(Listening {
-                plan,
-                shutdown: shutdown.clone(),
-                sockets,
-            })
-        };
-        self.bound.into_iter().map(open).collect()
+    pub(crate) fn open(self, shutdown: &Shutdown) -> (Vec<Arc<Listening>>, Adopted) {
+        let open = |(plan, sockets)| Arc::new(Listening::new(plan, sockets, shutdown.clone()));
+        (self.bound.into_iter().map(open).collect(), self.adopted)
     }
 }
 
 impl Listening {
+    pub(crate) fn new(plan: ListenerPlan, sockets: Arc<[Socket]>, shutdown: Shutdown) -> Self {
+        Self {
+            plan,
+            shutdown,
+            sockets,
+        }
+    }
+
+    /// The same sockets for other settings.
+    pub(crate) fn with_settings_of(&self, wanted: &ListenerPlan) -> (ListenerPlan, Arc<[Socket]>) {
+        let plan = ListenerPlan {
+            address: self.plan.address,
+            ..wanted.clone()
+        };
+        (plan, Arc::clone(&self.sockets))
+    }
+
     /// Every socket with its number, to be kept by somebody who lives longer.
     pub fn sockets(&self) -> impl Iterator<Item = (usize, &Socket)> {
         self.sockets.iter().enumerate()
@@ -150,13 +181,18 @@ pub(crate) fn bind(
     workers: usize,
     adopted: &mut Adopted,
 ) -> Result<(ListenerPlan, Arc<[Socket]>), BindError> {
-    let (address, sockets) =
-        sockets::bind(plan.address, plan.transport(), workers.max(1), adopted).map_err(|source| {
-            BindError {
-                address: plan.address,
-                source,
-            }
-        })?;
+    let refuse = |source| BindError {
+        address: plan.address,
+        source,
+    };
+    let (address, sockets) = sockets::bind(
+        &plan.kept_as(),
+        plan.address,
+        plan.transport(),
+        workers.max(1),
+        adopted,
+    )
+    .map_err(refuse)?;
     let plan = ListenerPlan {
         address,
         ..plan.clone()
@@ -176,9 +212,17 @@ mod tests {
         ListenerPlan::http("127.0.0.1:0".parse().unwrap())
     }
 
-    fn opened(plans: &[ListenerPlan], workers: usize, adopted: Vec<OwnedFd>) -> Arc<Listening> {
+    fn opened(plans: &[ListenerPlan], workers: usize, adopted: Vec<KeptSocket>) -> Arc<Listening> {
         let listeners = Listeners::bind(plans, workers, adopted).unwrap();
-        listeners.open(&Spine::default().shutdown()).remove(0)
+        listeners.open(&Spine::default().shutdown()).0.remove(0)
+    }
+
+    fn kept(listening: &Listening) -> Vec<KeptSocket> {
+        let kept = |(_, socket): (usize, &Socket)| KeptSocket {
+            listener: listening.plan.kept_as(),
+            socket: socket.try_clone().unwrap().into(),
+        };
+        listening.sockets().map(kept).collect()
     }
 
     #[test]
@@ -208,10 +252,7 @@ mod tests {
     fn adopted_sockets_are_all_used() {
         let first = opened(&[any()], 4, Vec::new());
         let plan = first.plan.clone();
-        let kept: Vec<OwnedFd> = first
-            .sockets()
-            .map(|(_, socket)| socket.try_clone().unwrap().into())
-            .collect();
+        let kept = kept(&first);
         drop(first);
         let again = opened(&[plan], 2, kept);
         let shares = [again.share(0, 2).count(), again.share(1, 2).count()];
@@ -219,12 +260,25 @@ mod tests {
     }
 
     #[test]
+    fn any_port_is_the_one_the_listener_had() {
+        let named = |name: &str| ListenerPlan {
+            name: name.to_owned(),
+            ..any()
+        };
+        let (first, second) = (
+            opened(&[named("shop.a")], 1, Vec::new()),
+            opened(&[named("b")], 1, Vec::new()),
+        );
+        let kept = kept(&first).into_iter().chain(kept(&second)).collect();
+        let listeners = Listeners::bind(&[named("b"), named("shop.a")], 1, kept).unwrap();
+        let addresses: Vec<_> = listeners.plans().map(|plan| plan.address).collect();
+        assert_eq!(addresses, [second.plan.address, first.plan.address]);
+    }
+
+    #[test]
     fn a_tcp_socket_is_not_adopted_for_udp() {
         let first = opened(&[any()], 1, Vec::new());
-        let kept = first
-            .sockets()
-            .map(|(_, socket)| socket.try_clone().unwrap().into())
-            .collect();
+        let kept = kept(&first);
         let udp = ListenerPlan {
             protocol: ListenerProtocol::Udp,
             ..first.plan.clone()

@@ -41,7 +41,7 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
     let mut record = Record::start();
     choose_request_id(worker, space);
     let mut body = take_early_body(space);
-    let matched = find(&snapshot, space);
+    let matched = find(&snapshot, &client.listening.plan.name, space);
     let plan = matched.as_ref().map(|matched| &matched.entry.payload);
     let run = async {
         let Some(matched) = &matched else {
@@ -157,7 +157,7 @@ impl HeaderLookup for Headers<'_> {
     }
 }
 
-fn find<'s>(snapshot: &'s Snapshot, space: &mut Workspace) -> Option<Match<'s, RoutePlan>> {
+fn find<'s>(snapshot: &'s Snapshot, listener: &str, space: &mut Workspace) -> Option<Match<'s, RoutePlan>> {
     let (head, bytes) = (&space.head, space.inbox.bytes());
     let normal = path::normalize(head.path.of(bytes));
     let found = snapshot.table.find(&RequestKey {
@@ -166,6 +166,7 @@ fn find<'s>(snapshot: &'s Snapshot, space: &mut Workspace) -> Option<Match<'s, R
         path: &normal,
         https: false,
         sni: None,
+        listener: Some(listener),
         headers: &Headers { head, bytes },
     })?;
     let plan = &found.entry.payload;

@@ -347,6 +347,7 @@ mod tests {
             path: path.as_bytes(),
             https: false,
             sni: None,
+            listener: None,
             headers: &headers,
         };
         match snapshot.table.find(&key) {

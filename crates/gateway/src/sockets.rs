@@ -16,36 +16,56 @@ pub(crate) enum Transport {
     Udp,
 }
 
-/// Sockets that were bound before: by an earlier server, whose clients may wait in them.
+/// A socket that was bound before: by an earlier server, whose clients may wait in it.
+#[derive(Debug)]
+pub struct KeptSocket {
+    /// What its listener was called, by [`crate::ListenerPlan::kept_as`].
+    pub listener: String,
+    /// The socket.
+    pub socket: OwnedFd,
+}
+
+/// Kept sockets that nobody has asked for yet.
 #[derive(Debug, Default)]
-pub(crate) struct Adopted(Vec<Socket>);
+pub(crate) struct Adopted(Vec<(String, SocketAddr, Socket)>);
 
 impl Adopted {
-    pub(crate) fn new(descriptors: Vec<OwnedFd>) -> Self {
-        Self(descriptors.into_iter().map(Socket::from).collect())
+    pub(crate) fn new(kept: Vec<KeptSocket>) -> Self {
+        let read = |kept: KeptSocket| {
+            let socket = Socket::from(kept.socket);
+            Some((kept.listener, local(&socket).ok()?, socket))
+        };
+        Self(kept.into_iter().filter_map(read).collect())
     }
 
-    /// Every socket of this address; port 0 stands for whatever port was chosen before.
-    fn take(&mut self, address: SocketAddr, transport: Transport) -> Vec<Socket> {
-        let fits = |bound: SocketAddr| {
-            bound.ip() == address.ip() && (address.port() == 0 || bound.port() == address.port())
+    /// Every socket of this address; port 0 stands for whatever port the listener had before.
+    fn take(&mut self, listener: &str, address: SocketAddr, transport: Transport) -> Vec<Socket> {
+        let before =
+            |(name, bound, _): &&(String, SocketAddr, Socket)| name == listener && bound.ip() == address.ip();
+        let address = match self.0.iter().find(before) {
+            Some((_, bound, _)) if address.port() == 0 => *bound,
+            _ => address,
         };
-        let is_same = |socket: &mut Socket| {
-            socket.r#type().is_ok_and(|kind| kind == transport.kind()) && local(socket).is_ok_and(fits)
+        let is_same = |(_, bound, socket): &mut (String, SocketAddr, Socket)| {
+            *bound == address && socket.r#type().is_ok_and(|kind| kind == transport.kind())
         };
-        self.0.extract_if(.., is_same).collect()
+        self.0
+            .extract_if(.., is_same)
+            .map(|(_, _, socket)| socket)
+            .collect()
     }
 }
 
-/// Binds `address` with at least `count` sockets, those of `adopted` first. The address is the one that was
+/// Binds `address` for a listener with at least `count` sockets, those of `adopted` first. The address is the one that was
 /// bound: port 0 has become a port.
 pub(crate) fn bind(
+    listener: &str,
     address: SocketAddr,
     transport: Transport,
     count: usize,
     adopted: &mut Adopted,
 ) -> io::Result<(SocketAddr, Vec<Socket>)> {
-    let mut sockets = adopted.take(address, transport);
+    let mut sockets = adopted.take(listener, address, transport);
     if sockets.is_empty() {
         sockets.push(bind_first(address, transport)?);
     }

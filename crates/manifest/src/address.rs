@@ -1,6 +1,6 @@
 //! Addresses as people write them: hosts, `host:port`, and the URLs of services elsewhere.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hythe_model::traffic::Protocol;
 
@@ -29,6 +29,8 @@ pub(crate) enum AddressError {
     Url(String),
     #[error("`{0}` is not one of the protocols `http`, `https`, `grpc`, `grpcs`")]
     Protocol(String),
+    #[error("`{0}` is not an address to listen on; write it like `8010`, `127.0.0.1:8010` or `[::]:8010`")]
+    Listen(String),
     #[error("a service's URL has no user, query or fragment")]
     UrlPart,
 }
@@ -64,6 +66,27 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, AddressError> {
 pub(crate) fn parse_target(text: &str) -> Result<String, AddressError> {
     let (host, port) = host_and_port(text)?;
     Ok(format!("{host}:{}", port.unwrap_or(TARGET_PORT)))
+}
+
+/// `address:port` to listen on; a port alone is at `everywhere`.
+pub(crate) fn parse_listen(text: &str, everywhere: IpAddr) -> Result<SocketAddr, AddressError> {
+    let refuse = || AddressError::Listen(text.to_owned());
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return if address.port() == 0 {
+            Err(refuse())
+        } else {
+            Ok(address)
+        };
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let address = match host {
+        "" | "*" => everywhere,
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        _ => return Err(refuse()),
+    };
+    parse_port(port)
+        .map(|port| SocketAddr::new(address, port))
+        .map_err(|_| refuse())
 }
 
 /// Whether it is a host name or an IPv4 address; labels may hold underscores, as Kong's may.
@@ -139,6 +162,31 @@ mod tests {
         ];
         for (text, expected) in rows {
             assert_eq!(parse_target(text).ok().as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn listening_addresses() {
+        let rows = [
+            ("8010", Some("0.0.0.0:8010")),
+            (":8010", Some("0.0.0.0:8010")),
+            ("*:8010", Some("0.0.0.0:8010")),
+            ("localhost:8010", Some("127.0.0.1:8010")),
+            ("10.0.0.1:1", Some("10.0.0.1:1")),
+            ("[::]:53", Some("[::]:53")),
+            ("0", None),
+            ("10.0.0.1:0", None),
+            ("10.0.0.1", None),
+            ("example.com:80", None),
+            ("", None),
+        ];
+        for (text, expected) in rows {
+            let parsed = parse_listen(text, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).ok();
+            assert_eq!(
+                parsed.map(|address| address.to_string()).as_deref(),
+                expected,
+                "{text}"
+            );
         }
     }
 

@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     Upstream,
     Consumer,
     Plugin,
+    Listener,
 }
 
 /// `from` waits for `on`.
@@ -86,7 +87,7 @@ impl Draft {
         let references = std::mem::take(&mut self.references);
         let mut left_out = BTreeSet::new();
         // Routes first: plugins of a route that is left out go with it.
-        for kind in [Kind::Route, Kind::Plugin] {
+        for kind in [Kind::Route, Kind::Plugin, Kind::Listener] {
             for reference in references.iter().filter(|reference| reference.owner.0 == kind) {
                 if left_out.contains(&reference.to) || self.leads_nowhere(cx, reference) {
                     left_out.insert(reference.owner.clone());
@@ -96,6 +97,7 @@ impl Draft {
         for (kind, name) in left_out {
             match kind {
                 Kind::Route => drop(self.spec.routes.remove(&name)),
+                Kind::Listener => drop(self.spec.listeners.remove(&name)),
                 _ => drop(self.spec.plugins.remove(&name)),
             }
         }
@@ -128,6 +130,7 @@ impl fmt::Display for Kind {
             Self::Upstream => "upstream",
             Self::Consumer => "consumer",
             Self::Plugin => "plugin",
+            Self::Listener => "listener",
         })
     }
 }

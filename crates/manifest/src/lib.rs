@@ -31,6 +31,7 @@ mod gateway_service;
 mod healthcheck;
 mod interpolate;
 mod keys;
+mod listener;
 #[cfg(test)]
 mod manual;
 mod matcher;

@@ -11,7 +11,7 @@ use crate::plugin::Scope;
 use crate::position::Span;
 use crate::problem::Finding;
 use crate::reader::Block;
-use crate::{consumer, dependency, interpolate, plugin, route, service, tree, upstream};
+use crate::{consumer, dependency, interpolate, listener, plugin, route, service, tree, upstream};
 
 const MOST_SERVICES: usize = 1_000;
 
@@ -51,6 +51,11 @@ pub(crate) static PROJECT: Table = Table {
             Shape::List(&Shape::Block(&plugin::PLUGIN)),
             "What is done to requests on their way.",
         ),
+        key(
+            "listeners",
+            Shape::Map(&Shape::Block(&listener::LISTENER)),
+            "Where the gateway listens besides the node's own addresses, by name.",
+        ),
         not_yet("networks", Shape::Anything, "Compose's networks."),
         not_yet("volumes", Shape::Anything, "Compose's volumes."),
         not_yet("configs", Shape::Anything, "Compose's configs."),
@@ -87,6 +92,10 @@ pub(crate) fn read(cx: &Context<'_>) -> Option<ProjectSpec> {
     }
     for item in block.list("plugins") {
         plugin::read(cx, item, &Scope::default(), &mut draft);
+    }
+    let listeners = block.get("listeners").and_then(|node| cx.entries(node));
+    for entry in listeners.unwrap_or_default() {
+        listener::read(cx, entry, &mut draft);
     }
     draft.check_references(cx);
     dependency::check(cx, &mut draft);

@@ -52,6 +52,11 @@ pub(crate) static ROUTE: Table = Table {
         ),
         key("snis", TEXTS, "Server names of TLS."),
         key(
+            "listeners",
+            TEXTS,
+            "The listeners it is served on: of `listeners`, or of the node (`http`, `https` or as it names them). Default: all.",
+        ),
+        key(
             "https_redirect_status_code",
             Shape::Integer(301, 426),
             "The answer to a request over a protocol that is not taken: 426, or a redirect by 301, 302, 307, 308. Default: 426.",
@@ -148,6 +153,7 @@ fn read_route(block: &Block<'_>, service: Option<Name>) -> Route {
         paths: paths(block),
         headers: headers(block),
         snis: checked(block, "snis", matcher::check_sni),
+        listeners: listeners(block),
         https_redirect_status_code: redirect(block).unwrap_or(defaults.https_redirect_status_code),
         regex_priority: block.integer("regex_priority").unwrap_or(0),
         strip_path: block.boolean("strip_path").unwrap_or(true),
@@ -248,6 +254,13 @@ fn checked(
         kept.push(text.to_owned());
     }
     kept
+}
+
+fn listeners(block: &Block<'_>) -> Vec<Name> {
+    let texts = block.texts("listeners").into_iter();
+    texts
+        .filter_map(|(node, text)| block.cx.accept(node.span, text.parse()))
+        .collect()
 }
 
 fn paths(block: &Block<'_>) -> Vec<String> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::listener::Listener;
 use crate::name::{FullName, Name, ProjectName};
 use crate::project::ProjectSpec;
 use crate::traffic::{Consumer, Plugin, Route, Service, Target, Upstream};
@@ -68,6 +69,8 @@ pub struct Desired {
     pub consumers: Map<Consumer>,
     /// Plugins.
     pub plugins: Map<Plugin>,
+    /// Where the gateway listens besides the node's own addresses.
+    pub listeners: Map<Listener>,
     /// The applied manifest of each project, under the name `manifest`.
     pub manifests: Map<AppliedManifest>,
 }
@@ -120,6 +123,7 @@ impl Desired {
             Target::KIND => self.apply_to::<Target>(change),
             Consumer::KIND => self.apply_to::<Consumer>(change),
             Plugin::KIND => self.apply_to::<Plugin>(change),
+            Listener::KIND => self.apply_to::<Listener>(change),
             AppliedManifest::KIND => self.apply_to::<AppliedManifest>(change),
             _ => Ok(()),
         }
@@ -179,5 +183,6 @@ kinds! {
     Target, "target", false, targets;
     Consumer, "consumer", false, consumers;
     Plugin, "plugin", false, plugins;
+    Listener, "listener", false, listeners;
     AppliedManifest, "manifest", true, manifests;
 }

@@ -56,6 +56,22 @@ pub enum ListenerProtocol {
     Udp,
 }
 
+impl Listener {
+    /// A listener for HTTP in clear, with the defaults.
+    pub fn at(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            protocol: ListenerProtocol::Http,
+            http2: yes(),
+            proxy_protocol: false,
+            service: None,
+            idle_timeout_ms: ten_minutes(),
+            responses: None,
+            tags: Vec::new(),
+        }
+    }
+}
+
 impl ListenerProtocol {
     /// All there are, in words.
     pub const WORDS: [&'static str; 5] = ["http", "https", "tcp", "tls", "udp"];

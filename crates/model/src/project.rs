@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::listener::Listener;
 use crate::name::{Name, ProjectName};
 use crate::traffic::{Consumer, Plugin, Route, Service, Target, Upstream};
 use crate::workload::Workload;
@@ -38,4 +39,7 @@ pub struct ProjectSpec {
     /// Plugins.
     #[serde(default)]
     pub plugins: BTreeMap<Name, Plugin>,
+    /// Listeners.
+    #[serde(default)]
+    pub listeners: BTreeMap<Name, Listener>,
 }

@@ -84,6 +84,9 @@ pub struct Route {
     /// TLS server names; empty: any.
     #[serde(default)]
     pub snis: Vec<String>,
+    /// Listeners it is served on, those of its project and of the node; empty: every one.
+    #[serde(default)]
+    pub listeners: Vec<Name>,
     /// Answer to a request over a protocol that is not listed: 426, or 301, 302, 307, 308 with a Location.
     #[serde(default = "upgrade_required")]
     pub https_redirect_status_code: u16,
@@ -303,6 +306,7 @@ impl Route {
             paths: Vec::new(),
             headers: BTreeMap::new(),
             snis: Vec::new(),
+            listeners: Vec::new(),
             https_redirect_status_code: upgrade_required(),
             regex_priority: 0,
             strip_path: true,

@@ -33,6 +33,8 @@ pub struct ExplainRequest {
     pub host: String,
     /// Path and query.
     pub target: String,
+    /// The listener it comes in on; `None`: any.
+    pub listener: Option<String>,
     /// Headers besides Host.
     pub headers: Vec<(String, String)>,
 }

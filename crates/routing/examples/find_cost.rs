@@ -83,6 +83,7 @@ fn cost(size: usize, shape: Shape) -> f64 {
                 path: path.as_bytes(),
                 https: false,
                 sni: None,
+                listener: None,
                 headers: &NoHeaders,
             };
             assert!(black_box(table.find(black_box(&request))).is_some());

@@ -34,7 +34,7 @@ pub(crate) struct Placement {
     /// 0: any port.
     pub(crate) port: u16,
     pub(crate) regex: bool,
-    /// Headers or server names are to be checked.
+    /// Headers, server names or listeners are to be checked.
     pub(crate) asks_more: bool,
 }
 

@@ -117,7 +117,7 @@ fn read_all<T>(
             ));
             break;
         }
-        match RouteMatcher::parse(&entry.route, methods) {
+        match RouteMatcher::parse(&entry.name, &entry.route, methods) {
             Ok((matcher, paths)) => {
                 let rank = |path| {
                     (

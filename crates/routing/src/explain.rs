@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::fmt::Display;
 
-use hythe_model::{FullName, Route};
+use hythe_model::{FullName, Name, Route};
 
 use crate::host_name::RequestHost;
 use crate::ranking::RankedPath;
@@ -48,6 +48,7 @@ struct Encounter<'t, T> {
     headers: bool,
     method: bool,
     sni: bool,
+    listener: bool,
     /// Its best path that matches, otherwise its best path.
     candidate: &'t RankedPath,
     rank: usize,
@@ -95,6 +96,7 @@ impl<T> RouteTable<T> {
                 headers: matcher.accepts_headers(request),
                 method: matcher.methods & method != 0,
                 sni: matcher.accepts_sni(request),
+                listener: matcher.accepts_listener(request),
                 candidate,
                 rank,
                 path,
@@ -112,7 +114,14 @@ impl<T> RouteTable<T> {
 impl<T> Encounter<'_, T> {
     /// How many kinds of matchers fail.
     fn misses(&self) -> usize {
-        let matches = [self.host, self.headers, self.path, self.method, self.sni];
+        let matches = [
+            self.host,
+            self.headers,
+            self.path,
+            self.method,
+            self.sni,
+            self.listener,
+        ];
         matches.iter().filter(|matches| !**matches).count()
     }
 
@@ -150,6 +159,9 @@ impl<T> Encounter<'_, T> {
         parts.extend(headers(route));
         if !route.snis.is_empty() {
             parts.push(format!("server name {}", list(&route.snis)));
+        }
+        if !route.listeners.is_empty() {
+            parts.push(format!("listener {}", list(&names(&route.listeners))));
         }
         let matched = match parts.len() {
             0 => "it takes every request".to_owned(),
@@ -194,6 +206,13 @@ impl<T> Encounter<'_, T> {
         if !self.sni {
             parts.push(format!("server name is not among {}", list(&route.snis)));
         }
+        if !self.listener {
+            parts.push(format!(
+                "listener `{}` is not among {}",
+                request.listener.unwrap_or_default(),
+                list(&names(&route.listeners))
+            ));
+        }
         parts.join("; ")
     }
 }
@@ -210,6 +229,10 @@ fn describe_path(path: &str) -> String {
         Some(regex) => format!("path regex `{regex}`"),
         None => format!("path prefix `{path}`"),
     }
+}
+
+fn names(names: &[Name]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }
 
 fn list(values: &[String]) -> String {

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The rules are Kong's (`traditional_compatible`). A route lists hosts, headers, paths, methods and server
-//! names; it takes a request when every kind it lists has a member that matches. Of all routes that
+//! names; it takes a request when every kind it lists has a member that matches. Ours beside Kong's: a route may be
+//! bound to listeners, and is not there for the others; of two that are equal otherwise the bound one wins. Of all routes that
 //! take a request the best one wins ([`RouteTable::in_order`] shows the order).
 //!
 //! # How a request is found

@@ -18,6 +18,8 @@ pub(crate) struct Precedence {
     /// `None`: not a regex.
     regex_priority: Reverse<Option<i32>>,
     prefix_length: Reverse<usize>,
+    /// Ours: what is meant for a listener goes before what is for all.
+    on_listeners: Reverse<bool>,
     created_at: u64,
 }
 
@@ -53,6 +55,7 @@ impl Precedence {
                 PathMatcher::Prefix(prefix) => prefix.len(),
                 PathMatcher::Any | PathMatcher::Regex(_) => 0,
             }),
+            on_listeners: Reverse(!route.listeners.is_empty()),
             created_at,
         }
     }
@@ -84,6 +87,9 @@ impl Precedence {
         let (length, better_length) = (self.prefix_length.0, better.prefix_length.0);
         if length != better_length {
             return format!("shorter path prefix ({length} against {better_length})");
+        }
+        if self.on_listeners != better.on_listeners {
+            return "a route for every listener comes after one for this".to_owned();
         }
         if self.created_at == better.created_at {
             "later by name"

@@ -40,7 +40,9 @@ impl Ranking {
             PathMatcher::Any | PathMatcher::Prefix(_) => 0,
         };
         let route = &self.routes[candidate.route];
-        (route.accepts_sni(request) && route.accepts_headers(request)).then_some(regex_end)
+        let accepts =
+            route.accepts_listener(request) && route.accepts_sni(request) && route.accepts_headers(request);
+        accepts.then_some(regex_end)
     }
 
     /// The candidate that was found, and what of the path it matched.

@@ -1,7 +1,7 @@
 //! The matchers of one route, read once.
 
-use hythe_model::Route;
 use hythe_model::traffic::Protocol;
+use hythe_model::{FullName, Name, Route};
 
 use crate::header_matcher::HeaderMatcher;
 use crate::host_name::{HostPattern, RequestHost};
@@ -16,6 +16,8 @@ pub(crate) struct RouteMatcher {
     pub(crate) methods: MethodSet,
     headers: Box<[HeaderMatcher]>,
     snis: Box<[Box<str>]>,
+    /// As listeners are called; empty: any.
+    listeners: Box<[Box<str>]>,
     clear: bool,
     tls: bool,
 }
@@ -24,6 +26,7 @@ impl RouteMatcher {
     /// Reads a route's matchers and its paths (one that takes any if it lists none), or tells all
     /// that is wrong with it.
     pub(crate) fn parse(
+        name: &FullName,
         route: &Route,
         methods: &mut Methods,
     ) -> Result<(Self, Vec<PathMatcher>), Vec<String>> {
@@ -67,6 +70,7 @@ impl RouteMatcher {
                 .iter()
                 .map(|sni| without_final_dot(sni).into())
                 .collect(),
+            listeners: listeners(name, route).into(),
             clear: takes([Protocol::Http, Protocol::Grpc]),
             tls: takes([Protocol::Https, Protocol::Grpcs]),
         };
@@ -75,7 +79,7 @@ impl RouteMatcher {
 
     /// Whether anything is asked besides host, path and method.
     pub(crate) fn asks_more(&self) -> bool {
-        !self.headers.is_empty() || !self.snis.is_empty()
+        !self.headers.is_empty() || !self.snis.is_empty() || !self.listeners.is_empty()
     }
 
     /// Whether host and port match.
@@ -100,10 +104,31 @@ impl RouteMatcher {
         self.snis.iter().any(|own| own.eq_ignore_ascii_case(sni))
     }
 
+    /// Whether it is served on the listener.
+    pub(crate) fn accepts_listener(&self, request: &RequestKey<'_>) -> bool {
+        self.listeners.is_empty()
+            || request
+                .listener
+                .is_none_or(|listener| self.listeners.iter().any(|own| **own == *listener))
+    }
+
     /// Whether the route is for requests of this scheme.
     pub(crate) fn takes_scheme(&self, https: bool) -> bool {
         if https { self.tls } else { self.clear }
     }
+}
+
+/// A route names listeners of its project and of the node, which are called as those of the default project.
+fn listeners(name: &FullName, route: &Route) -> Vec<Box<str>> {
+    let of_project = |listener: &Name| FullName::new(name.project.clone(), listener.clone()).to_string();
+    let mut called: Vec<Box<str>> = Vec::new();
+    for listener in &route.listeners {
+        called.push(of_project(listener).into());
+        if !name.project.is_default() {
+            called.push(listener.as_str().into());
+        }
+    }
+    called
 }
 
 fn without_final_dot(name: &str) -> &str {

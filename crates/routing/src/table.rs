@@ -45,6 +45,8 @@ pub struct RequestKey<'a> {
     pub https: bool,
     /// Server name of the TLS handshake.
     pub sni: Option<&'a str>,
+    /// Name of the listener it came in on; `None` is on every one (to explain).
+    pub listener: Option<&'a str>,
     /// Headers; only asked for routes that list some.
     pub headers: &'a dyn HeaderLookup,
 }

@@ -16,6 +16,7 @@ struct Request {
     path: String,
     https: bool,
     sni: Option<&'static str>,
+    listener: Option<&'static str>,
     headers: Vec<(String, String)>,
 }
 
@@ -28,7 +29,15 @@ impl Request {
             path: format!("/{path}"),
             https: false,
             sni: None,
+            listener: None,
             headers: Vec::new(),
+        }
+    }
+
+    fn on(self, listener: &'static str) -> Self {
+        Self {
+            listener: Some(listener),
+            ..self
         }
     }
 
@@ -45,6 +54,7 @@ impl Request {
             path: self.path.as_bytes(),
             https: self.https,
             sni: self.sni,
+            listener: self.listener,
             headers: &self.headers,
         })
     }
@@ -64,6 +74,7 @@ fn route(line: &str) -> RouteEntry<()> {
             "path" => route.paths = listed(),
             "method" => route.methods = listed(),
             "sni" => route.snis = listed(),
+            "listener" => route.listeners = value.split(',').map(|name| name.parse().unwrap()).collect(),
             "priority" => route.regex_priority = value.parse().unwrap(),
             "created" => created_at = value.parse().unwrap(),
             "protocol" => {
@@ -102,6 +113,48 @@ fn table(lines: &[&str]) -> RouteTable<()> {
 
 fn found(table: &RouteTable<()>, request: &Request) -> Option<String> {
     request.ask(|key| table.find(key).map(|found| found.entry.name.to_string()))
+}
+
+#[test]
+fn a_route_is_only_on_its_listeners() {
+    let table = table(&[
+        "everywhere path=/",
+        "inside path=/ listener=internal,admin created=9",
+        "shop.inside path=/shop listener=internal",
+    ]);
+    let rows = [
+        ("http", "/", "everywhere"),
+        ("internal", "/", "inside"),
+        ("admin", "/shop", "inside"),
+        ("internal", "/shop", "shop.inside"),
+        ("shop.internal", "/shop", "shop.inside"),
+        ("shop.internal", "/", "everywhere"),
+    ];
+    for (listener, path, expected) in rows {
+        let request = Request::get(&format!("a{path}")).on(listener);
+        assert_eq!(
+            found(&table, &request).as_deref(),
+            Some(expected),
+            "{listener} {path}"
+        );
+    }
+    // Without a listener every route may be the one.
+    assert_eq!(found(&table, &Request::get("a/")).as_deref(), Some("inside"));
+    let reasons: Vec<String> = Request::get("a/shop").on("http").ask(|key| {
+        let reason = |candidate: Candidate| match candidate.verdict {
+            Verdict::Wins { because } => because,
+            Verdict::Loses { reason } => reason,
+        };
+        table.explain(key).into_iter().map(reason).collect()
+    });
+    assert_eq!(
+        reasons,
+        [
+            "path prefix `/` matches",
+            "listener `http` is not among `internal`",
+            "listener `http` is not among `internal`, `admin`",
+        ]
+    );
 }
 
 #[test]

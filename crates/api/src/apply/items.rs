@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hythe_model::desired::Kind;
 use hythe_model::{
-    Consumer, Name, Plugin, ProjectName, ProjectSpec, Route, Service, Target, Upstream, Workload,
+    Consumer, Listener, Name, Plugin, ProjectName, ProjectSpec, Route, Service, Target, Upstream, Workload,
 };
 use hythe_ports::documents::{Expect, Identity, NodeId, OnDelete, Placement, Put, Reference};
 use serde::Serialize;
@@ -30,10 +30,11 @@ pub(crate) enum ItemKind {
     Route,
     Consumer,
     Plugin,
+    Listener,
 }
 
 impl ItemKind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Workload,
         Self::Service,
         Self::Upstream,
@@ -41,6 +42,7 @@ impl ItemKind {
         Self::Route,
         Self::Consumer,
         Self::Plugin,
+        Self::Listener,
     ];
 
     /// Its name in the store.
@@ -53,6 +55,7 @@ impl ItemKind {
             Self::Route => Route::KIND,
             Self::Consumer => Consumer::KIND,
             Self::Plugin => Plugin::KIND,
+            Self::Listener => Listener::KIND,
         }
     }
 
@@ -60,7 +63,7 @@ impl ItemKind {
     /// with it; a route keeps its service.
     fn references(self) -> &'static [(&'static str, Self, OnDelete)] {
         match self {
-            Self::Route => &[("service", Self::Service, OnDelete::Restrict)],
+            Self::Route | Self::Listener => &[("service", Self::Service, OnDelete::Restrict)],
             Self::Target => &[("upstream", Self::Upstream, OnDelete::Cascade)],
             Self::Plugin => &[
                 ("service", Self::Service, OnDelete::Cascade),
@@ -82,6 +85,7 @@ impl ItemKind {
             Self::Route => reread::<Route>(body),
             Self::Consumer => reread::<Consumer>(body),
             Self::Plugin => reread::<Plugin>(body),
+            Self::Listener => reread::<Listener>(body),
         };
         match complete.unwrap_or_else(|| body.clone()) {
             Value::Object(fields) => fields,
@@ -143,6 +147,7 @@ pub(crate) fn items(spec: &ProjectSpec) -> serde_json::Result<BTreeMap<ItemKey, 
     add(&mut items, ItemKind::Route, &spec.routes)?;
     add(&mut items, ItemKind::Consumer, &spec.consumers)?;
     add(&mut items, ItemKind::Plugin, &spec.plugins)?;
+    add(&mut items, ItemKind::Listener, &spec.listeners)?;
     Ok(items)
 }
 

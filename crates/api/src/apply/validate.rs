@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use hythe_model::traffic::Protocol;
 use hythe_model::workload::{HealthCheck, Probe, Replicas};
-use hythe_model::{FullName, Name, Plugin, ProjectSpec, Workload};
+use hythe_model::{FullName, Listener, ListenerProtocol, Name, Plugin, ProjectSpec, Workload};
 use hythe_routing::{RouteEntry, RouteTable};
 
 use super::items::{ItemKey, ItemKind};
@@ -53,6 +53,9 @@ pub(crate) fn validate(
             Some(&target.upstream),
         );
     }
+    for (name, listener) in &spec.listeners {
+        checker.listener(name, listener);
+    }
     for (name, plugin) in &spec.plugins {
         checker.plugin(name, plugin, check_plugin);
     }
@@ -85,7 +88,7 @@ impl Checker<'_> {
             ItemKind::Route => self.spec.routes.contains_key(name),
             ItemKind::Consumer => self.spec.consumers.contains_key(name),
             ItemKind::Workload => self.spec.workloads.contains_key(name),
-            ItemKind::Target | ItemKind::Plugin => false,
+            ItemKind::Target | ItemKind::Plugin | ItemKind::Listener => false,
         };
         let there = there || self.live.contains(&key);
         self.require(there, || {
@@ -140,6 +143,23 @@ impl Checker<'_> {
             health.interval_ms > 0 && health.timeout_ms > 0 && health.start_interval_ms > 0,
             || format!("{name}: healthcheck times must not be 0"),
         );
+    }
+
+    fn listener(&mut self, name: &Name, listener: &Listener) {
+        let from = format!("listener {name}");
+        let protocol = listener.protocol;
+        self.reference(&from, ItemKind::Service, listener.service.as_ref());
+        self.require(listener.listen.port() != 0, || format!("{from}: port is 0"));
+        self.require(protocol.is_http() != listener.service.is_some(), || {
+            format!("{from}: `tcp`, `tls` and `udp` need a service, `http` and `https` have routes")
+        });
+        let datagrams = protocol == ListenerProtocol::Udp;
+        self.require(!(datagrams && listener.proxy_protocol), || {
+            format!("{from}: datagrams have no PROXY protocol")
+        });
+        self.require(listener.idle_timeout_ms > 0, || {
+            format!("{from}: idle_timeout is 0")
+        });
     }
 
     fn plugin(&mut self, name: &Name, plugin: &Plugin, check: &PluginCheck) {

@@ -179,7 +179,7 @@ prop_compose! {
         ),
     ) -> Request {
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Request { method, host: host.to_owned(), path, https, sni, headers }
+        Request { method, host: host.to_owned(), path, https, sni, listener: None, headers }
     }
 }
 
