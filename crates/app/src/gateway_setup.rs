@@ -80,6 +80,7 @@ fn limits(config: &NodeConfig) -> hythe_gateway::Limits {
         head_timeout: given.head_timeout,
         idle_timeout: given.idle_timeout,
         body_timeout: given.body_timeout,
+        body_rate: given.body_rate,
         client_write_timeout: given.client_write_timeout,
         requests_per_connection: given.requests_per_connection,
         connections_per_worker: connections.div_ceil(config.workers),

@@ -26,7 +26,7 @@ pub struct LimitArgs {
         hide_short_help = true
     )]
     pub idle_timeout: Option<String>,
-    /// Time between two reads of a request's body [default: 60s]
+    /// Time a request's body may pause, all its pauses together [default: 60s]
     #[arg(
         long,
         env = "HYTHE_BODY_TIMEOUT",
@@ -34,6 +34,9 @@ pub struct LimitArgs {
         hide_short_help = true
     )]
     pub body_timeout: Option<String>,
+    /// Bytes a second that make a request's body no pause; 0: any [default: 240]
+    #[arg(long, env = "HYTHE_BODY_RATE", value_name = "NUMBER", hide_short_help = true)]
+    pub body_rate: Option<String>,
     /// Time for one write to a client [default: 60s]
     #[arg(
         long,
@@ -97,8 +100,10 @@ pub struct GatewayLimits {
     pub head_timeout: Duration,
     /// Time a kept client connection may stay silent.
     pub idle_timeout: Duration,
-    /// Time between two reads of a request's body.
+    /// Time that a request's body may pause, all its pauses together.
     pub body_timeout: Duration,
+    /// Bytes a second that earn back the time they take; 0: every pause may be as long as `body_timeout`.
+    pub body_rate: u32,
     /// Time for one write to a client.
     pub client_write_timeout: Duration,
     /// Longest request line, and longest single header; bytes, 256 to 1 MiB.
@@ -124,6 +129,7 @@ impl LimitArgs {
             ("head_timeout", one(&self.head_timeout)),
             ("idle_timeout", one(&self.idle_timeout)),
             ("body_timeout", one(&self.body_timeout)),
+            ("body_rate", one(&self.body_rate)),
             ("client_write_timeout", one(&self.client_write_timeout)),
             ("max_line", one(&self.max_line)),
             ("max_head", one(&self.max_head)),
@@ -157,12 +163,14 @@ pub(crate) fn resolve(sources: &mut Sources) -> GatewayLimits {
     let mut number = |name, least, most| sources.one(name, |text| number_between(text, least, most));
     let headers = number("max_headers", 1, 10_000).unwrap_or(100);
     let requests = number("max_requests_per_connection", 1, 1_000_000_000).unwrap_or(10_000);
+    let body_rate = number("body_rate", 0, 1_000_000_000).unwrap_or(240);
     let connections = number("max_connections", 1, 10_000_000);
     let upstream_idle_connections = number("upstream_idle_connections", 0, 100_000).unwrap_or(512);
     GatewayLimits {
         head_timeout,
         idle_timeout,
         body_timeout,
+        body_rate: u32::try_from(body_rate).unwrap_or(u32::MAX),
         client_write_timeout,
         line_bytes,
         head_bytes,

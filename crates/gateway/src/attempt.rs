@@ -9,7 +9,7 @@ use hythe_http1::{Framing, Progress, RequestKind, Version};
 use hythe_upstream::{Reuse, WireError};
 use tokio::time::Instant;
 
-use crate::body::{Body, BodyError, Frame, Patience, Pump, SourceError};
+use crate::body::{Body, BodyError, Frame, Pace, Patience, Pump, SourceError};
 use crate::connection::Client;
 use crate::heads::{Answer, AnswerFraming, write_answer, write_interim};
 use crate::link::{Link, Reader, Writer};
@@ -187,6 +187,7 @@ pub(crate) async fn run(
             patience: Patience {
                 read: worker.limits().body_timeout,
                 write: service.write_timeout,
+                pace: Pace::new(worker.limits().body_timeout, worker.limits().body_rate),
             },
             limits: &worker.limits().wire,
             chunk: CHUNK,
@@ -421,6 +422,7 @@ impl Download<'_, '_, '_> {
             patience: Patience {
                 read: self.service.read_timeout,
                 write: self.worker.limits().client_write_timeout,
+                pace: None,
             },
             limits,
             chunk: self.worker.limits().answer_chunk,

@@ -191,10 +191,41 @@ fn push_trailers(out: &mut Vec<u8>, decoder: &ChunkedDecoder, frame: Frame) {
 /// Time allowed for single steps of a pump.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// Between two reads.
+    /// For the next read.
     pub(crate) read: Duration,
     /// For a write.
     pub(crate) write: Duration,
+    /// How the time for reads is spent; `None`: each read has all of it.
+    pub(crate) pace: Option<Pace>,
+}
+
+/// A least rate, for a side that may be slow on purpose. Waiting spends the time for reads and bytes earn it back,
+/// up to what it was: a byte a minute earns next to nothing, so the whole body has hardly more time than one pause.
+/// Only waiting for this side counts, not the other one's slowness.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    most: Duration,
+    per_byte: Duration,
+}
+
+impl Pace {
+    /// Pauses of `most` in all, and `rate` bytes a second beside them; 0: any rate will do.
+    pub(crate) fn new(most: Duration, rate: u32) -> Option<Self> {
+        let per_byte = Duration::from_secs(1).checked_div(rate)?;
+        Some(Self { most, per_byte })
+    }
+}
+
+impl Patience {
+    /// Takes in that it took so long until `count` bytes came.
+    fn spend(&mut self, waited: Duration, count: usize) {
+        if let Some(pace) = self.pace {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            let earned = pace.per_byte.saturating_mul(count);
+            let left = self.read.saturating_sub(waited);
+            self.read = left.saturating_add(earned).min(pace.most);
+        }
+    }
 }
 
 /// A pump: its ends, and the buffers between.
@@ -255,12 +286,15 @@ impl Pump<'_, '_, '_> {
     }
 
     async fn read(&mut self, body: &mut Body) -> Result<(), BodyError> {
-        self.reader.set_deadline(Instant::now() + self.patience.read);
+        let began = Instant::now();
+        self.reader.set_deadline(began + self.patience.read);
         let count = self.reader.read(self.source, body.appetite(self.chunk)).await;
-        match count.map_err(|error| BodyError::Source(SourceError::Wire(error)))? {
-            0 => body.end(self.out, self.frame).map_err(BodyError::Source),
-            _ => Ok(()),
+        let count = count.map_err(|error| BodyError::Source(SourceError::Wire(error)))?;
+        if count == 0 {
+            return body.end(self.out, self.frame).map_err(BodyError::Source);
         }
+        self.patience.spend(began.elapsed(), count);
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), BodyError> {
@@ -271,5 +305,35 @@ impl Pump<'_, '_, '_> {
         let written = self.writer.write_all(self.out).await.map_err(|_| BodyError::Sink);
         self.out.clear();
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_spends_time_and_bytes_earn_it_back() {
+        let seconds = Duration::from_secs;
+        let mut patience = Patience {
+            read: seconds(60),
+            write: seconds(60),
+            pace: Pace::new(seconds(60), 240),
+        };
+        // What came, after how long, and what is left.
+        for (count, waited, left) in [
+            (16_384, 0, 60_000),
+            (240, 30, 31_000),
+            (1, 10, 21_004),
+            (0, 20, 1_004),
+            (1, 59, 4),
+            (1 << 40, 59, 60_000),
+        ] {
+            patience.spend(seconds(waited), count);
+            assert_eq!(patience.read.as_millis(), left, "{count} bytes after {waited} s");
+        }
+        patience.pace = Pace::new(seconds(60), 0);
+        patience.spend(seconds(59), 1);
+        assert_eq!(patience.read, seconds(60));
     }
 }

@@ -100,8 +100,10 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Time a kept client connection may stay silent.
     pub idle_timeout: Duration,
-    /// Time between two reads of a request's body.
+    /// Time between two reads of a request's body, and of all its pauses together but for what its bytes earn back.
     pub body_timeout: Duration,
+    /// Bytes a second that earn back all the time they take; 0: each pause may be as long as `body_timeout`.
+    pub body_rate: u32,
     /// Time for one write to a client.
     pub client_write_timeout: Duration,
     /// Streams that an HTTP/2 client may have open at the same time on one connection.
@@ -170,6 +172,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
+            body_rate: 240,
             client_write_timeout: Duration::from_secs(60),
             streams_per_connection: 100,
             requests_per_connection: 10_000,
