@@ -20,6 +20,9 @@
 //! nothing is held against any member, which is nearly always; then a pick costs an increment. Otherwise,
 //! and for least connections, a short lock gives the order. Chance and addresses need none.
 //!
+//! Beside the picking: how many retries a pool takes ([`RetryBudget`]), and when it takes no requests at all
+//! ([`CircuitBreaker`]).
+//!
 //! # Where it differs from nginx
 //! - Time is counted in milliseconds and not in whole seconds.
 //! - When failures have left nobody, failures are overlooked, so that somebody is asked rather than nobody. nginx
@@ -39,6 +42,7 @@
 //! Active checks: they are judged elsewhere and arrive as a new pool. Picking from more members than a scan should go
 //! over: while something is held against a member, and for least connections, a pick costs by their number.
 
+mod circuit_breaker;
 mod endpoint_table;
 mod group;
 mod ip_hash;
@@ -47,6 +51,7 @@ mod member;
 mod pool;
 mod pool_cell;
 mod query;
+mod retry_budget;
 mod rotation;
 mod standing;
 mod turn;
@@ -54,9 +59,11 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
+pub use circuit_breaker::{BreakerRules, BreakerState, CircuitBreaker, Pass};
 pub use endpoint_table::{EndpointStats, EndpointTable};
 pub use lease::Lease;
 pub use member::{Member, Obstacle};
 pub use pool::{Pool, Rules};
 pub use pool_cell::PoolCell;
 pub use query::Query;
+pub use retry_budget::{RetryBudget, RetryShare};

@@ -36,6 +36,8 @@ pub(crate) enum Trouble {
     BadBody,
     /// The client was too slow with its body.
     SlowClient,
+    /// The answer's status is one after which another endpoint is asked.
+    PassedOver,
     /// The client is gone.
     ClientGone,
 }
@@ -44,18 +46,13 @@ impl Trouble {
     /// Whether it is the endpoint's fault, and not the client's.
     pub(crate) fn is_of_endpoint(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Broken | Self::Slow | Self::BadAnswer | Self::CutOff => true,
+            Self::Connect(_)
+            | Self::Broken
+            | Self::Slow
+            | Self::BadAnswer
+            | Self::CutOff
+            | Self::PassedOver => true,
             Self::BadBody | Self::SlowClient | Self::ClientGone => false,
-        }
-    }
-
-    /// Whether another endpoint may be tried. `repeatable`: the request may be sent twice and all of it is
-    /// here.
-    pub(crate) fn is_repeatable(&self, repeatable: bool) -> bool {
-        match self {
-            Self::Connect(_) => true,
-            Self::Broken => repeatable,
-            _ => false,
         }
     }
 
@@ -63,12 +60,33 @@ impl Trouble {
     pub(crate) fn failure(&self) -> Option<Failure> {
         match self {
             Self::Connect(error) if error.is_timeout() => Some(Failure::UpstreamTimeout),
-            Self::Connect(_) | Self::Broken | Self::BadAnswer | Self::CutOff => Some(Failure::BadUpstream),
+            Self::Connect(_) | Self::Broken | Self::BadAnswer | Self::CutOff | Self::PassedOver => {
+                Some(Failure::BadUpstream)
+            }
             Self::Slow => Some(Failure::UpstreamTimeout),
             Self::BadBody => Some(Failure::BadBody),
             Self::SlowClient => Some(Failure::RequestTimeout),
             Self::ClientGone => None,
         }
+    }
+}
+
+/// What one try may do.
+pub(crate) struct Terms<'a> {
+    /// When it is given up, if no answer has begun.
+    pub(crate) until: Option<Instant>,
+    /// Whether an answer of this status is to be forgotten, because another endpoint will be asked.
+    pub(crate) passes_over: &'a dyn Fn(u16) -> bool,
+}
+
+impl Terms<'_> {
+    /// The earlier of a deadline and the try's end.
+    fn cap(&self, deadline: Instant) -> Instant {
+        self.until.map_or(deadline, |until| until.min(deadline))
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
     }
 }
 
@@ -82,8 +100,16 @@ pub(crate) fn kept(worker: &Worker, lease: &Lease, reuse: Reuse) -> Option<Link>
 }
 
 /// A new connection to the endpoint.
-pub(crate) async fn connect(lease: &Lease, service: &ServicePlan) -> Result<Link, Trouble> {
-    hythe_upstream::connect(lease.member().endpoint.address, service.connect_timeout)
+pub(crate) async fn connect(
+    lease: &Lease,
+    service: &ServicePlan,
+    terms: &Terms<'_>,
+) -> Result<Link, Trouble> {
+    let left = terms
+        .until
+        .map(|until| until.saturating_duration_since(Instant::now()));
+    let timeout = left.map_or(service.connect_timeout, |left| left.min(service.connect_timeout));
+    hythe_upstream::connect(lease.member().endpoint.address, timeout)
         .await
         .map(Link::Wire)
         .map_err(Trouble::Connect)
@@ -131,6 +157,7 @@ pub(crate) async fn run(
     client: &mut Client,
     space: &mut Workspace,
     service: &ServicePlan,
+    terms: &Terms<'_>,
     lease: &Lease,
     mut link: Link,
     body: &mut Body,
@@ -139,7 +166,7 @@ pub(crate) async fn run(
     let sent_at = Instant::now();
     let (mut up_reader, mut up_writer) = link.split();
     let (mut client_reader, mut client_writer) = client.link.split();
-    up_writer.set_deadline(sent_at + service.write_timeout);
+    up_writer.set_deadline(terms.cap(sent_at + service.write_timeout));
     up_writer.write_all(&space.outbox).await.map_err(|error| {
         if error.is_timeout() {
             Trouble::Slow
@@ -155,6 +182,7 @@ pub(crate) async fn run(
     let mut download = Download {
         worker,
         service,
+        terms,
         upload: &upload,
         reader: &mut up_reader,
         writer: &mut client_writer,
@@ -279,6 +307,7 @@ struct Done {
 struct Download<'a, 'r, 'w> {
     worker: &'a Worker,
     service: &'a ServicePlan,
+    terms: &'a Terms<'a>,
     upload: &'a Upload,
     reader: &'a mut Reader<'r>,
     writer: &'a mut Writer<'w>,
@@ -303,6 +332,9 @@ impl Download<'_, '_, '_> {
         self.reply.clear();
         let client = tunnel.as_ref().map(|(reader, _)| &**reader);
         unless_gone(client, self.read_final_head()).await?;
+        if !self.record.answered && (self.terms.passes_over)(self.head.status) {
+            return Err(Trouble::PassedOver);
+        }
         self.record.upstream_time = Some(self.sent_at.elapsed());
         self.record.status = self.head.status;
         if self.head.status == 101 {
@@ -373,7 +405,8 @@ impl Download<'_, '_, '_> {
                 }
             }
             let quiet_since = self.upload.quiet_since.get().unwrap_or_else(Instant::now);
-            self.reader.set_deadline(quiet_since + self.service.read_timeout);
+            self.reader
+                .set_deadline(self.terms.cap(quiet_since + self.service.read_timeout));
             match self.reader.read(self.answer, CHUNK).await {
                 Ok(0) | Err(WireError::Broken(_)) if self.answer.is_empty() && !self.begun => {
                     return Err(Trouble::Broken);
@@ -381,7 +414,7 @@ impl Download<'_, '_, '_> {
                 Ok(0) | Err(WireError::Broken(_)) => return Err(Trouble::BadAnswer),
                 Ok(_) => {}
                 // As long as the request is still on its way, silence is no failure.
-                Err(WireError::TimedOut) if self.may_wait_longer() => {}
+                Err(WireError::TimedOut) if !self.terms.is_over() && self.may_wait_longer() => {}
                 Err(WireError::TimedOut) => return Err(Trouble::Slow),
             }
         }

@@ -7,7 +7,8 @@
 //! worker       one core: owns connections, buffers, counters
 //! connection   one client: heads come in, one exchange after another
 //! streams      one client in HTTP/2: exchanges beside one another
-//! proxy        one exchange: match, plugins, pick, send; what may be repeated
+//! proxy        one exchange: match, plugins
+//! send         to whom, how often, within which time; what may be repeated
 //! attempt      one try over one upstream connection: request up, answer down
 //! heads, body  what is written: heads cleaned and marked, bodies framed anew
 //! respond      the only place where a failure becomes a page
@@ -46,6 +47,7 @@ mod pools;
 mod proxy;
 mod record;
 mod respond;
+mod send;
 mod snapshot;
 mod sockets;
 mod streams;

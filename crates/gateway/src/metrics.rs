@@ -44,6 +44,10 @@ pub struct Metrics {
     pub refused: AtomicU64,
     /// Requests that had to be sent again to another target or over a new connection.
     pub retried: AtomicU64,
+    /// Retries that a pool's budget did not allow.
+    pub retries_refused: AtomicU64,
+    /// Requests refused by a circuit breaker.
+    pub circuit_open: AtomicU64,
     /// Panics contained.
     pub panics: AtomicU64,
     /// Access log lines that had to be dropped.
@@ -125,6 +129,16 @@ impl Metrics {
                 "hythe_upstream_retries",
                 "Requests sent again after a failure that was safe to repeat",
                 &self.retried,
+            ),
+            (
+                "hythe_upstream_retries_refused",
+                "Retries that the budget of a pool did not allow",
+                &self.retries_refused,
+            ),
+            (
+                "hythe_circuit_breaker_refused",
+                "Requests refused by a circuit breaker",
+                &self.circuit_open,
             ),
             (
                 "hythe_request_panics",

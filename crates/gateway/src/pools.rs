@@ -5,16 +5,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use hythe_balance::{EndpointTable, Pool, PoolCell, Rules};
+use hythe_balance::{CircuitBreaker, EndpointTable, Pool, PoolCell, RetryBudget, RetryShare, Rules};
 use hythe_model::endpoint::PoolEndpoints;
 use hythe_model::{Endpoints, FullName, Upstream};
+
+use crate::respond::Failure;
 
 /// A pool as workers hold it.
 #[derive(Debug)]
 pub(crate) struct SharedPool {
     pub(crate) cell: PoolCell,
+    pub(crate) breaker: CircuitBreaker,
+    budget: RetryBudget,
     /// Whether it has members whose names were never resolved, and no others.
     nameless: AtomicBool,
+}
+
+/// Whether a request may be sent to another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It may.
+    Granted,
+    /// There is none.
+    NobodyElse,
+    /// The budget is used up.
+    Refused,
 }
 
 /// The pools by name. Only the control task changes it; workers hold the cells.
@@ -31,8 +46,29 @@ struct Known {
 }
 
 impl SharedPool {
-    pub(crate) fn is_nameless(&self) -> bool {
-        self.nameless.load(Ordering::Relaxed)
+    /// Why nobody could be picked.
+    pub(crate) fn nobody(&self) -> Failure {
+        if self.cell.load().open_members().next().is_some() {
+            // nginx: no live upstreams.
+            Failure::BadUpstream
+        } else if self.nameless.load(Ordering::Relaxed) {
+            Failure::NameResolution
+        } else {
+            Failure::NoEndpoint
+        }
+    }
+
+    /// Whether there is a member besides those that were tried, and a retry in the budget, which is taken.
+    pub(crate) fn may_retry(&self, share: RetryShare, tried: u32, now: Instant) -> Retry {
+        let pool = self.cell.load();
+        let requests = pool.members().iter().map(|member| member.stats.requests_total());
+        if pool.open_members().count() <= tried as usize {
+            Retry::NobodyElse
+        } else if self.budget.take(share, requests.sum(), now) {
+            Retry::Granted
+        } else {
+            Retry::Refused
+        }
     }
 }
 
@@ -56,6 +92,8 @@ impl Pools {
             Known {
                 pool: Arc::new(SharedPool {
                     cell: PoolCell::new(pool),
+                    breaker: CircuitBreaker::default(),
+                    budget: RetryBudget::default(),
                     nameless: AtomicBool::new(is_nameless(&endpoints)),
                 }),
                 rules,

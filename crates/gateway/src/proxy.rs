@@ -1,20 +1,11 @@
-//! One exchange: match, before, pick, send, reply.
-//!
-//! A request is sent again only when that is safe: it was never sent (no connection), or it may be sent
-//! twice by its method and all of it is still here, and no byte of an answer was seen. What must not be
-//! sent twice only goes over connections that are certainly open (`hythe-upstream`, pool rules).
+//! One exchange: match, before, send, reply.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
-use hythe_balance::{Lease, Query};
 use hythe_http1::{Framing, Known, RequestHead, Version, path};
 use hythe_routing::{HeaderLookup, Match, MatchedPath, RequestKey, upstream_path};
-use hythe_upstream::Reuse;
-use tokio::time::Instant;
 
-use crate::attempt::{self, Trouble};
 use crate::body::{Body, Frame};
 use crate::connection::Client;
 use crate::exchange::{Exchange, known_value};
@@ -22,6 +13,7 @@ use crate::heads::{Forward, without_port, write_request};
 use crate::plugin::{Resumed, Verdict};
 use crate::record::Record;
 use crate::respond::{Failure, Form, Reply, ReplyParts};
+use crate::send;
 use crate::snapshot::{RoutePlan, ServicePlan, Snapshot};
 use crate::worker::{Worker, Workspace};
 
@@ -202,7 +194,9 @@ async fn pass_on(
         return Outcome::Fail(Failure::NoService);
     };
     write_outbox(worker, client, space, matched, service, body);
-    send(worker, client, space, service, body, record).await
+    send::send(worker, client, space, service, body, record)
+        .await
+        .map_or(Outcome::Served, Outcome::Fail)
 }
 
 /// A route that only takes HTTPS: 426, or a redirect to the same place at the port where HTTPS is.
@@ -311,121 +305,6 @@ fn stripped_prefix(path: &[u8], matched: MatchedPath) -> Option<&[u8]> {
     let prefix = path.get(..length)?;
     let prefix = prefix.strip_suffix(b"/").unwrap_or(prefix);
     (!prefix.is_empty()).then_some(prefix)
-}
-
-async fn send(
-    worker: &Worker,
-    client: &mut Client,
-    space: &mut Workspace,
-    service: &ServicePlan,
-    body: &mut Body,
-    record: &mut Record,
-) -> Outcome {
-    // Only what came with the head is kept for another try; what is streamed is gone.
-    let repeatable = body.is_done() && is_idempotent(space.head.method.of(space.inbox.bytes()));
-    let mut query = if service.by_client {
-        Query::from_client(client.peer)
-    } else {
-        Query::new()
-    };
-    let mut now = record.started;
-    let mut last = None;
-    while record.tries <= service.retries {
-        let Some(mut lease) = service.pool.cell.pick(&mut query, now.into_std()) else {
-            break;
-        };
-        record.tries += 1;
-        record.instance = Some(Arc::clone(&lease.member().endpoint.id));
-        match try_endpoint(worker, client, space, service, &lease, repeatable, body, record).await {
-            Ok(()) => {
-                lease.answered();
-                return Outcome::Served;
-            }
-            Err(trouble) => {
-                now = Instant::now();
-                if trouble.is_of_endpoint() {
-                    lease.failed(now.into_std());
-                }
-                let again = !record.answered && trouble.is_repeatable(repeatable);
-                last = Some(trouble);
-                if !again {
-                    break;
-                }
-                worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
-                query.add_tried(lease.member());
-            }
-        }
-    }
-    after_trouble(client, record, last, service)
-}
-
-/// One endpoint: over a kept connection if there is one, and once more over a new one if the kept one
-/// turns out to be dead.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of one exchange, borrowed apart"
-)]
-async fn try_endpoint(
-    worker: &Worker,
-    client: &mut Client,
-    space: &mut Workspace,
-    service: &ServicePlan,
-    lease: &Lease,
-    repeatable: bool,
-    body: &mut Body,
-    record: &mut Record,
-) -> Result<(), Trouble> {
-    let reuse = if repeatable {
-        Reuse::Likely
-    } else {
-        Reuse::OnlyCertain
-    };
-    if let Some(link) = attempt::kept(worker, lease, reuse) {
-        match attempt::run(worker, client, space, service, lease, link, body, record).await {
-            Err(Trouble::Broken) if repeatable => {
-                worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
-            }
-            other => return other,
-        }
-    }
-    let link = attempt::connect(lease, service).await?;
-    attempt::run(worker, client, space, service, lease, link, body, record).await
-}
-
-fn after_trouble(
-    client: &mut Client,
-    record: &Record,
-    last: Option<Trouble>,
-    service: &ServicePlan,
-) -> Outcome {
-    let Some(trouble) = last else {
-        let unresolved = service.pool.is_nameless();
-        return Outcome::Fail(if unresolved {
-            Failure::NameResolution
-        } else {
-            Failure::NoEndpoint
-        });
-    };
-    if record.answered {
-        client.keep = false;
-        client.cut_off = matches!(trouble, Trouble::CutOff);
-        return Outcome::Served;
-    }
-    match trouble.failure() {
-        Some(failure) => Outcome::Fail(failure),
-        None => {
-            client.keep = false;
-            Outcome::Served
-        }
-    }
-}
-
-/// RFC 9110 9.2.2: sending these twice is the same as once.
-fn is_idempotent(method: &[u8]) -> bool {
-    matches!(
-        method,
-        b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
-    )
 }
 
 /// Sends an answer of our own. When the request's body has not been read the connection ends with it.

@@ -40,6 +40,8 @@ pub enum Failure {
     HttpsRequired,
     /// The pool has no usable endpoint.
     NoEndpoint,
+    /// The pool's circuit breaker is open.
+    Overloaded,
     /// The upstream's name was never resolved.
     NameResolution,
     /// The upstream could not be reached, broke off, or answered nonsense.
@@ -163,7 +165,7 @@ impl Failure {
             Self::NameResolution => (503, "name resolution failed"),
             Self::BadUpstream => (502, "An invalid response was received from the upstream server"),
             Self::UpstreamTimeout => (504, "The upstream server is timing out"),
-            Self::Misconfigured => (503, "The upstream server is currently unavailable"),
+            Self::Misconfigured | Self::Overloaded => (503, "The upstream server is currently unavailable"),
             Self::Internal => (500, "An unexpected error occurred"),
         }
     }

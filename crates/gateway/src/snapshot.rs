@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hythe_balance::{BreakerRules, RetryShare};
+use hythe_model::balancing::{CircuitBreaker, RetryOn};
 use hythe_model::endpoint::pool_name;
 use hythe_model::traffic::{Algorithm, PathHandling, Protocol, Service};
-use hythe_model::{Desired, FullName, Route};
+use hythe_model::{Desired, FullName, Route, Upstream};
 use hythe_routing::{CompileProblem, RouteEntry, RouteTable};
 
 use crate::metrics::{Metrics, RouteMetrics};
@@ -51,9 +53,25 @@ pub(crate) struct ServicePlan {
     pub(crate) host: String,
     pub(crate) path: Option<String>,
     pub(crate) retries: u32,
+    pub(crate) retry_on: RetryRules,
+    pub(crate) retry_share: RetryShare,
+    pub(crate) breaker: Option<BreakerRules>,
+    pub(crate) total_timeout: Option<Duration>,
+    pub(crate) try_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) read_timeout: Duration,
+}
+
+/// After which failures another member is asked.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "nginx's words, each by itself")]
+pub(crate) struct RetryRules {
+    pub(crate) error: bool,
+    pub(crate) timeout: bool,
+    pub(crate) invalid_header: bool,
+    pub(crate) non_idempotent: bool,
+    pub(crate) statuses: Vec<u16>,
 }
 
 /// Something of the desired state that is not served as it says.
@@ -249,6 +267,36 @@ fn plugin_problems(problem: PluginProblem) -> impl Iterator<Item = Problem> {
     })
 }
 
+impl RetryRules {
+    fn of(words: &[RetryOn]) -> Self {
+        Self {
+            error: words.contains(&RetryOn::Error),
+            timeout: words.contains(&RetryOn::Timeout),
+            invalid_header: words.contains(&RetryOn::InvalidHeader),
+            non_idempotent: words.contains(&RetryOn::NonIdempotent),
+            statuses: words.iter().filter_map(|word| word.status()).collect(),
+        }
+    }
+}
+
+fn retry_share(upstream: Option<&Upstream>) -> RetryShare {
+    let budget = upstream.map(|upstream| upstream.retry_budget).unwrap_or_default();
+    RetryShare {
+        percent: budget.percent,
+        per_second: budget.per_second,
+    }
+}
+
+fn breaker(rules: &CircuitBreaker) -> BreakerRules {
+    BreakerRules {
+        max_requests: rules.max_requests,
+        error_percent: rules.error_percent,
+        min_requests: rules.min_requests,
+        window: Duration::from_millis(rules.window_ms),
+        open: Duration::from_millis(rules.open_ms),
+    }
+}
+
 fn service_plan(
     desired: &Desired,
     name: &FullName,
@@ -274,6 +322,13 @@ fn service_plan(
         host: host_header.unwrap_or(own_host),
         path: spec.path.clone(),
         retries: spec.retries,
+        retry_on: RetryRules::of(&spec.retry_on),
+        retry_share: retry_share(upstream),
+        breaker: upstream
+            .and_then(|upstream| upstream.circuit_breaker.as_ref())
+            .map(breaker),
+        total_timeout: spec.total_timeout_ms.map(Duration::from_millis),
+        try_timeout: spec.try_timeout_ms.map(Duration::from_millis),
         connect_timeout: Duration::from_millis(spec.connect_timeout_ms),
         write_timeout: Duration::from_millis(spec.write_timeout_ms),
         read_timeout: Duration::from_millis(spec.read_timeout_ms),

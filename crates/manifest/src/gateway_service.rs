@@ -1,6 +1,7 @@
 //! How the gateway speaks to a service: Kong's service and upstream behind one of ours.
 
 use hythe_model::Service as GatewayService;
+use hythe_model::balancing::RetryOn;
 use hythe_model::traffic::Protocol;
 
 use crate::context::Context;
@@ -15,6 +16,21 @@ use crate::{address, path};
 
 /// The protocols of services and routes.
 pub(crate) const PROTOCOLS: &[&str] = &["http", "https", "grpc", "grpcs"];
+
+/// nginx's words of `proxy_next_upstream`.
+const RETRY_WORDS: &[&str] = &[
+    "error",
+    "timeout",
+    "invalid_header",
+    "http_403",
+    "http_404",
+    "http_429",
+    "http_500",
+    "http_502",
+    "http_503",
+    "http_504",
+    "non_idempotent",
+];
 
 pub(crate) static SETTINGS: Table = Table {
     name: "service-upstream",
@@ -53,6 +69,22 @@ pub(crate) static SETTINGS: Table = Table {
             "Milliseconds between two reads. Default: 60000.",
         ),
         key(
+            "retry_on",
+            Shape::List(&Shape::OneOf(RETRY_WORDS)),
+            "After which failures another instance is tried, if that is safe: nginx's words of \
+             `proxy_next_upstream`. Statuses are passed on if there is no other try. Default: `[error, timeout]`.",
+        ),
+        key(
+            "total_timeout",
+            Shape::Duration,
+            "Time for all tries together, up to the head of an answer. Default: none.",
+        ),
+        key(
+            "try_timeout",
+            Shape::Duration,
+            "Time for one try, up to the head of an answer. Default: none.",
+        ),
+        key(
             "enabled",
             Shape::Boolean,
             "`false`: as if it had no routes. Default: `true`.",
@@ -61,6 +93,8 @@ pub(crate) static SETTINGS: Table = Table {
         PANIC_THRESHOLD,
         HOST_HEADER,
         HEALTHCHECKS,
+        upstream::RETRY_BUDGET,
+        upstream::CIRCUIT_BREAKER,
         key("tags", TEXTS, TAGS_DOC),
         upstream::HASH_ON,
         upstream::HASH_FALLBACK,
@@ -78,7 +112,14 @@ pub(crate) static SETTINGS: Table = Table {
 };
 
 /// The keys of [`SETTINGS`] that say something about a pool.
-const OF_POOLS: [&str; 4] = ["algorithm", "panic_threshold", "host_header", "healthchecks"];
+const OF_POOLS: [&str; 6] = [
+    "algorithm",
+    "panic_threshold",
+    "host_header",
+    "healthchecks",
+    "retry_budget",
+    "circuit_breaker",
+];
 
 /// A service that runs here: its pool bears its name.
 pub(crate) fn read_pool(service: &Service<'_>, draft: &mut Draft) {
@@ -177,9 +218,51 @@ fn with_settings(service: GatewayService, settings: Option<&Block<'_>>) -> Gatew
             .unwrap_or(service.connect_timeout_ms),
         write_timeout_ms: block.integer("write_timeout").unwrap_or(service.write_timeout_ms),
         read_timeout_ms: block.integer("read_timeout").unwrap_or(service.read_timeout_ms),
+        retry_on: retry_on(block).unwrap_or(service.retry_on),
+        total_timeout_ms: time(block, "total_timeout"),
+        try_timeout_ms: time(block, "try_timeout"),
         enabled: block.boolean("enabled").unwrap_or(true),
         tags: block.tags(),
         ..service
+    }
+}
+
+/// Milliseconds, at least one.
+fn time(block: &Block<'_>, key: &str) -> Option<u64> {
+    let milliseconds = block.duration(key)?;
+    if milliseconds == 0 {
+        let span = block.get(key)?.span;
+        block.cx.report(Finding::error(
+            span,
+            format!("`{key}` leaves no time for an answer"),
+        ));
+    }
+    Some(milliseconds)
+}
+
+fn retry_on(block: &Block<'_>) -> Option<Vec<RetryOn>> {
+    block.has("retry_on").then(|| {
+        let words = block.list("retry_on").iter();
+        words
+            .filter_map(|node| block.cx.choice(node, RETRY_WORDS))
+            .map(retry_word)
+            .collect()
+    })
+}
+
+fn retry_word(word: &str) -> RetryOn {
+    match word {
+        "timeout" => RetryOn::Timeout,
+        "invalid_header" => RetryOn::InvalidHeader,
+        "http_403" => RetryOn::Http403,
+        "http_404" => RetryOn::Http404,
+        "http_429" => RetryOn::Http429,
+        "http_500" => RetryOn::Http500,
+        "http_502" => RetryOn::Http502,
+        "http_503" => RetryOn::Http503,
+        "http_504" => RetryOn::Http504,
+        "non_idempotent" => RetryOn::NonIdempotent,
+        _ => RetryOn::Error,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Kong's upstreams and targets.
 
+use hythe_model::balancing::{CircuitBreaker, RetryBudget};
 use hythe_model::traffic::Algorithm;
 use hythe_model::{Name, Target, Upstream};
 
@@ -23,6 +24,8 @@ pub(crate) static UPSTREAM: Table = Table {
         PANIC_THRESHOLD,
         HOST_HEADER,
         HEALTHCHECKS,
+        RETRY_BUDGET,
+        CIRCUIT_BREAKER,
         key("targets", Shape::List(&Shape::Block(&TARGET)), "Its members."),
         key("tags", TEXTS, TAGS_DOC),
         HASH_ON,
@@ -89,6 +92,65 @@ pub(crate) const PANIC_THRESHOLD: Key = key(
      as in nginx, nobody is asked when all have failed. Default: failures are overlooked when nobody would be left, \
      health is not.",
 );
+pub(crate) static RETRY_BUDGET_BLOCK: Table = Table {
+    name: "retry-budget",
+    title: "`retry_budget`",
+    doc: "How many retries a pool takes; the larger of the two counts.",
+    interpolated: true,
+    keys: &[
+        key(
+            "percent",
+            Shape::Integer(0, 10_000),
+            "Retries for every hundred requests. Default: 20.",
+        ),
+        key(
+            "per_second",
+            Shape::Integer(0, 1_000_000),
+            "Retries a second that are allowed whatever the share. Default: 10.",
+        ),
+    ],
+};
+
+pub(crate) static CIRCUIT_BREAKER_BLOCK: Table = Table {
+    name: "circuit-breaker",
+    title: "`circuit_breaker`",
+    doc: "When requests are refused at once, with a 503.",
+    interpolated: true,
+    keys: &[
+        key(
+            "max_requests",
+            Shape::Integer(0, 1_000_000),
+            "Most requests in flight; 0: any number. Default: 0.",
+        ),
+        key(
+            "error_percent",
+            Shape::Integer(0, 100),
+            "Percent of a window's requests whose failure opens it; 0: none does. Default: 0.",
+        ),
+        key(
+            "min_requests",
+            Shape::Integer(1, 1_000_000),
+            "Requests of a window below which the share says nothing. Default: 20.",
+        ),
+        key("window", Shape::Duration, "How long a window is. Default: 10s."),
+        key(
+            "open",
+            Shape::Duration,
+            "How long it stays open before one request at a time tries. Default: 5s.",
+        ),
+    ],
+};
+
+pub(crate) const RETRY_BUDGET: Key = key(
+    "retry_budget",
+    Shape::Block(&RETRY_BUDGET_BLOCK),
+    "How many retries there may be.",
+);
+pub(crate) const CIRCUIT_BREAKER: Key = key(
+    "circuit_breaker",
+    Shape::Block(&CIRCUIT_BREAKER_BLOCK),
+    "When requests are refused at once. Default: never.",
+);
 pub(crate) const HOST_HEADER: Key = key(
     "host_header",
     Shape::Text,
@@ -147,10 +209,35 @@ pub(crate) fn settings(block: &Block<'_>) -> Upstream {
     Upstream {
         algorithm,
         panic_threshold: block.integer("panic_threshold"),
+        retry_budget: retry_budget(block),
+        circuit_breaker: circuit_breaker(block),
         host_header: host_header(block),
         healthchecks: healthchecks.map(Node::to_json),
         tags: block.tags(),
     }
+}
+
+fn retry_budget(block: &Block<'_>) -> RetryBudget {
+    let usual = RetryBudget::default();
+    let Some(block) = block.block("retry_budget", &RETRY_BUDGET_BLOCK) else {
+        return usual;
+    };
+    RetryBudget {
+        percent: block.integer("percent").unwrap_or(usual.percent),
+        per_second: block.integer("per_second").unwrap_or(usual.per_second),
+    }
+}
+
+fn circuit_breaker(block: &Block<'_>) -> Option<CircuitBreaker> {
+    let usual = CircuitBreaker::default();
+    let block = block.block("circuit_breaker", &CIRCUIT_BREAKER_BLOCK)?;
+    Some(CircuitBreaker {
+        max_requests: block.integer("max_requests").unwrap_or(usual.max_requests),
+        error_percent: block.integer("error_percent").unwrap_or(usual.error_percent),
+        min_requests: block.integer("min_requests").unwrap_or(usual.min_requests),
+        window_ms: block.duration("window").unwrap_or(usual.window_ms),
+        open_ms: block.duration("open").unwrap_or(usual.open_ms),
+    })
 }
 
 /// The targets listed in `block`, as members of `upstream`.

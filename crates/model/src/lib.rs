@@ -6,10 +6,12 @@
 //! - [`name`]: names and projects, parsed once.
 //! - [`workload`]: what this node runs. [`traffic`]: routes, services, upstreams, targets, consumers,
 //!   plugins, and [`listener`] (shared by every gateway node). [`desired`]: all of it at one generation.
+//! - [`balancing`]: what becomes of requests that fail.
 //! - [`project`]: what one manifest says.
 //! - [`instance`]: what runs. [`endpoint`]: what may receive traffic.
 //! - [`view`]: the documented, versioned shapes that `--json` and the native API show.
 
+pub mod balancing;
 pub mod desired;
 pub mod endpoint;
 pub mod instance;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::balancing::{CircuitBreaker, RetryBudget, RetryOn};
 use crate::endpoint::EndpointRules;
 use crate::name::Name;
 
@@ -36,6 +37,15 @@ pub struct Service {
     /// Time between two successful reads from the upstream.
     #[serde(default = "minute")]
     pub read_timeout_ms: u64,
+    /// After which failures another target is asked, if that is safe.
+    #[serde(default = "error_and_timeout")]
+    pub retry_on: Vec<RetryOn>,
+    /// Time for all tries together, up to the head of an answer.
+    #[serde(default)]
+    pub total_timeout_ms: Option<u64>,
+    /// Time for one try, up to the head of an answer.
+    #[serde(default)]
+    pub try_timeout_ms: Option<u64>,
     /// `false`: as if it were not there.
     #[serde(default = "yes")]
     pub enabled: bool,
@@ -129,6 +139,12 @@ pub struct Upstream {
     /// any. `None`: only failures are overlooked, and only when nobody would be left. 0: nothing is, as in nginx.
     #[serde(default)]
     pub panic_threshold: Option<u8>,
+    /// How many retries there may be.
+    #[serde(default)]
+    pub retry_budget: RetryBudget,
+    /// When requests are refused at once. `None`: never.
+    #[serde(default)]
+    pub circuit_breaker: Option<CircuitBreaker>,
     /// Host to send instead of the service's.
     #[serde(default)]
     pub host_header: Option<String>,
@@ -261,6 +277,9 @@ impl Service {
             connect_timeout_ms: five_seconds(),
             write_timeout_ms: minute(),
             read_timeout_ms: minute(),
+            retry_on: error_and_timeout(),
+            total_timeout_ms: None,
+            try_timeout_ms: None,
             enabled: true,
             tags: Vec::new(),
         }
@@ -331,6 +350,10 @@ fn one() -> u32 {
 
 fn ten_seconds() -> u64 {
     10_000
+}
+
+fn error_and_timeout() -> Vec<RetryOn> {
+    vec![RetryOn::Error, RetryOn::Timeout]
 }
 
 fn five_seconds() -> u64 {

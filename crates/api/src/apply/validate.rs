@@ -32,6 +32,10 @@ pub(crate) fn validate(
         checker.require(protocol == Protocol::Http, || {
             format!("service {name}: `{protocol}` upstreams are not served yet, only `http`")
         });
+        let timeouts = [service.total_timeout_ms, service.try_timeout_ms];
+        checker.require(!timeouts.contains(&Some(0)), || {
+            format!("service {name}: total_timeout and try_timeout must not be 0")
+        });
     }
     for (name, route) in &spec.routes {
         checker.reference(
@@ -44,6 +48,14 @@ pub(crate) fn validate(
         let percent = upstream.panic_threshold.is_none_or(|percent| percent <= 100);
         checker.require(percent, || {
             format!("upstream {name}: panic_threshold is above 100")
+        });
+        let breaker = upstream
+            .circuit_breaker
+            .is_none_or(|breaker| breaker.error_percent <= 100 && breaker.min_requests > 0);
+        checker.require(breaker, || {
+            format!(
+                "upstream {name}: circuit_breaker needs an error_percent up to 100 and min_requests above 0"
+            )
         });
     }
     for (name, target) in &spec.targets {

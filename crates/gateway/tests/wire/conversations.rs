@@ -1,7 +1,7 @@
 //! Plays every text file of this folder.
 //!
-//! Settings of a case: `route` and `service` as JSON, fields of the model's documents (the service's host
-//! is the upstream of the case); `plugin`, a whole document, as often as wanted; `limits` as
+//! Settings of a case: `route`, `service` and `pool` as JSON, fields of the model's documents (the service's host
+//! is the upstream of the case, which `pool` is about); `plugin`, a whole document, as often as wanted; `limits` as
 //! `name=milliseconds` (or a number of requests or connections); `members: none` for a pool without members, `dead` for
 //! one where nobody listens, `dead first` and `two` for two members; `pace: whole` when it matters that bytes
 //! come together. `WIRE_CASE=get.txt` plays only that.
@@ -76,6 +76,7 @@ fn setup(case: &WireCase, port: u16) -> Setup {
         upstream: members(settings(case, "members").next(), port),
         route: first("route"),
         service: first("service"),
+        pool: first("pool"),
         plugins: read("plugin"),
         limits: limits(case),
         ..Setup::default()

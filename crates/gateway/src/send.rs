@@ -1,0 +1,244 @@
+//! Sending a request: to whom, how often, and within which time.
+//!
+//! A request is sent again only when that is safe: it was never sent (no connection), or it may be sent
+//! twice by its method and all of it is still here, and no byte of an answer was seen. What must not be
+//! sent twice only goes over connections that are certainly open (`hythe-upstream`, pool rules).
+//!
+//! Within that, the service says after which failures there is another try (`retry_on`, nginx's
+//! `proxy_next_upstream`), how many there are and how long all of them may take; no more are made than
+//! there are members. The pool's budget keeps retries a share of its requests, and its circuit breaker refuses at
+//! once what would only queue up. An answer whose status is to be passed over is passed over only if there will be
+//! another try, and otherwise sent on as it is.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hythe_balance::{Lease, Query};
+use hythe_upstream::Reuse;
+use tokio::time::Instant;
+
+use crate::attempt::{self, Terms, Trouble};
+use crate::body::Body;
+use crate::connection::Client;
+use crate::pools::Retry;
+use crate::record::Record;
+use crate::respond::Failure;
+use crate::snapshot::ServicePlan;
+use crate::worker::{Worker, Workspace};
+
+/// Sends the request that stands in `space` and passes the answer on. What the client is to be told, if nothing of
+/// an answer was passed on.
+pub(crate) async fn send(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    service: &ServicePlan,
+    body: &mut Body,
+    record: &mut Record,
+) -> Option<Failure> {
+    let Some(breaker) = service.breaker else {
+        return send_on(worker, client, space, service, body, record)
+            .await
+            .err()?
+            .tell(client, record);
+    };
+    let Some(pass) = service.pool.breaker.enter(breaker, record.started.into_std()) else {
+        worker.metrics().circuit_open.fetch_add(1, Ordering::Relaxed);
+        return Some(Failure::Overloaded);
+    };
+    let sent = send_on(worker, client, space, service, body, record).await;
+    let failed = sent.as_ref().is_err_and(Unsent::is_of_pool);
+    pass.ended(failed, Instant::now().into_std());
+    sent.err()?.tell(client, record)
+}
+
+/// Why a request ended without its whole answer.
+enum Unsent {
+    /// Nobody could be asked.
+    Nobody(Failure),
+    /// The last of those asked.
+    Trouble(Trouble),
+}
+
+impl Unsent {
+    fn is_of_pool(&self) -> bool {
+        match self {
+            Self::Nobody(_) => true,
+            Self::Trouble(trouble) => trouble.is_of_endpoint(),
+        }
+    }
+
+    /// What the client is told, if it can be told anything.
+    fn tell(self, client: &mut Client, record: &Record) -> Option<Failure> {
+        let trouble = match self {
+            Self::Nobody(failure) => return Some(failure),
+            Self::Trouble(trouble) => trouble,
+        };
+        let failure = trouble.failure().filter(|_| !record.answered);
+        if failure.is_none() {
+            client.keep = false;
+            client.cut_off = record.answered && matches!(trouble, Trouble::CutOff);
+        }
+        failure
+    }
+}
+
+async fn send_on(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    service: &ServicePlan,
+    body: &mut Body,
+    record: &mut Record,
+) -> Result<(), Unsent> {
+    let tries = Tries::of(worker, service, space, body, record.started);
+    let mut query = if service.by_client {
+        Query::from_client(client.peer)
+    } else {
+        Query::new()
+    };
+    let mut last = None;
+    let mut now = record.started;
+    while let Some(mut lease) = service.pool.cell.pick(&mut query, now.into_std()) {
+        record.tries += 1;
+        record.instance = Some(Arc::clone(&lease.member().endpoint.id));
+        let count = record.tries;
+        let terms = Terms {
+            until: tries.until(now),
+            passes_over: &|status| tries.passes_over(status, count),
+        };
+        let tried = try_endpoint(worker, client, space, service, &terms, &lease, body, record).await;
+        let Err(trouble) = tried else {
+            lease.answered();
+            return Ok(());
+        };
+        now = Instant::now();
+        if trouble.is_of_endpoint() {
+            lease.failed(now.into_std());
+        }
+        let again = !record.answered && tries.may_go_on(&trouble, record.tries, now);
+        last = Some(trouble);
+        if !again {
+            break;
+        }
+        worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
+        query.add_tried(lease.member());
+    }
+    Err(last.map_or_else(|| Unsent::Nobody(service.pool.nobody()), Unsent::Trouble))
+}
+
+/// How often a request may be sent, and until when.
+struct Tries<'s> {
+    worker: &'s Worker,
+    service: &'s ServicePlan,
+    /// Whether it may be sent twice, and all of it is here.
+    repeatable: bool,
+    /// No try lasts longer.
+    until: Option<Instant>,
+}
+
+impl<'s> Tries<'s> {
+    fn of(
+        worker: &'s Worker,
+        service: &'s ServicePlan,
+        space: &Workspace,
+        body: &Body,
+        started: Instant,
+    ) -> Self {
+        let method = space.head.method.of(space.inbox.bytes());
+        Self {
+            worker,
+            service,
+            // Only what came with the head is kept for another try; what is streamed is gone.
+            repeatable: body.is_done() && (service.retry_on.non_idempotent || is_idempotent(method)),
+            until: service.total_timeout.map(|timeout| started + timeout),
+        }
+    }
+
+    /// When a try that begins now is given up.
+    fn until(&self, now: Instant) -> Option<Instant> {
+        let try_until = self.service.try_timeout.map(|timeout| now + timeout);
+        [self.until, try_until].into_iter().flatten().min()
+    }
+
+    /// Whether an answer of this status is to be forgotten and another member asked.
+    fn passes_over(&self, status: u16, count: u32) -> bool {
+        let wanted = self.repeatable && self.service.retry_on.statuses.contains(&status);
+        wanted && self.are_left(count, Instant::now())
+    }
+
+    fn may_go_on(&self, trouble: &Trouble, count: u32, now: Instant) -> bool {
+        let retry_on = &self.service.retry_on;
+        match trouble {
+            // Already asked and taken out of the budget.
+            Trouble::PassedOver => true,
+            Trouble::Connect(error) if error.is_timeout() => retry_on.timeout && self.are_left(count, now),
+            Trouble::Connect(_) => retry_on.error && self.are_left(count, now),
+            Trouble::Broken => self.repeatable && retry_on.error && self.are_left(count, now),
+            Trouble::Slow => self.repeatable && retry_on.timeout && self.are_left(count, now),
+            Trouble::BadAnswer => self.repeatable && retry_on.invalid_header && self.are_left(count, now),
+            _ => false,
+        }
+    }
+
+    /// Whether there is another try; takes it out of the budget.
+    fn are_left(&self, count: u32, now: Instant) -> bool {
+        if count > self.service.retries || self.until.is_some_and(|until| until <= now) {
+            return false;
+        }
+        let share = self.service.retry_share;
+        match self.service.pool.may_retry(share, count, now.into_std()) {
+            Retry::Granted => true,
+            Retry::NobodyElse => false,
+            Retry::Refused => {
+                self.worker
+                    .metrics()
+                    .retries_refused
+                    .fetch_add(1, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+}
+
+/// One endpoint: over a kept connection if there is one, and once more over a new one if the kept one
+/// turns out to be dead.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one exchange, borrowed apart"
+)]
+async fn try_endpoint(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    service: &ServicePlan,
+    terms: &Terms<'_>,
+    lease: &Lease,
+    body: &mut Body,
+    record: &mut Record,
+) -> Result<(), Trouble> {
+    let repeatable = body.is_done() && is_idempotent(space.head.method.of(space.inbox.bytes()));
+    let reuse = if repeatable {
+        Reuse::Likely
+    } else {
+        Reuse::OnlyCertain
+    };
+    if let Some(wire) = attempt::kept(worker, lease, reuse) {
+        match attempt::run(worker, client, space, service, terms, lease, wire, body, record).await {
+            Err(Trouble::Broken) if repeatable => {
+                worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
+            }
+            other => return other,
+        }
+    }
+    let wire = attempt::connect(lease, service, terms).await?;
+    attempt::run(worker, client, space, service, terms, lease, wire, body, record).await
+}
+
+/// RFC 9110 9.2.2: sending these twice is the same as once.
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(
+        method,
+        b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
+    )
+}

@@ -1,0 +1,124 @@
+//! What becomes of requests that fail: another try, or none at all.
+
+use serde::{Deserialize, Serialize};
+
+/// A failure after which another target is asked: nginx's words of `proxy_next_upstream`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryOn {
+    /// No connection, or it broke before an answer.
+    Error,
+    /// No connection or no answer in time.
+    Timeout,
+    /// The answer is not HTTP as it should be.
+    InvalidHeader,
+    /// An answer 403.
+    #[serde(rename = "http_403")]
+    Http403,
+    /// An answer 404.
+    #[serde(rename = "http_404")]
+    Http404,
+    /// An answer 429.
+    #[serde(rename = "http_429")]
+    Http429,
+    /// An answer 500.
+    #[serde(rename = "http_500")]
+    Http500,
+    /// An answer 502.
+    #[serde(rename = "http_502")]
+    Http502,
+    /// An answer 503.
+    #[serde(rename = "http_503")]
+    Http503,
+    /// An answer 504.
+    #[serde(rename = "http_504")]
+    Http504,
+    /// Also requests that may not be sent twice by their method.
+    NonIdempotent,
+}
+
+/// How many retries a pool takes; the larger of the two counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryBudget {
+    /// Retries for every hundred requests.
+    #[serde(default = "twenty")]
+    pub percent: u32,
+    /// Retries a second that are allowed whatever the share.
+    #[serde(default = "ten")]
+    pub per_second: u32,
+}
+
+/// When requests to a pool are refused at once with a 503.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CircuitBreaker {
+    /// Most requests in flight from this node; 0: any number.
+    #[serde(default)]
+    pub max_requests: u32,
+    /// Percent of requests in a window whose failure opens it; 0: none does.
+    #[serde(default)]
+    pub error_percent: u32,
+    /// Requests of a window below which the share says nothing.
+    #[serde(default = "twenty")]
+    pub min_requests: u32,
+    /// How long a window is.
+    #[serde(default = "ten_seconds")]
+    pub window_ms: u64,
+    /// How long it stays open before one request at a time tries.
+    #[serde(default = "five_seconds")]
+    pub open_ms: u64,
+}
+
+impl RetryOn {
+    /// The status it is about.
+    pub fn status(self) -> Option<u16> {
+        Some(match self {
+            Self::Http403 => 403,
+            Self::Http404 => 404,
+            Self::Http429 => 429,
+            Self::Http500 => 500,
+            Self::Http502 => 502,
+            Self::Http503 => 503,
+            Self::Http504 => 504,
+            Self::Error | Self::Timeout | Self::InvalidHeader | Self::NonIdempotent => return None,
+        })
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self {
+            percent: twenty(),
+            per_second: ten(),
+        }
+    }
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self {
+            max_requests: 0,
+            error_percent: 0,
+            min_requests: twenty(),
+            window_ms: ten_seconds(),
+            open_ms: five_seconds(),
+        }
+    }
+}
+
+fn ten() -> u32 {
+    10
+}
+
+fn twenty() -> u32 {
+    20
+}
+
+fn five_seconds() -> u64 {
+    5_000
+}
+
+fn ten_seconds() -> u64 {
+    10_000
+}
