@@ -193,7 +193,7 @@ mod tests {
             (15, "fo", "f-"),
             (19, "o", "-"),
             (20, "offo", "offo"),
-            (20, "o", "-"),
+            (20, "oo", "o-"),
         ] {
             assert_eq!(
                 requests(&breaker, begin, second, outcomes),
