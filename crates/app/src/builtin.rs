@@ -1,11 +1,29 @@
 //! Every plugin there is: one line each. Nothing registers itself.
 
 use hythe_gateway::PluginKind;
-use hythe_gateway::plugin::{chain, correlation_id, request_termination};
+use hythe_gateway::plugin::{
+    basic_auth, canary, compression, concurrency_limit, configured, correlation_id, ip_restriction, redirect,
+    request_size_limiting, request_termination, request_transformer, response_transformer, rewrite,
+    stub_status,
+};
 use serde_json::{Map, Value};
 
 /// The plugins, in the order in which help shows them.
-pub const PLUGINS: &[PluginKind] = &[correlation_id::KIND, request_termination::KIND];
+pub const PLUGINS: &[PluginKind] = &[
+    basic_auth::KIND,
+    canary::KIND,
+    compression::KIND,
+    concurrency_limit::KIND,
+    correlation_id::KIND,
+    ip_restriction::KIND,
+    redirect::KIND,
+    request_size_limiting::KIND,
+    request_termination::KIND,
+    request_transformer::KIND,
+    response_transformer::KIND,
+    rewrite::KIND,
+    stub_status::KIND,
+];
 
 /// A mistake in how a plugin is set up: where in its `config`, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +43,7 @@ pub fn check_plugin(name: &str, config: &Map<String, Value>) -> Vec<PluginMistak
         let suggestion = Some(format!("there are: {}", known.join(", ")));
         return vec![PluginMistake {
             path: Vec::new(),
-            message: chain::not_enabled(name),
+            message: configured::not_enabled(name),
             suggestion,
         }];
     };

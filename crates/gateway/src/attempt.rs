@@ -6,13 +6,19 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 use hythe_balance::Lease;
 use hythe_http1::{Framing, Progress, RequestKind, Version};
+use hythe_model::FullName;
 use hythe_upstream::{Reuse, WireError};
 use tokio::time::Instant;
 
-use crate::body::{Body, BodyError, Frame, Pace, Patience, Pump, SourceError};
+use crate::after::{self, Filtering};
+use crate::body::{Body, BodyError, Frame, Framer, Pace, Patience, Pump, SourceError};
 use crate::connection::Client;
+use crate::decisions::Decisions;
+use crate::edits::Edits;
 use crate::heads::{Answer, AnswerFraming, write_answer, write_interim};
 use crate::link::{Link, Reader, Writer};
+use crate::plugin::answer::{AnswerBody, AnswerView, Fields};
+use crate::plugin::chain::Chain;
 use crate::record::Record;
 use crate::respond::Failure;
 use crate::snapshot::ServicePlan;
@@ -34,6 +40,8 @@ pub(crate) enum Trouble {
     CutOff,
     /// The request's body broke its framing.
     BadBody,
+    /// The request's body is larger than it may be.
+    TooLarge,
     /// The client was too slow with its body.
     SlowClient,
     /// The answer's status is one after which another endpoint is asked.
@@ -52,7 +60,7 @@ impl Trouble {
             | Self::BadAnswer
             | Self::CutOff
             | Self::PassedOver => true,
-            Self::BadBody | Self::SlowClient | Self::ClientGone => false,
+            Self::BadBody | Self::TooLarge | Self::SlowClient | Self::ClientGone => false,
         }
     }
 
@@ -65,6 +73,7 @@ impl Trouble {
             }
             Self::Slow => Some(Failure::UpstreamTimeout),
             Self::BadBody => Some(Failure::BadBody),
+            Self::TooLarge => Some(Failure::TooLarge),
             Self::SlowClient => Some(Failure::RequestTimeout),
             Self::ClientGone => None,
         }
@@ -192,7 +201,9 @@ pub(crate) async fn run(
         request: &space.head,
         request_bytes: space.inbox.bytes(),
         request_id: &space.request_id,
-        edits: &space.answer_edits,
+        edits: &mut space.answer_edits,
+        answering: space.answering.as_ref(),
+        caller: caller(space.decisions.as_deref()),
         keep_client: client.keep,
         begun: false,
         sent_at,
@@ -212,12 +223,14 @@ pub(crate) async fn run(
             } else {
                 Frame::Plain
             },
+            filter: None,
             patience: Patience {
                 read: worker.limits().body_timeout,
                 write: service.write_timeout,
                 pace: Pace::new(worker.limits().body_timeout, worker.limits().body_rate),
             },
             limits: &worker.limits().wire,
+            most: body_limit(space.decisions.as_deref()),
             chunk: CHUNK,
         };
         pump.out.clear();
@@ -253,6 +266,17 @@ fn sent_with_head(head: &hythe_http1::RequestHead, body: &Body) -> u64 {
     }
 }
 
+/// Who calls, as far as plugins found out.
+fn caller(decisions: Option<&Decisions>) -> Option<&FullName> {
+    Some(&decisions?.caller.as_ref()?.name)
+}
+
+/// How large plugins let the body be, bytes.
+fn body_limit(decisions: Option<&Decisions>) -> u64 {
+    let limit = decisions.and_then(|decisions| decisions.body_limit);
+    limit.unwrap_or(u64::MAX)
+}
+
 /// Runs both directions until the answer is through. The answer may end before the request does; when the
 /// request ends first, only the client's leaving is waited for beside the answer.
 async fn overlap(
@@ -267,6 +291,7 @@ async fn overlap(
             Ok(()) => upload.end(true),
             // The upstream takes no more, which it may: its answer says why.
             Err(BodyError::Sink) => upload.end(false),
+            Err(BodyError::TooLarge) => return Trouble::TooLarge,
             Err(BodyError::Source(SourceError::Malformed)) => return Trouble::BadBody,
             Err(BodyError::Source(SourceError::Wire(error))) if error.is_timeout() => {
                 return Trouble::SlowClient;
@@ -317,7 +342,10 @@ struct Download<'a, 'r, 'w> {
     request: &'a hythe_http1::RequestHead,
     request_bytes: &'a [u8],
     request_id: &'a str,
-    edits: &'a crate::edits::Edits,
+    edits: &'a mut Edits,
+    /// The plugins, if any of them looks at answers, and for whom they run.
+    answering: Option<&'a Chain>,
+    caller: Option<&'a FullName>,
     keep_client: bool,
     /// Whether anything of an answer came.
     begun: bool,
@@ -429,7 +457,9 @@ impl Download<'_, '_, '_> {
 
     /// Writes the final head and moves the body.
     async fn relay(&mut self) -> Result<Done, Trouble> {
-        let framing = self.framing();
+        let edited = self.edits.len();
+        let mut filter = self.ask_plugins();
+        let framing = self.framing(filter.is_some());
         // An answer before the body's end leaves the client in the middle of its request: this was the last.
         let keep_client = self.keep_client && framing != AnswerFraming::UntilClose && self.upload.whole.get();
         self.write_head(framing, keep_client);
@@ -442,9 +472,17 @@ impl Download<'_, '_, '_> {
         let mut body = Body::of(self.head.framing);
         // What came with the head is looked at before the head is sent: there may still be a page instead.
         let limits = &self.worker.limits().answer;
-        let mut moved = body
-            .take(self.answer, self.reply, frame, limits)
-            .map_err(|_| Trouble::BadAnswer)?;
+        let mut framer = Framer {
+            out: &mut *self.reply,
+            frame,
+            filter: filter.as_mut(),
+        };
+        let taken = body.take_into(self.answer, &mut framer, limits);
+        let mut moved = taken.map_err(|_| {
+            // What was meant for this answer must not change the page that is sent instead.
+            self.edits.truncate(edited);
+            Trouble::BadAnswer
+        })?;
         self.record.answered = true;
         let mut pump = Pump {
             reader: &mut *self.reader,
@@ -452,30 +490,54 @@ impl Download<'_, '_, '_> {
             source: &mut *self.answer,
             out: &mut *self.reply,
             frame,
+            filter: filter.as_mut(),
             patience: Patience {
                 read: self.service.read_timeout,
                 write: self.worker.limits().client_write_timeout,
                 pace: None,
             },
             limits,
+            most: u64::MAX,
             chunk: self.worker.limits().answer_chunk,
         };
         let pumped = pump.run(&mut body, &mut moved).await;
-        self.record.bytes_out = moved;
+        self.record.bytes_out = filter.map_or(moved, |filter| filter.written);
         match pumped {
             Ok(()) => Ok(Done {
                 keep_client,
                 keep_upstream: self.head.keep_alive,
             }),
             Err(BodyError::Source(_)) if framing == AnswerFraming::UntilClose => Err(Trouble::CutOff),
-            Err(BodyError::Source(_)) => Err(Trouble::BadAnswer),
+            Err(BodyError::Source(_) | BodyError::TooLarge) => Err(Trouble::BadAnswer),
             Err(BodyError::Sink) => Err(Trouble::ClientGone),
         }
     }
 
-    fn framing(&self) -> AnswerFraming {
+    /// Lets the plugins that look at answers edit this one; the filter that its body goes through.
+    fn ask_plugins(&mut self) -> Option<Filtering> {
+        let chain = self.answering?;
+        let mut view = AnswerView {
+            status: self.head.status,
+            request: self.request,
+            request_bytes: self.request_bytes,
+            edits: &mut *self.edits,
+            fields: Fields::Sent(self.head, self.answer.bytes()),
+            body: match self.head.framing {
+                Framing::None => AnswerBody::Fixed,
+                Framing::Length(length) => AnswerBody::Length(length),
+                Framing::Chunked | Framing::UntilClose => AnswerBody::Unknown,
+            },
+            filter: None,
+        };
+        after::run(chain, self.caller, &mut view);
+        view.filter.map(Filtering::new)
+    }
+
+    fn framing(&self, filtered: bool) -> AnswerFraming {
         let old = self.request.version == Version::Http10;
         match self.head.framing {
+            Framing::Length(_) if filtered && old => AnswerFraming::UntilClose,
+            Framing::Length(_) if filtered => AnswerFraming::Chunked,
             Framing::None => AnswerFraming::Bodiless {
                 keep_length: self.head.status != 204,
             },

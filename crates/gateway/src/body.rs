@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use std::time::Duration;
 
+use crate::after::Filtering;
 use crate::link::{Reader, Writer};
 
 /// Why a body could not be moved to its end.
@@ -18,6 +19,8 @@ pub(crate) enum BodyError {
     Source(SourceError),
     /// The side it goes to failed or was too slow.
     Sink,
+    /// It is larger than it may be.
+    TooLarge,
 }
 
 /// What was wrong with the side a body comes from.
@@ -29,6 +32,8 @@ pub(crate) enum SourceError {
     Truncated,
     /// Its chunks break the rules.
     Malformed,
+    /// The filter it goes through cannot go on.
+    Filter,
 }
 
 /// A body on its way: what is left of it, by its framing.
@@ -76,27 +81,38 @@ impl Body {
         frame: Frame,
         limits: &Limits,
     ) -> Result<u64, SourceError> {
+        let filter = None;
+        self.take_into(source, &mut Framer { out, frame, filter }, limits)
+    }
+
+    /// The same into a framer.
+    pub(crate) fn take_into(
+        &mut self,
+        source: &mut Buffer,
+        framer: &mut Framer<'_>,
+        limits: &Limits,
+    ) -> Result<u64, SourceError> {
         match self {
             Self::Done => Ok(0),
             Self::Length(left) => {
                 let count = usize::try_from(*left).unwrap_or(usize::MAX).min(source.len());
-                push_data(out, source.bytes().get(..count).unwrap_or_default(), frame);
+                framer.data(source.bytes().get(..count).unwrap_or_default())?;
                 source.consume(count);
                 *left -= count as u64;
                 if *left == 0 {
                     *self = Self::Done;
-                    push_end(out, frame);
+                    framer.end()?;
                 }
                 Ok(count as u64)
             }
             Self::UntilClose => {
                 let count = source.len();
-                push_data(out, source.bytes(), frame);
+                framer.data(source.bytes())?;
                 source.clear();
                 Ok(count as u64)
             }
             Self::Chunked(decoder) => {
-                let (count, ended) = take_chunks(decoder, source, out, frame, limits)?;
+                let (count, ended) = take_chunks(decoder, source, framer, limits)?;
                 if ended {
                     *self = Self::Done;
                 }
@@ -106,13 +122,12 @@ impl Body {
     }
 
     /// The source has ended. Only a body without a known end may end with it.
-    fn end(&mut self, out: &mut Vec<u8>, frame: Frame) -> Result<(), SourceError> {
+    fn end(&mut self, framer: &mut Framer<'_>) -> Result<(), SourceError> {
         if !matches!(self, Self::UntilClose) {
             return Err(SourceError::Truncated);
         }
         *self = Self::Done;
-        push_end(out, frame);
-        Ok(())
+        framer.end()
     }
 
     /// How much may be read without touching what follows the body.
@@ -127,8 +142,7 @@ impl Body {
 fn take_chunks(
     decoder: &mut ChunkedDecoder,
     source: &mut Buffer,
-    out: &mut Vec<u8>,
-    frame: Frame,
+    framer: &mut Framer<'_>,
     limits: &Limits,
 ) -> Result<(u64, bool), SourceError> {
     let mut payload = 0;
@@ -138,11 +152,7 @@ fn take_chunks(
             .map_err(|_| SourceError::Malformed)?
         {
             Chunk::Data { skip, len } => {
-                push_data(
-                    out,
-                    source.bytes().get(skip..skip + len).unwrap_or_default(),
-                    frame,
-                );
+                framer.data(source.bytes().get(skip..skip + len).unwrap_or_default())?;
                 source.consume(skip + len);
                 payload += len as u64;
             }
@@ -152,10 +162,59 @@ fn take_chunks(
             }
             Chunk::End { consumed } => {
                 source.consume(consumed);
-                push_trailers(out, decoder, frame);
+                framer.end_with_trailers(decoder)?;
                 return Ok((payload, true));
             }
         }
+    }
+}
+
+/// Where payload goes: through a filter, if there is one, and framed to the end of `out`.
+pub(crate) struct Framer<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) frame: Frame,
+    pub(crate) filter: Option<&'a mut Filtering>,
+}
+
+impl Framer<'_> {
+    fn data(&mut self, data: &[u8]) -> Result<(), SourceError> {
+        match &mut self.filter {
+            None => push_data(self.out, data, self.frame),
+            Some(filter) => {
+                filter.push(data).map_err(|_| SourceError::Filter)?;
+                filter.drain(|ready| push_data(self.out, ready, self.frame));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets nothing wait in a filter for what has not come yet.
+    pub(crate) fn flush(&mut self) -> Result<(), SourceError> {
+        if let Some(filter) = &mut self.filter {
+            filter.flush().map_err(|_| SourceError::Filter)?;
+            filter.drain(|ready| push_data(self.out, ready, self.frame));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), SourceError> {
+        self.finish_filter()?;
+        push_end(self.out, self.frame);
+        Ok(())
+    }
+
+    fn end_with_trailers(&mut self, decoder: &ChunkedDecoder) -> Result<(), SourceError> {
+        self.finish_filter()?;
+        push_trailers(self.out, decoder, self.frame);
+        Ok(())
+    }
+
+    fn finish_filter(&mut self) -> Result<(), SourceError> {
+        if let Some(filter) = &mut self.filter {
+            filter.finish().map_err(|_| SourceError::Filter)?;
+            filter.drain(|ready| push_data(self.out, ready, self.frame));
+        }
+        Ok(())
     }
 }
 
@@ -235,8 +294,11 @@ pub(crate) struct Pump<'a, 'r, 'w> {
     pub(crate) source: &'a mut Buffer,
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) frame: Frame,
+    pub(crate) filter: Option<&'a mut Filtering>,
     pub(crate) patience: Patience,
     pub(crate) limits: &'a Limits,
+    /// Most payload that may be moved, bytes.
+    pub(crate) most: u64,
     /// Size of a read.
     pub(crate) chunk: usize,
 }
@@ -246,9 +308,18 @@ impl Pump<'_, '_, '_> {
     /// payload moved, from `moved` on.
     pub(crate) async fn run(&mut self, body: &mut Body, moved: &mut u64) -> Result<(), BodyError> {
         loop {
+            let mut framer = Framer {
+                out: &mut *self.out,
+                frame: self.frame,
+                filter: self.filter.as_deref_mut(),
+            };
             *moved += body
-                .take(self.source, self.out, self.frame, self.limits)
+                .take_into(self.source, &mut framer, self.limits)
                 .map_err(BodyError::Source)?;
+            framer.flush().map_err(BodyError::Source)?;
+            if *moved > self.most {
+                return Err(BodyError::TooLarge);
+            }
             self.flush().await?;
             if body.is_done() {
                 return Ok(());
@@ -263,7 +334,7 @@ impl Pump<'_, '_, '_> {
 
     /// A plain body needs no copy: what is read is written from where it was read to.
     fn passes_through(&self, body: &Body) -> bool {
-        self.frame == Frame::Plain && matches!(body, Body::Length(_))
+        self.frame == Frame::Plain && self.filter.is_none() && matches!(body, Body::Length(_))
     }
 
     async fn read_and_pass(&mut self, body: &mut Body, moved: &mut u64) -> Result<(), BodyError> {
@@ -291,7 +362,12 @@ impl Pump<'_, '_, '_> {
         let count = self.reader.read(self.source, body.appetite(self.chunk)).await;
         let count = count.map_err(|error| BodyError::Source(SourceError::Wire(error)))?;
         if count == 0 {
-            return body.end(self.out, self.frame).map_err(BodyError::Source);
+            let mut framer = Framer {
+                out: &mut *self.out,
+                frame: self.frame,
+                filter: self.filter.as_deref_mut(),
+            };
+            return body.end(&mut framer).map_err(BodyError::Source);
         }
         self.patience.spend(began.elapsed(), count);
         Ok(())

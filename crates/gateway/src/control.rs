@@ -127,6 +127,7 @@ fn concerns_routes(before: &Desired, now: &Desired) -> bool {
         && Arc::ptr_eq(&before.services, &now.services)
         && Arc::ptr_eq(&before.upstreams, &now.upstreams)
         && Arc::ptr_eq(&before.plugins, &now.plugins)
+        && Arc::ptr_eq(&before.consumers, &now.consumers)
         && same_names(before, now))
 }
 

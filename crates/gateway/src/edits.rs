@@ -64,6 +64,16 @@ impl Edits {
         self.list.is_empty()
     }
 
+    /// How many changes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Forgets all changes but the first ones.
+    pub(crate) fn truncate(&mut self, first: usize) {
+        self.list.truncate(first);
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.list.clear();

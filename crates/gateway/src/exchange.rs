@@ -1,10 +1,19 @@
 //! One request on its way through: what plugins see and may change.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use hythe_http1::{Known, RequestHead};
+use hythe_http1::{Known, RequestHead, path};
+use hythe_model::ProjectName;
+use hythe_routing::Match;
 
+use crate::decisions::Decisions;
+use crate::directory::{Caller, Directory, Proof};
 use crate::edits::Edits;
+use crate::metrics::Metrics;
+use crate::plugin::chain::Destination;
+use crate::respond::{Form, Reply};
+use crate::snapshot::RoutePlan;
 
 /// A request, as a head of byte ranges that is never rewritten in place, plus lists of edits for the
 /// request sent upstream and for the answer sent back.
@@ -16,10 +25,14 @@ pub struct Exchange<'a> {
     pub bytes: &'a [u8],
     /// Who sent it: the other end of the connection.
     pub peer: IpAddr,
+    /// Where it came in.
+    pub local: SocketAddr,
     /// Whether it came over TLS.
     pub https: bool,
     /// Its id: the client's `X-Request-Id` if it sent a usable one, otherwise 32 hex digits of our own.
     pub request_id: &'a str,
+    /// Project of the matched route.
+    pub project: &'a ProjectName,
     /// Name of the matched route.
     pub route: &'a str,
     /// Name of the route's service.
@@ -28,6 +41,14 @@ pub struct Exchange<'a> {
     pub request_edits: &'a mut Edits,
     /// Changes to the answer.
     pub answer_edits: &'a mut Edits,
+    /// Who may call.
+    pub directory: &'a Directory,
+    /// What the gateway counts.
+    pub metrics: &'a Metrics,
+    pub(crate) decisions: &'a mut Option<Box<Decisions>>,
+    /// The services that the plugin at work may send to, in its own order.
+    pub(crate) destinations: &'a [Destination],
+    pub(crate) matched: Option<&'a Match<'a, RoutePlan>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -60,6 +81,52 @@ impl<'a> Exchange<'a> {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers(name).next()
+    }
+
+    /// Makes `caller` the one who calls, and tells the upstream.
+    pub fn identify(&mut self, caller: &Arc<Caller>, proof: Proof<'_>) {
+        caller.tell(proof, self.request_edits);
+        self.decide().caller = Some(Arc::clone(caller));
+    }
+
+    /// An error page in the form that the client asks for.
+    pub fn page(&self, status: u16, message: &str) -> Reply {
+        let form = Form::wanted_by(self.head, self.bytes);
+        Reply::error(status, message, form, self.request_id)
+    }
+
+    /// What is decided about the request so far.
+    pub fn decisions(&self) -> Option<&Decisions> {
+        self.decisions.as_deref()
+    }
+
+    /// Decides about the request.
+    pub fn decide(&mut self) -> &mut Decisions {
+        self.decisions.get_or_insert_default()
+    }
+
+    /// Sends the request to the plugin's destination at this place of its list; `false` if there is no such
+    /// service.
+    pub fn send_to(&mut self, place: usize) -> bool {
+        let Some(Some(service)) = self.destinations.get(place) else {
+            return false;
+        };
+        let service = Arc::clone(service);
+        self.decide().destination = Some(service);
+        true
+    }
+
+    /// The named groups of the route's path regex.
+    pub fn captures(&self) -> Vec<(&'a str, Vec<u8>)> {
+        let Some(matched) = self.matched else {
+            return Vec::new();
+        };
+        let normal = path::normalize(self.path());
+        let captures = matched.captures(&normal);
+        captures
+            .into_iter()
+            .map(|(name, value)| (name, value.to_vec()))
+            .collect()
     }
 
     /// The first value of a header that the wire knows.

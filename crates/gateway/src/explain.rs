@@ -149,7 +149,6 @@ fn answer(failure: Failure) -> AnswerView {
 fn plugins(plan: &RoutePlan) -> Vec<String> {
     plan.chain
         .links()
-        .iter()
         .map(|link| format!("{} ({})", link.kind, link.scope))
         .collect()
 }

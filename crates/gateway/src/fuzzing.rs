@@ -18,7 +18,9 @@ pub fn head_for_upstream(head: &RequestHead, bytes: &[u8], path: &[u8]) -> Vec<u
     let forward = Forward {
         head,
         bytes,
+        method: head.method.of(bytes),
         path,
+        query: head.query.map(|query| query.of(bytes)),
         host: HOST.as_bytes(),
         peer: PEER,
         local: SocketAddr::from(([127, 0, 0, 1], 8000)),

@@ -10,13 +10,16 @@ use hythe_http1::{
     Field, Framing, Known, RequestHead, ResponseHead, push_decimal, push_field, push_status_line,
 };
 
+use crate::decisions::Decisions;
 use crate::edits::Edits;
 
 /// What the request's head gets beside what the client sent.
 pub(crate) struct Forward<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) bytes: &'a [u8],
+    pub(crate) method: &'a [u8],
     pub(crate) path: &'a [u8],
+    pub(crate) query: Option<&'a [u8]>,
     pub(crate) host: &'a [u8],
     pub(crate) peer: IpAddr,
     pub(crate) local: SocketAddr,
@@ -29,15 +32,27 @@ pub(crate) struct Forward<'a> {
     pub(crate) edits: &'a Edits,
 }
 
+impl<'a> Forward<'a> {
+    /// Takes what plugins decided instead.
+    pub(crate) fn heed(&mut self, decisions: &'a Decisions) {
+        self.method = decisions.method.as_deref().unwrap_or(self.method);
+        self.path = decisions.path.as_deref().unwrap_or(self.path);
+        self.host = decisions.host.as_deref().unwrap_or(self.host);
+        if let Some(query) = &decisions.query {
+            self.query = Some(&**query).filter(|query| !query.is_empty());
+        }
+    }
+}
+
 /// Writes the request's head for the upstream.
 pub(crate) fn write_request(out: &mut Vec<u8>, forward: &Forward<'_>) {
     let (head, bytes) = (forward.head, forward.bytes);
-    out.extend_from_slice(head.method.of(bytes));
+    out.extend_from_slice(forward.method);
     out.push(b' ');
     out.extend_from_slice(forward.path);
-    if let Some(query) = head.query {
+    if let Some(query) = forward.query {
         out.push(b'?');
-        out.extend_from_slice(query.of(bytes));
+        out.extend_from_slice(query);
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     push_field(out, b"Host", forward.host);
@@ -85,6 +100,11 @@ pub(crate) fn tells_of_the_way(known: Known) -> bool {
             | Known::XRealIp
             | Known::XRequestId
     )
+}
+
+/// Whether the upstream gets a field of this name from the gateway, whatever the client sent.
+pub(crate) fn is_written_by_us(name: &str) -> bool {
+    Known::of(name.as_bytes()).is_some_and(tells_of_the_way)
 }
 
 fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
@@ -302,7 +322,9 @@ mod tests {
             &Forward {
                 head: &head,
                 bytes: request.as_bytes(),
+                method: head.method.of(request.as_bytes()),
                 path: b"/up",
+                query: head.query.map(|query| query.of(request.as_bytes())),
                 host: b"users",
                 peer: IpAddr::from([10, 0, 0, 9]),
                 local: SocketAddr::from(([127, 0, 0, 1], 8000)),

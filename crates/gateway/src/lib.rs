@@ -7,9 +7,11 @@
 //! worker       one core: owns connections, buffers, counters
 //! connection   one client: heads come in, one exchange after another
 //! streams      one client in HTTP/2: exchanges beside one another
-//! proxy        one exchange: match, plugins
+//! proxy        one exchange: match, before, send
+//! before       the plugins of its route
 //! send         to whom, how often, within which time; what may be repeated
 //! attempt      one try over one upstream connection: request up, answer down
+//! after        the plugins of its route that look at answers
 //! heads, body  what is written: heads cleaned and marked, bodies framed anew
 //! respond      the only place where a failure becomes a page
 //! record       what is counted and logged of a request
@@ -27,11 +29,15 @@
 
 mod accept;
 mod access_log;
+mod after;
 mod attempt;
+mod before;
 mod body;
 mod clock;
 mod connection;
 mod control;
+mod decisions;
+mod directory;
 mod edits;
 mod exchange;
 mod explain;
@@ -68,12 +74,14 @@ use crate::openings::Openings;
 
 pub use access_log::AccessLogFormat;
 pub use control::Status;
+pub use decisions::Decisions;
+pub use directory::{Caller, Directory, Proof};
 pub use edits::{Edit, Edits};
 pub use exchange::Exchange;
 pub use explain::Explainer;
 pub use listener::{BindError, ListenerPlan, Listeners, Listening, OpenListeners};
 pub use metrics::{Metrics, MetricsCollector};
-pub use plugin::{Parse, Plugin, PluginKind, Resumed, SettingProblem, Verdict};
+pub use plugin::{Parse, Plugin, PluginKind, Resume, SettingProblem, Verdict};
 pub use respond::{Failure, Form, Reply};
 pub use snapshot::Problem;
 pub use sockets::KeptSocket;

@@ -4,6 +4,7 @@
 //! a plain load and store. Shards come into being with the first request a worker serves for the route
 //! (10,000 routes that nobody calls cost nothing) and are added up when somebody asks.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -32,6 +33,7 @@ const CLASSES: usize = 6;
 #[derive(Debug, Default)]
 pub struct Metrics {
     routes: Mutex<Vec<Weak<RouteMetrics>>>,
+    workers: Mutex<BTreeMap<usize, Arc<WorkerCounters>>>,
     /// Connections accepted.
     pub accepted: AtomicU64,
     /// Connections accepted only to be told that there are too many.
@@ -52,6 +54,32 @@ pub struct Metrics {
     pub panics: AtomicU64,
     /// Access log lines that had to be dropped.
     pub log_dropped: AtomicU64,
+}
+
+/// What one worker alone counts, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerCounters {
+    requests: AtomicU64,
+    busy: AtomicU64,
+}
+
+/// A request that is served, as long as this lives.
+pub(crate) struct Busy<'a>(&'a WorkerCounters);
+
+/// The gateway's counters of connections and requests, added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Connections open.
+    pub(crate) open: u64,
+    /// Connections accepted.
+    pub(crate) accepted: u64,
+    /// Of these, those that there was room for.
+    pub(crate) handled: u64,
+    /// Requests, those at work included.
+    pub(crate) requests: u64,
+    /// Requests at work.
+    pub(crate) busy: u64,
 }
 
 /// The counters of one route.
@@ -101,6 +129,33 @@ impl Metrics {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.push(Arc::downgrade(&fresh));
         fresh
+    }
+
+    /// The counters of a worker. One that starts again goes on counting, with nothing at work.
+    pub(crate) fn worker(&self, index: usize) -> Arc<WorkerCounters> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = Arc::clone(workers.entry(index).or_default());
+        counters.busy.store(0, Ordering::Relaxed);
+        counters
+    }
+
+    /// Connections and requests, added up.
+    pub(crate) fn totals(&self) -> Totals {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |part: fn(&WorkerCounters) -> &AtomicU64| {
+            let counts = workers
+                .values()
+                .map(|counters| part(counters).load(Ordering::Relaxed));
+            counts.sum()
+        };
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        Totals {
+            open: self.open.load(Ordering::Relaxed),
+            accepted,
+            handled: accepted.saturating_sub(self.turned_away.load(Ordering::Relaxed)),
+            requests: sum(|counters| &counters.requests),
+            busy: sum(|counters| &counters.busy),
+        }
     }
 
     fn encode_own(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
@@ -167,6 +222,21 @@ impl Metrics {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.retain(|route| route.strong_count() > 0);
         routes.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl WorkerCounters {
+    /// Counts a request, and that it is at work until what this returns is dropped.
+    pub(crate) fn enter(&self) -> Busy<'_> {
+        bump(&self.requests, 1);
+        bump(&self.busy, 1);
+        Busy(self)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        bump(&self.0.busy, u64::MAX);
     }
 }
 

@@ -6,11 +6,13 @@ use futures_util::FutureExt;
 use hythe_http1::{Framing, Known, RequestHead, Version, path};
 use hythe_routing::{HeaderLookup, Match, MatchedPath, RequestKey, upstream_path};
 
+use crate::after;
+use crate::before;
 use crate::body::{Body, Frame};
 use crate::connection::Client;
-use crate::exchange::{Exchange, known_value};
+use crate::exchange::known_value;
 use crate::heads::{Forward, without_port, write_request};
-use crate::plugin::{Resumed, Verdict};
+use crate::plugin::answer::{AnswerBody, AnswerView, Fields};
 use crate::record::Record;
 use crate::respond::{Failure, Form, Reply, ReplyParts};
 use crate::send;
@@ -29,6 +31,7 @@ enum Outcome {
 
 /// Serves the request whose head stands in `space`.
 pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut Workspace) {
+    let _busy = worker.counters.enter();
     let snapshot = worker.snapshot();
     let mut record = Record::start();
     choose_request_id(worker, space);
@@ -39,7 +42,7 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
         let Some(matched) = &matched else {
             return Outcome::Fail(Failure::NoRoute);
         };
-        pass_on(worker, client, space, matched, &mut body, &mut record).await
+        pass_on(worker, client, space, &snapshot, matched, &mut body, &mut record).await
     };
     let outcome = std::panic::AssertUnwindSafe(run).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| after_panic(worker, client, &record));
@@ -55,6 +58,8 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
         }
     }
     record.finish(worker, client, space, plan, &snapshot);
+    space.decisions = None;
+    space.answering = None;
     leave_what_follows(space, &body);
 }
 
@@ -80,6 +85,7 @@ fn drop_early_body(worker: &Worker, space: &mut Workspace, body: &mut Body, outc
 
 /// Answers a request that never became one.
 pub(crate) async fn refuse(worker: &Worker, client: &mut Client, space: &mut Workspace, failure: Failure) {
+    let _busy = worker.counters.enter();
     worker.metrics().refused.fetch_add(1, Ordering::Relaxed);
     worker.write_request_id(&mut space.request_id);
     space.head.reset();
@@ -149,10 +155,10 @@ impl HeaderLookup for Headers<'_> {
     }
 }
 
-fn find<'s>(snapshot: &'s Snapshot, listener: &str, space: &mut Workspace) -> Option<Match<'s, RoutePlan>> {
+fn find<'s>(snapshot: &'s Snapshot, listener: &str, space: &Workspace) -> Option<Match<'s, RoutePlan>> {
     let (head, bytes) = (&space.head, space.inbox.bytes());
     let normal = path::normalize(head.path.of(bytes));
-    let found = snapshot.table.find(&RequestKey {
+    snapshot.table.find(&RequestKey {
         method: head.method.of(bytes),
         host: head.host.of(bytes),
         path: &normal,
@@ -160,25 +166,14 @@ fn find<'s>(snapshot: &'s Snapshot, listener: &str, space: &mut Workspace) -> Op
         sni: None,
         listener: Some(listener),
         headers: &Headers { head, bytes },
-    })?;
-    let plan = &found.entry.payload;
-    space.path.clear();
-    upstream_path(
-        plan.service.as_ref().and_then(|service| service.path.as_deref()),
-        found.matched_path,
-        head.path.of(bytes),
-        &normal,
-        plan.strip_path,
-        plan.path_handling,
-        &mut space.path,
-    );
-    Some(found)
+    })
 }
 
 async fn pass_on(
     worker: &Worker,
     client: &mut Client,
     space: &mut Workspace,
+    snapshot: &Snapshot,
     matched: &Match<'_, RoutePlan>,
     body: &mut Body,
     record: &mut Record,
@@ -187,10 +182,14 @@ async fn pass_on(
     if matched.protocol_mismatch {
         return https_required(plan, space);
     }
-    if let Some(reply) = run_plugins(plan, client, space).await {
+    if let Some(reply) = before::run(worker, client, space, snapshot, matched).await {
         return Outcome::Answer(reply);
     }
-    let Some(service) = &plan.service else {
+    let chosen = space
+        .decisions
+        .as_ref()
+        .and_then(|decisions| decisions.destination.clone());
+    let Some(service) = chosen.as_ref().or(plan.service.as_ref()) else {
         return Outcome::Fail(Failure::NoService);
     };
     write_outbox(worker, client, space, matched, service, body);
@@ -223,31 +222,6 @@ fn https_required(plan: &RoutePlan, space: &Workspace) -> Outcome {
     Outcome::Answer(reply)
 }
 
-async fn run_plugins(plan: &RoutePlan, client: &Client, space: &mut Workspace) -> Option<Reply> {
-    for link in plan.chain.links() {
-        let mut exchange = Exchange {
-            head: &space.head,
-            bytes: space.inbox.bytes(),
-            peer: client.peer,
-            https: false,
-            request_id: &space.request_id,
-            route: &plan.label,
-            service: plan.service.as_ref().map(|service| service.label.as_str()),
-            request_edits: &mut space.request_edits,
-            answer_edits: &mut space.answer_edits,
-        };
-        match link.plugin.before(&mut exchange) {
-            Verdict::Continue => {}
-            Verdict::Respond(reply) => return Some(reply),
-            Verdict::Await(waiting) => match waiting.await {
-                Resumed::Continue(edits) => space.request_edits.merge(edits),
-                Resumed::Respond(reply) => return Some(reply),
-            },
-        }
-    }
-    None
-}
-
 /// The head for the upstream and as much of the body as has come: the same for every attempt.
 fn write_outbox(
     worker: &Worker,
@@ -264,28 +238,41 @@ fn write_outbox(
         .strip_path
         .then(|| stripped_prefix(&normal, matched.matched_path))
         .flatten();
+    space.path.clear();
+    upstream_path(
+        service.path.as_deref(),
+        matched.matched_path,
+        head.path.of(bytes),
+        &normal,
+        plan.strip_path,
+        plan.path_handling,
+        &mut space.path,
+    );
     space.outbox.clear();
     let host = if plan.preserve_host && !head.host.is_empty() {
         head.host.of(bytes)
     } else {
         service.host.as_bytes()
     };
-    write_request(
-        &mut space.outbox,
-        &Forward {
-            head,
-            bytes,
-            path: &space.path,
-            host,
-            peer: client.peer,
-            local: client.local,
-            received: client.link.version(head.version),
-            https: false,
-            stripped_prefix: prefix,
-            request_id: &space.request_id,
-            edits: &space.request_edits,
-        },
-    );
+    let mut forward = Forward {
+        head,
+        bytes,
+        method: head.method.of(bytes),
+        path: &space.path,
+        query: head.query.map(|query| query.of(bytes)),
+        host,
+        peer: client.peer,
+        local: client.local,
+        received: client.link.version(head.version),
+        https: false,
+        stripped_prefix: prefix,
+        request_id: &space.request_id,
+        edits: &space.request_edits,
+    };
+    if let Some(decisions) = &space.decisions {
+        forward.heed(decisions);
+    }
+    write_request(&mut space.outbox, &forward);
     // A body that breaks its framing at once is found again, and refused, when it is streamed.
     if matches!(body, Body::Length(_)) {
         let _ = body.take(
@@ -317,6 +304,7 @@ async fn answer(
     reply: &Reply,
 ) {
     client.keep &= body.is_done();
+    edit_own_answer(space, reply);
     record.status = reply.status;
     record.answered = true;
     record.bytes_out = write_reply(worker, client, space, reply) as u64;
@@ -326,6 +314,27 @@ async fn answer(
         client.keep = false;
     }
     space.reply.clear();
+}
+
+/// Lets the plugins that look at answers edit one of our own.
+fn edit_own_answer(space: &mut Workspace, reply: &Reply) {
+    let Some(chain) = space.answering.take() else {
+        return;
+    };
+    let caller = space
+        .decisions
+        .as_ref()
+        .and_then(|decisions| decisions.caller.clone());
+    let mut view = AnswerView {
+        status: reply.status,
+        request: &space.head,
+        request_bytes: space.inbox.bytes(),
+        edits: &mut space.answer_edits,
+        fields: Fields::Own(reply),
+        body: AnswerBody::Fixed,
+        filter: None,
+    };
+    after::run(&chain, caller.as_ref().map(|caller| &caller.name), &mut view);
 }
 
 fn write_reply(worker: &Worker, client: &Client, space: &mut Workspace, reply: &Reply) -> usize {

@@ -32,6 +32,8 @@ pub enum Failure {
     RequestTimeout,
     /// The body broke the rules of its framing.
     BadBody,
+    /// The body is larger than the route lets it be.
+    TooLarge,
     /// No route.
     NoRoute,
     /// The route's service is missing or disabled.
@@ -86,8 +88,7 @@ impl Reply {
     /// The page for a failure.
     pub fn page(failure: Failure, form: Form, request_id: &str) -> Self {
         let (status, message) = failure.says();
-        let (content_type, body) = form.render(message, request_id);
-        let mut reply = Self::new(status, content_type.to_owned(), body.into_bytes());
+        let mut reply = Self::error(status, message, form, request_id);
         if failure == Failure::HttpsRequired {
             reply.fields.push(("Connection".to_owned(), "Upgrade".to_owned()));
             reply
@@ -95,6 +96,31 @@ impl Reply {
                 .push(("Upgrade".to_owned(), "TLS/1.2, HTTP/1.1".to_owned()));
         }
         reply
+    }
+
+    /// An error page with any text.
+    pub fn error(status: u16, message: &str, form: Form, request_id: &str) -> Self {
+        let (content_type, body) = form.render(message, request_id);
+        Self::new(status, content_type.to_owned(), body.into_bytes())
+    }
+
+    /// The same with one more field.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.fields.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The value of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        if name.eq_ignore_ascii_case("content-type") {
+            return Some(&self.content_type);
+        }
+        let found = self
+            .fields
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Writes the whole answer; how many bytes of it are body. `head_only`: the request was a HEAD.
@@ -158,6 +184,7 @@ impl Failure {
             },
             Self::RequestTimeout => (408, "Request timeout"),
             Self::BadBody | Self::Truncated => (400, "Bad request"),
+            Self::TooLarge => (413, "Request size limit exceeded"),
             Self::NoRoute => (404, "no Route matched with those values"),
             Self::NoService => (503, "no Service found with those values"),
             Self::HttpsRequired => (426, "Please use HTTPS protocol"),
@@ -207,10 +234,17 @@ impl Form {
     }
 
     fn render(self, message: &str, request_id: &str) -> (&'static str, String) {
+        let message = match self {
+            Self::Html | Self::Xml => &*without_markup(message),
+            Self::Json | Self::Plain => message,
+        };
         match self {
             Self::Json => (
                 "application/json; charset=utf-8",
-                format!("{{\n  \"message\":\"{message}\",\n  \"request_id\":\"{request_id}\"\n}}"),
+                format!(
+                    "{{\n  \"message\":{},\n  \"request_id\":\"{request_id}\"\n}}",
+                    serde_json::Value::from(message)
+                ),
             ),
             Self::Html => (
                 "text/html; charset=utf-8",
@@ -232,8 +266,14 @@ impl Form {
     }
 }
 
+fn without_markup(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
 /// Thousandths of `q`; a malformed one counts as 1 (RFC 9110 leaves it open).
-fn quality(text: &str) -> u16 {
+pub(crate) fn quality(text: &str) -> u16 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -284,5 +324,16 @@ mod tests {
             "<error><message>no Route matched with those values</message><requestid>00ff</requestid></error>"
         );
         assert!(body(Form::Html).contains("<h1>Error</h1>\n    <p>no Route matched with those values.</p>"));
+    }
+
+    #[test]
+    fn a_text_cannot_break_its_page() {
+        let body = |form| {
+            let reply = Reply::error(403, "say \"no\" & <b>", form, "00ff");
+            String::from_utf8(reply.body).unwrap()
+        };
+        assert!(body(Form::Json).contains(r#""message":"say \"no\" & <b>","#));
+        assert!(body(Form::Html).contains("<p>say \"no\" &amp; &lt;b&gt;.</p>"));
+        assert!(body(Form::Plain).starts_with("say \"no\" & <b>\n"));
     }
 }

@@ -145,7 +145,7 @@ impl<'s> Tries<'s> {
         body: &Body,
         started: Instant,
     ) -> Self {
-        let method = space.head.method.of(space.inbox.bytes());
+        let method = space.method_sent();
         Self {
             worker,
             service,
@@ -217,7 +217,7 @@ async fn try_endpoint(
     body: &mut Body,
     record: &mut Record,
 ) -> Result<(), Trouble> {
-    let repeatable = body.is_done() && is_idempotent(space.head.method.of(space.inbox.bytes()));
+    let repeatable = body.is_done() && is_idempotent(space.method_sent());
     let reuse = if repeatable {
         Reuse::Likely
     } else {

@@ -15,9 +15,11 @@ use hythe_model::traffic::{Algorithm, PathHandling, Protocol, Service};
 use hythe_model::{Desired, FullName, Route, Upstream};
 use hythe_routing::{CompileProblem, RouteEntry, RouteTable};
 
+use crate::directory::Directory;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::plugin::PluginKind;
-use crate::plugin::chain::{Chain, PluginProblem, Plugins};
+use crate::plugin::chain::Chain;
+use crate::plugin::configured::{PluginProblem, Plugins};
 use crate::pools::{Pools, SharedPool};
 
 /// Everything the request path needs to know at one generation.
@@ -25,6 +27,8 @@ use crate::pools::{Pools, SharedPool};
 pub(crate) struct Snapshot {
     /// Routes.
     pub(crate) table: RouteTable<RoutePlan>,
+    /// Who may call.
+    pub(crate) directory: Arc<Directory>,
     /// Counters of requests that no route takes.
     pub(crate) unrouted: Arc<RouteMetrics>,
 }
@@ -97,6 +101,7 @@ pub(crate) struct Compiler {
     workers: usize,
     metrics: Arc<Metrics>,
     plugins: Plugins,
+    directory: Arc<Directory>,
     services: Services,
     routes: BTreeMap<FullName, Arc<Route>>,
     counters: BTreeMap<String, Arc<RouteMetrics>>,
@@ -113,6 +118,7 @@ impl Compiler {
             workers,
             metrics,
             plugins: Plugins::default(),
+            directory: Arc::default(),
             services: Services::new(),
             routes: BTreeMap::new(),
             counters: BTreeMap::new(),
@@ -127,10 +133,12 @@ impl Compiler {
 
     /// Compiles all of `desired`; what cannot be used is told beside.
     pub(crate) fn compile(&mut self, desired: &Desired, pools: &mut Pools) -> (Snapshot, Vec<Problem>) {
-        let (plugins, unread) = Plugins::read(desired, self.builtin, &self.plugins);
-        let mut problems: Vec<Problem> = unread.into_iter().flat_map(plugin_problems).collect();
-        self.plugins = plugins;
+        let mut problems = Vec::new();
         self.services = self.service_plans(desired, pools, &mut problems);
+        let (plugins, unread) = Plugins::read(desired, self.builtin, &self.plugins, &self.services);
+        problems.extend(unread.into_iter().flat_map(plugin_problems));
+        self.plugins = plugins;
+        self.directory = Arc::new(Directory::of(desired));
         let wanted: BTreeMap<_, _> = desired
             .routes
             .iter()
@@ -181,6 +189,7 @@ impl Compiler {
     fn snapshot(&self, table: RouteTable<RoutePlan>) -> Snapshot {
         Snapshot {
             table,
+            directory: Arc::clone(&self.directory),
             unrouted: Arc::clone(&self.unrouted),
         }
     }

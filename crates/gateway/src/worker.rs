@@ -30,9 +30,11 @@ use crate::accept;
 use crate::access_log::{AccessLog, AccessLogFormat};
 use crate::clock::Clock;
 use crate::connection;
+use crate::decisions::Decisions;
 use crate::edits::Edits;
 use crate::listener::{LocalListening, OpenListeners};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, WorkerCounters};
+use crate::plugin::chain::Chain;
 use crate::respond::TOO_MANY_CONNECTIONS;
 use crate::snapshot::Snapshot;
 use crate::{Limits, Shared};
@@ -54,6 +56,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) idle: RefCell<IdlePool>,
     pub(crate) access_log: Option<AccessLog>,
+    pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) clock: RefCell<Clock>,
     pub(crate) shutdown: Shutdown,
     snapshot: RefCell<(Cached<Snapshot>, LocalSnapshot)>,
@@ -88,6 +91,9 @@ pub(crate) struct Workspace {
     pub(crate) answer_head: ResponseHead,
     pub(crate) request_edits: Edits,
     pub(crate) answer_edits: Edits,
+    pub(crate) decisions: Option<Box<Decisions>>,
+    /// The route's plugins, if any of them looks at answers.
+    pub(crate) answering: Option<Chain>,
     pub(crate) request_id: String,
     pub(crate) path: Vec<u8>,
 }
@@ -126,6 +132,7 @@ impl WorkerSeed {
             index: self.index,
             idle: RefCell::new(IdlePool::new(self.shared.limits.upstream_keep_alive)),
             access_log,
+            counters: self.shared.metrics.worker(self.index),
             clock: RefCell::default(),
             shutdown: self.shutdown,
             snapshot: RefCell::new((self.snapshot.cached(), Rc::new(first))),
@@ -313,6 +320,8 @@ impl Default for Workspace {
             answer_head: ResponseHead::default(),
             request_edits: Edits::default(),
             answer_edits: Edits::default(),
+            decisions: None,
+            answering: None,
             request_id: String::with_capacity(32),
             path: Vec::new(),
         }
@@ -320,6 +329,15 @@ impl Default for Workspace {
 }
 
 impl Workspace {
+    /// The request's method as the upstream gets it.
+    pub(crate) fn method_sent(&self) -> &[u8] {
+        let decided = self
+            .decisions
+            .as_ref()
+            .and_then(|decisions| decisions.method.as_deref());
+        decided.unwrap_or_else(|| self.head.method.of(self.inbox.bytes()))
+    }
+
     fn clear(&mut self) {
         self.inbox.clear();
         self.inbox.shrink_to(CHUNK);

@@ -91,7 +91,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::plugin::chain::tests::{ran, settings};
+    use crate::plugin::fixture::{ran, settings};
 
     #[test]
     fn an_id_is_made_or_kept() {

@@ -1,8 +1,11 @@
 //! `request-termination`: answers by itself, for maintenance and for routes without a service (Kong 3.9).
+//!
+//! `template` is ours: a body with values of the request in it.
 
 use serde_json::{Map, Value, json};
 
 use super::settings::Settings;
+use super::template::Template;
 use super::{Plugin, PluginKind, SettingProblem, Verdict};
 use crate::exchange::Exchange;
 use crate::respond::Reply;
@@ -18,9 +21,15 @@ pub const KIND: PluginKind = PluginKind {
 struct RequestTermination {
     status: u16,
     content_type: String,
-    body: Vec<u8>,
+    body: Body,
     echo: bool,
     trigger: Option<String>,
+}
+
+/// What is answered.
+enum Body {
+    Fixed(Vec<u8>),
+    Filled(Template),
 }
 
 fn parse(config: &Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProblem>> {
@@ -28,32 +37,35 @@ fn parse(config: &Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProb
     let status = u16::try_from(settings.integer("status_code", 503, 100, 599)).unwrap_or(503);
     let message = settings.text("message");
     let body = settings.text("body");
+    let template = settings.template("template");
     let content_type = settings.text("content_type");
     let echo = settings.truth("echo", false);
     let trigger = settings.text("trigger").map(str::to_owned);
-    if message.is_some() && (body.is_some() || content_type.is_some()) {
+    if message.is_some() && (body.is_some() || content_type.is_some() || template.is_some()) {
         settings.problem("message", "message cannot be used with content_type or body");
     }
-    if content_type.is_some() && body.is_none() {
+    if content_type.is_some() && body.is_none() && template.is_none() {
         settings.problem("content_type", "content_type requires a body");
+    }
+    if template.is_some() && body.is_some() {
+        settings.problem("template", "template cannot be used with body");
+    }
+    if content_type.is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
+        settings.problem("content_type", "a content type is one line");
     }
     if (100..200).contains(&status) {
         settings.problem("status_code", "an informational status cannot end a request");
     }
     settings.finish()?;
-    let (content_type, body) = match body {
-        Some(body) => (
-            content_type
-                .unwrap_or("application/json; charset=utf-8")
-                .to_owned(),
-            body.as_bytes().to_vec(),
-        ),
-        None => {
+    let content_type = content_type
+        .unwrap_or("application/json; charset=utf-8")
+        .to_owned();
+    let body = match (template, body) {
+        (Some(template), _) => Body::Filled(template),
+        (None, Some(body)) => Body::Fixed(body.as_bytes().to_vec()),
+        (None, None) => {
             let text = json!({ "message": message.unwrap_or("Service unavailable") });
-            (
-                "application/json; charset=utf-8".to_owned(),
-                text.to_string().into_bytes(),
-            )
+            Body::Fixed(text.to_string().into_bytes())
         }
     };
     Ok(Box::new(RequestTermination {
@@ -77,15 +89,19 @@ impl Plugin for RequestTermination {
         let reply = if self.echo {
             echo(self.status, exchange)
         } else {
-            self.reply()
+            self.reply(exchange)
         };
         Verdict::Respond(reply)
     }
 }
 
 impl RequestTermination {
-    fn reply(&self) -> Reply {
-        Reply::new(self.status, self.content_type.clone(), self.body.clone())
+    fn reply(&self, exchange: &Exchange<'_>) -> Reply {
+        let body = match &self.body {
+            Body::Fixed(body) => body.clone(),
+            Body::Filled(template) => template.render(exchange),
+        };
+        Reply::new(self.status, self.content_type.clone(), body)
     }
 }
 
@@ -133,7 +149,7 @@ fn echo(status: u16, exchange: &Exchange<'_>) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::chain::tests::{answered, settings};
+    use crate::plugin::fixture::{answered, settings};
 
     const PLAIN: &str = "GET /x?stop=1 HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -154,6 +170,10 @@ mod tests {
                 Some((503, r#"{"message":"Service unavailable"}"#)),
             ),
             (json!({"trigger": "other"}), None),
+            (
+                json!({"status_code": 200, "template": "$request_method $uri of $remote_addr", "content_type": "text/plain"}),
+                Some((200, "GET /x of 127.0.0.1")),
+            ),
         ];
         for (config, expected) in rows {
             let plugin = parse(&settings(config.clone())).unwrap();
@@ -172,6 +192,9 @@ mod tests {
             json!({"content_type": "text/plain"}),
             json!({"trigger": 1}),
             json!({"massage": "a"}),
+            json!({"template": "$nonsense"}),
+            json!({"template": "a", "body": "b"}),
+            json!({"body": "a", "content_type": "text/plain\r\nX: y"}),
         ] {
             assert!(parse(&settings(config.clone())).is_err(), "{config}");
         }

@@ -35,7 +35,7 @@ impl Plugin for Lethal {
 }
 
 /// Sets a timer whose firing panics: that is the runtime's own code, outside of every request.
-async fn deadly() -> hythe_gateway::Resumed {
+async fn deadly() -> hythe_gateway::Resume {
     struct Bomb;
     impl Wake for Bomb {
         fn wake(self: Arc<Self>) {

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "what is not there is a test that fails")]
 
 mod back_pressure;
+mod compressed;
 mod conversations;
 mod documented;
 mod early_answers;

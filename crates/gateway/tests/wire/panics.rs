@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use hythe_gateway::{Exchange, Plugin, PluginKind, Resumed, SettingProblem, Verdict};
+use hythe_gateway::{Exchange, Plugin, PluginKind, Resume, SettingProblem, Verdict};
 use serde_json::{Map, Value, json};
 
 use crate::proxy::{Proxy, Setup};
@@ -30,7 +30,7 @@ impl Plugin for Fragile {
             })),
             _ => Verdict::Await(Box::pin(async {
                 let fine = hythe_gateway::Reply::new(200, "text/plain".to_owned(), b"fine".to_vec());
-                Resumed::Respond(fine)
+                Box::new(|_: &mut Exchange<'_>| Verdict::Respond(fine)) as Resume
             })),
         }
     }

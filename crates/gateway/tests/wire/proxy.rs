@@ -10,7 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hythe_balance::EndpointTable;
-use hythe_gateway::plugin::{correlation_id, request_termination};
+use hythe_gateway::plugin::{
+    compression, correlation_id, redirect, request_size_limiting, request_termination, request_transformer,
+    response_transformer,
+};
 use hythe_gateway::{AccessLogFormat, Config, Inputs, Limits, ListenerPlan, Listeners, Metrics, PluginKind};
 use hythe_model::endpoint::{EndpointRules, PoolEndpoints};
 use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName};
@@ -35,6 +38,16 @@ pub(crate) struct Setup {
     pub(crate) access_log: Option<(AccessLogFormat, PathBuf)>,
 }
 
+const KINDS: &[PluginKind] = &[
+    compression::KIND,
+    correlation_id::KIND,
+    redirect::KIND,
+    request_size_limiting::KIND,
+    request_termination::KIND,
+    request_transformer::KIND,
+    response_transformer::KIND,
+];
+
 impl Default for Setup {
     fn default() -> Self {
         Self {
@@ -43,7 +56,7 @@ impl Default for Setup {
             service: json!({}),
             pool: json!({}),
             plugins: Vec::new(),
-            kinds: &[correlation_id::KIND, request_termination::KIND],
+            kinds: KINDS,
             limits: Limits {
                 drain: Duration::from_secs(2),
                 ..Limits::default()

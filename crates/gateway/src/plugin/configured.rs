@@ -1,0 +1,480 @@
+//! Every enabled plugin of the desired state with its settings read, and the chains made of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hythe_model::traffic::Plugin as Document;
+use hythe_model::{Desired, Entry, FullName, Name};
+
+use super::chain::{Chain, Link, Slot};
+use super::{Plugin, PluginKind, SettingProblem, Verdict};
+use crate::exchange::Exchange;
+use crate::respond::{Failure, Form, Reply};
+use crate::snapshot::ServicePlan;
+
+/// The plugins that there are now.
+#[derive(Default)]
+pub struct Plugins {
+    list: BTreeMap<FullName, Configured>,
+    /// Those of one route, perhaps with a service beside.
+    of_routes: BTreeMap<FullName, Vec<FullName>>,
+    /// Those of one service and no route.
+    of_services: BTreeMap<FullName, Vec<FullName>>,
+    /// Those of neither, for any caller.
+    everywhere: Vec<FullName>,
+    /// Those of consumers alone, by plugin.
+    of_consumers: BTreeMap<&'static str, OfConsumers>,
+}
+
+/// The instances of one plugin that are for consumers alone.
+struct OfConsumers {
+    priority: i32,
+    links: Arc<BTreeMap<FullName, Link>>,
+}
+
+/// A plugin that cannot be used as it is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginProblem {
+    /// Name of the document.
+    pub document: FullName,
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Configured {
+    kind: PluginKind,
+    route: Option<FullName>,
+    service: Option<FullName>,
+    consumer: Option<FullName>,
+    /// Of the document it was read from; `None` if that could not be read.
+    generation: Option<u64>,
+    link: Link,
+}
+
+/// Stands in for a plugin that could not be read: nobody passes.
+struct Closed;
+
+const CLOSED: PluginKind = PluginKind {
+    name: "closed",
+    priority: i32::MAX,
+    summary: "stands in for a plugin that cannot be read",
+    parse: |_| Ok(Box::new(Closed)),
+};
+
+/// The same for one of some consumer: it comes last, when it is known who calls.
+const CLOSED_TO_CONSUMER: PluginKind = PluginKind {
+    name: "closed to a consumer",
+    priority: i32::MIN,
+    ..CLOSED
+};
+
+impl Plugin for Closed {
+    fn before(&self, exchange: &mut Exchange<'_>) -> Verdict {
+        let form = Form::wanted_by(exchange.head, exchange.bytes);
+        Verdict::Respond(Reply::page(Failure::Misconfigured, form, exchange.request_id))
+    }
+}
+
+/// Finds a document's plugin and reads its settings; all mistakes, in words.
+fn load(builtin: &[PluginKind], document: &Document) -> Result<(PluginKind, Arc<dyn Plugin>), Vec<String>> {
+    let kind = builtin.iter().find(|kind| kind.name == document.name);
+    let kind = kind.ok_or_else(|| vec![not_enabled(&document.name)])?;
+    match (kind.parse)(&document.config) {
+        Ok(plugin) => Ok((*kind, Arc::from(plugin))),
+        Err(mistakes) => Err(mistakes.iter().map(SettingProblem::to_string).collect()),
+    }
+}
+
+impl Plugins {
+    /// Reads every plugin of `desired`. Those that stand unchanged in `earlier` keep their state
+    /// (counters): a change elsewhere must not reset a limit. One that cannot be read stays as it is in
+    /// `earlier`; if it is not there, it is closed and refuses every request. `services` are those that
+    /// plugins may send to.
+    pub(crate) fn read(
+        desired: &Desired,
+        builtin: &[PluginKind],
+        earlier: &Self,
+        services: &BTreeMap<FullName, Arc<ServicePlan>>,
+    ) -> (Self, Vec<PluginProblem>) {
+        let mut plugins = Self::default();
+        let mut problems = Vec::new();
+        for (document, entry) in desired.plugins.iter().filter(|(_, entry)| entry.spec.enabled) {
+            let known = earlier.list.get(document);
+            let mut mistakes = Vec::new();
+            let mut configured = match known {
+                Some(known) if known.generation == Some(entry.generation) => known.clone(),
+                _ => match load(builtin, &entry.spec) {
+                    Ok((kind, plugin)) => Configured::new(document, entry, kind, plugin),
+                    Err(found) => {
+                        mistakes = found;
+                        known
+                            .cloned()
+                            .unwrap_or_else(|| Configured::closed(document, entry))
+                    }
+                },
+            };
+            mistakes.extend(configured.find_destinations(document, services));
+            if !mistakes.is_empty() {
+                problems.push(PluginProblem {
+                    document: document.clone(),
+                    problems: mistakes,
+                });
+            }
+            plugins.list.insert(document.clone(), configured);
+        }
+        plugins.index();
+        (plugins, problems)
+    }
+
+    /// The chain of a route.
+    pub fn chain(&self, route: &FullName, service: Option<&FullName>) -> Chain {
+        let mut slots: BTreeMap<&'static str, (Slot, Ranks)> = BTreeMap::new();
+        for (kind, of_consumers) in &self.of_consumers {
+            let mut slot = slot(kind, of_consumers.priority);
+            slot.anywhere = Arc::clone(&of_consumers.links);
+            slots.insert(kind, (slot, Ranks::default()));
+        }
+        for plugin in self.concerning(route, service) {
+            let kind = plugin.kind;
+            let (slot, ranks) = slots
+                .entry(kind.name)
+                .or_insert_with(|| (slot(kind.name, kind.priority), Ranks::default()));
+            ranks.settle(slot, plugin);
+        }
+        Chain::of(slots.into_values().map(|(slot, _)| slot).collect())
+    }
+
+    fn concerning(&self, route: &FullName, service: Option<&FullName>) -> impl Iterator<Item = &Configured> {
+        let of_route = self.of_routes.get(route);
+        let of_service = service.and_then(|service| self.of_services.get(service));
+        let names = of_route.into_iter().chain(of_service).flatten();
+        names
+            .chain(&self.everywhere)
+            .filter_map(|name| self.list.get(name))
+            .filter(move |plugin| plugin.service.is_none() || plugin.service.as_ref() == service)
+    }
+
+    fn index(&mut self) {
+        let mut of_consumers: BTreeMap<&'static str, (i32, BTreeMap<FullName, Link>)> = BTreeMap::new();
+        for (name, plugin) in &self.list {
+            let place = match (&plugin.route, &plugin.service, &plugin.consumer) {
+                (Some(route), _, _) => self.of_routes.entry(route.clone()).or_default(),
+                (None, Some(service), _) => self.of_services.entry(service.clone()).or_default(),
+                (None, None, None) => &mut self.everywhere,
+                (None, None, Some(consumer)) => {
+                    let kind = plugin.kind;
+                    let (_, links) = of_consumers
+                        .entry(kind.name)
+                        .or_insert_with(|| (kind.priority, BTreeMap::new()));
+                    links.insert(consumer.clone(), plugin.link.clone());
+                    continue;
+                }
+            };
+            place.push(name.clone());
+        }
+        let shared = |(kind, (priority, links))| {
+            let links = Arc::new(links);
+            (kind, OfConsumers { priority, links })
+        };
+        self.of_consumers = of_consumers.into_iter().map(shared).collect();
+    }
+}
+
+/// How specific the instances are that a slot holds so far.
+#[derive(Default)]
+struct Ranks {
+    plain: Option<u8>,
+    here: BTreeMap<FullName, u8>,
+}
+
+impl Ranks {
+    /// Puts an instance into its slot, unless a more specific one is there.
+    fn settle(&mut self, slot: &mut Slot, plugin: &Configured) {
+        let rank = plugin.rank();
+        match &plugin.consumer {
+            None if self.plain.is_none_or(|known| known < rank) => {
+                self.plain = Some(rank);
+                slot.plain = Some(plugin.link.clone());
+                slot.plain_wins = plugin.route.is_some() && plugin.service.is_some();
+            }
+            Some(consumer) if self.here.get(consumer).is_none_or(|known| *known < rank) => {
+                self.here.insert(consumer.clone(), rank);
+                slot.here.insert(consumer.clone(), plugin.link.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn slot(kind: &'static str, priority: i32) -> Slot {
+    Slot {
+        kind,
+        priority,
+        plain: None,
+        plain_wins: false,
+        here: BTreeMap::new(),
+        anywhere: Arc::default(),
+    }
+}
+
+/// Kong's text for a plugin that is not there.
+pub fn not_enabled(name: &str) -> String {
+    format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property")
+}
+
+impl Configured {
+    fn new(name: &FullName, entry: &Entry<Document>, kind: PluginKind, plugin: Arc<dyn Plugin>) -> Self {
+        let full = |other: &Name| FullName::new(name.project.clone(), other.clone());
+        let mut configured = Self {
+            kind,
+            route: entry.spec.route.as_ref().map(full),
+            service: entry.spec.service.as_ref().map(full),
+            consumer: entry.spec.consumer.as_ref().map(full),
+            generation: Some(entry.generation),
+            link: Link {
+                kind: kind.name,
+                scope: String::new(),
+                plugin,
+                destinations: Arc::default(),
+            },
+        };
+        configured.link.scope = configured.scope();
+        configured
+    }
+
+    fn closed(name: &FullName, entry: &Entry<Document>) -> Self {
+        let kind = if entry.spec.consumer.is_some() {
+            CLOSED_TO_CONSUMER
+        } else {
+            CLOSED
+        };
+        Self {
+            generation: None,
+            ..Self::new(name, entry, kind, Arc::new(Closed))
+        }
+    }
+
+    /// Looks up the services that it may send to, as they are now; those that are missing, in words.
+    fn find_destinations(
+        &mut self,
+        document: &FullName,
+        services: &BTreeMap<FullName, Arc<ServicePlan>>,
+    ) -> Vec<String> {
+        let wanted = self.link.plugin.destinations();
+        let mut missing = Vec::new();
+        let find = |name: &Name| {
+            let full = FullName::new(document.project.clone(), name.clone());
+            let found = services.get(&full).cloned();
+            if found.is_none() {
+                missing.push(format!("there is no service `{name}`"));
+            }
+            found
+        };
+        self.link.destinations = wanted.iter().map(find).collect();
+        missing
+    }
+
+    fn rank(&self) -> u8 {
+        u8::from(self.route.is_some()) * 2 + u8::from(self.service.is_some())
+    }
+
+    fn scope(&self) -> String {
+        let parts: Vec<_> = [
+            ("route", &self.route),
+            ("service", &self.service),
+            ("consumer", &self.consumer),
+        ]
+        .into_iter()
+        .filter_map(|(kind, name)| Some(format!("{kind} {}", name.as_ref()?)))
+        .collect();
+        if parts.is_empty() {
+            "everywhere".to_owned()
+        } else {
+            parts.join(" and ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::plugin::fixture::{answered, settings};
+    use crate::plugin::{correlation_id, request_termination};
+
+    const BUILTIN: [PluginKind; 2] = [correlation_id::KIND, request_termination::KIND];
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// Document, plugin, scope (`service route consumer`, `-` for none), config.
+    type Row<'a> = (&'a str, &'a str, &'a str, Value);
+
+    fn desired(plugins: &[Row<'_>]) -> Desired {
+        let mut desired = Desired::default();
+        for (name, plugin, scope, config) in plugins {
+            let mut scope = scope
+                .split(' ')
+                .map(|part| (part != "-").then(|| part.parse().unwrap()));
+            let spec = Document {
+                name: (*plugin).to_owned(),
+                service: scope.next().unwrap(),
+                route: scope.next().unwrap(),
+                consumer: scope.next().unwrap(),
+                config: settings(config.clone()),
+                enabled: true,
+                tags: Vec::new(),
+            };
+            let entry = Entry {
+                uid: String::new(),
+                generation: 1,
+                created_at: 0,
+                spec,
+            };
+            Arc::make_mut(&mut desired.plugins).insert(name.parse().unwrap(), Arc::new(entry));
+        }
+        desired
+    }
+
+    fn read(desired: &Desired, earlier: &Plugins) -> (Plugins, Vec<String>) {
+        let (plugins, problems) = Plugins::read(desired, &BUILTIN, earlier, &BTreeMap::new());
+        let texts = problems.into_iter().flat_map(|problem| problem.problems);
+        (plugins, texts.collect())
+    }
+
+    /// What a caller of a route meets: plugin and scope, first to last.
+    fn chain(plugins: &Plugins, route: &str, service: Option<&str>, caller: Option<&str>) -> Vec<String> {
+        let name = |text: &str| -> FullName { text.parse().unwrap() };
+        let chain = plugins.chain(&name(route), service.map(name).as_ref());
+        let caller = caller.map(name);
+        let links = chain
+            .slots()
+            .iter()
+            .filter_map(|slot| slot.for_caller(caller.as_ref()));
+        links
+            .map(|link| format!("{} {}", link.kind, link.scope))
+            .collect()
+    }
+
+    fn answer_of_all(plugins: &Plugins) -> u16 {
+        let chain = plugins.chain(&"any".parse().unwrap(), None);
+        let link = chain.links().next().unwrap();
+        answered(&*link.plugin, REQUEST).unwrap().0
+    }
+
+    #[test]
+    fn the_most_specific_wins_and_priority_orders() {
+        let desired = desired(&[
+            ("a", "request-termination", "- - -", json!({})),
+            ("b", "request-termination", "s - -", json!({})),
+            ("c", "request-termination", "- r -", json!({})),
+            ("d", "correlation-id", "- - -", json!({})),
+        ]);
+        let plugins = read(&desired, &Plugins::default()).0;
+        let rows = [
+            ("r", Some("s"), "request-termination route r"),
+            ("x", Some("s"), "request-termination service s"),
+            ("x", None, "request-termination everywhere"),
+        ];
+        for (route, service, termination) in rows {
+            assert_eq!(
+                chain(&plugins, route, service, None),
+                ["correlation-id everywhere", termination]
+            );
+        }
+    }
+
+    #[test]
+    fn consumers_come_before_routes_and_services_alone() {
+        // From the most specific to the least (Kong 3.9); each is taken away in turn.
+        let mut rows: Vec<_> = [
+            "s r c", "- r c", "s - c", "s r -", "- - c", "- r -", "s - -", "- - -",
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(at, scope)| {
+            (
+                ["a", "b", "c", "d", "e", "f", "g", "h"][at],
+                "request-termination",
+                scope,
+                json!({}),
+            )
+        })
+        .collect();
+        let scopes = [
+            "route r and service s and consumer c",
+            "route r and consumer c",
+            "service s and consumer c",
+            "route r and service s",
+            "consumer c",
+            "route r",
+            "service s",
+            "everywhere",
+        ];
+        for scope in scopes {
+            let plugins = read(&desired(&rows), &Plugins::default()).0;
+            let expected = [format!("request-termination {scope}")];
+            assert_eq!(chain(&plugins, "r", Some("s"), Some("c")), expected);
+            // Another caller never meets what is for this one.
+            assert!(
+                !chain(&plugins, "r", Some("s"), Some("d"))
+                    .concat()
+                    .contains("consumer")
+            );
+            assert!(
+                !chain(&plugins, "r", Some("s"), None)
+                    .concat()
+                    .contains("consumer")
+            );
+            rows.remove(0);
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told() {
+        let desired = desired(&[
+            ("a", "nonsense", "- - -", json!({})),
+            ("b", "request-termination", "- - -", json!({"status_code": "x"})),
+            ("c", "nonsense", "- - c", json!({})),
+        ]);
+        let (plugins, problems) = read(&desired, &Plugins::default());
+        assert_eq!(
+            problems,
+            [
+                "plugin 'nonsense' not enabled; add it to the 'plugins' configuration property",
+                "config.status_code: expected an integer",
+                "plugin 'nonsense' not enabled; add it to the 'plugins' configuration property",
+            ]
+        );
+        // Nobody passes where a guard cannot be read.
+        assert_eq!(chain(&plugins, "any", None, None), ["closed everywhere"]);
+        assert_eq!(
+            chain(&plugins, "any", None, Some("c")),
+            ["closed everywhere", "closed to a consumer consumer c"]
+        );
+        assert_eq!(answer_of_all(&plugins), 503);
+    }
+
+    #[test]
+    fn a_plugin_that_became_bad_stays_as_it_was() {
+        let termination = |generation, status| {
+            let mut desired = desired(&[(
+                "a",
+                "request-termination",
+                "- - -",
+                json!({"status_code": status}),
+            )]);
+            for entry in Arc::make_mut(&mut desired.plugins).values_mut() {
+                Arc::make_mut(entry).generation = generation;
+            }
+            desired
+        };
+        let (good, problems) = read(&termination(1, json!(410)), &Plugins::default());
+        assert_eq!(problems, [""; 0]);
+        let (kept, problems) = read(&termination(2, json!("x")), &good);
+        assert_eq!(problems.len(), 1);
+        assert_eq!(answer_of_all(&kept), 410);
+        // As long as it is bad it is told.
+        assert_eq!(read(&termination(2, json!("x")), &kept).1.len(), 1);
+    }
+}
