@@ -20,6 +20,7 @@
 //! Left out: merging inside a field. An environment is one field, so the file's wins whole when it changed.
 
 pub(crate) mod differ;
+mod health;
 mod items;
 mod plan;
 #[cfg(test)]

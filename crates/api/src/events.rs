@@ -145,5 +145,8 @@ fn without_figures(mut service: ServiceView) -> ServiceView {
     for instance in &mut service.instances {
         (instance.cpu_millis, instance.memory_bytes, instance.in_flight) = (0, 0, 0);
     }
+    for endpoint in &mut service.endpoints {
+        endpoint.in_flight = 0;
+    }
     service
 }

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hythe_model::desired::Entry;
-use hythe_model::endpoint::pool_name;
+use hythe_model::endpoint::{Health, PoolEndpoints, pool_name};
 use hythe_model::instance::ServiceInstances;
-use hythe_model::view::{InstanceView, ServiceView};
+use hythe_model::view::{EndpointView, InstanceView, ServiceView};
 use hythe_model::workload::Replicas;
-use hythe_model::{Desired, Endpoints, FullName, Instance, InstanceState, Instances, Workload};
+use hythe_model::{Desired, Endpoint, Endpoints, FullName, Instance, InstanceState, Instances, Workload};
 use hythe_ports::Traffic;
 
 /// One consistent look at everything.
@@ -51,7 +51,9 @@ impl Observed<'_> {
         let ready = routed
             .flat_map(|name| self.instances_of(name))
             .filter(|instance| instance.state == InstanceState::Ready);
-        let mut addresses = ready.filter_map(|instance| instance.address);
+        // Who is kept out by a check of its upstream is not waited for.
+        let wanted = ready.filter(|instance| self.health(instance).is_none());
+        let mut addresses = wanted.filter_map(|instance| instance.address);
         addresses.all(|address| self.traffic.is_listed(address))
     }
 
@@ -97,6 +99,7 @@ impl Observed<'_> {
                 .map(|instance| self.instance(instance))
                 .collect(),
             routes: routes.get(name).cloned().unwrap_or_default(),
+            endpoints: Vec::new(),
         };
         let running = self.instances.services.get(name);
         match (self.desired.workloads.get(name), self.desired.services.get(name)) {
@@ -161,11 +164,40 @@ impl Observed<'_> {
             desired: count(endpoints.iter()) + count(unresolved.iter()),
             settled: self.endpoints.generation >= service.generation,
             failure: failure.filter(|_| endpoints.is_empty()),
+            endpoints: pool.map(|pool| self.endpoints(pool)).unwrap_or_default(),
             ..base
         }
     }
 
+    fn endpoints(&self, pool: &PoolEndpoints) -> Vec<EndpointView> {
+        let view = |endpoint: &Endpoint| {
+            let health = pool.checked.get(&endpoint.address);
+            EndpointView {
+                id: endpoint.id.to_string(),
+                address: endpoint.address.to_string(),
+                weight: endpoint.weight,
+                healthy: endpoint.healthy,
+                in_flight: self.traffic.in_flight(endpoint.address),
+                not_picked: None,
+                health: health.map(|health| health.reason.clone()),
+                health_since: health.and_then(|health| health.since),
+            }
+        };
+        pool.endpoints.iter().map(view).collect()
+    }
+
+    /// What keeps an instance that runs from being picked, as checks of its upstream say.
+    fn health(&self, instance: &Instance) -> Option<&Health> {
+        let pool = self.endpoints.pools.get(&instance.service)?;
+        let address = instance.address?;
+        let is_out = |endpoint: &Endpoint| endpoint.address == address && !endpoint.healthy;
+        pool.checked
+            .get(&address)
+            .filter(|_| pool.endpoints.iter().any(is_out))
+    }
+
     fn instance(&self, instance: &Instance) -> InstanceView {
+        let health = self.health(instance).map(|health| health.reason.clone());
         InstanceView {
             id: instance.id.to_string(),
             slot: instance.slot,
@@ -176,7 +208,7 @@ impl Observed<'_> {
             revision: instance.revision.to_string(),
             started_at: instance.started_at,
             last_exit: instance.last_exit,
-            message: instance.message.clone(),
+            message: instance.message.clone().or(health),
             cpu_millis: instance.cpu_millis,
             memory_bytes: instance.memory_bytes,
             in_flight: instance

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hythe_api::wire::ServiceDetail;
 use hythe_model::Workload;
-use hythe_model::view::InstanceView;
+use hythe_model::view::{EndpointView, InstanceView};
 use hythe_model::workload::{Condition, Probe, Replicas, RestartPolicy};
 
 use crate::Context;
@@ -54,6 +54,9 @@ pub(crate) fn run(context: &mut Context, options: &ServiceOptions) -> Outcome {
     }
     for instance in &service.instances {
         show_instance(out, instance)?;
+    }
+    for endpoint in &service.endpoints {
+        show_endpoint(out, endpoint)?;
     }
     Ok(())
 }
@@ -125,6 +128,30 @@ fn show_instance(out: &mut Terminal, instance: &InstanceView) -> Outcome {
     Ok(())
 }
 
+fn show_endpoint(out: &mut Terminal, endpoint: &EndpointView) -> Outcome {
+    let state = if endpoint.healthy {
+        Tone::Good.paint("healthy")
+    } else {
+        Tone::Bad.paint("unhealthy")
+    };
+    out.line(format!("\n{}  {state}", Tone::Strong.paint(&endpoint.id)))?;
+    field(out, "weight", endpoint.weight)?;
+    field(out, "in flight", endpoint.in_flight)?;
+    if let Some(health) = &endpoint.health {
+        field(out, "health", since(health, endpoint.health_since))?;
+    }
+    Ok(())
+}
+
+/// `active check: connection refused, 3 failures, since 2026-01-31T12:00:00Z`.
+fn since(health: &str, at: Option<u64>) -> String {
+    let at = at.and_then(|at| jiff::Timestamp::from_millisecond(i64::try_from(at).ok()?).ok());
+    match at {
+        Some(at) => format!("{health}, since {at:.0}"),
+        None => health.to_owned(),
+    }
+}
+
 /// The manifest's word.
 fn in_manifest(condition: Condition) -> &'static str {
     match condition {
@@ -160,6 +187,16 @@ mod tests {
         ] {
             assert_eq!(serde_json::json!(condition), in_manifest(condition));
         }
+    }
+
+    #[test]
+    fn health_says_since_when() {
+        let text = since("active check: status 500, 3 failures", Some(1_000));
+        assert_eq!(
+            text,
+            "active check: status 500, 3 failures, since 1970-01-01T00:00:01Z"
+        );
+        assert_eq!(since("not checked yet", None), "not checked yet");
     }
 
     #[test]

@@ -163,6 +163,8 @@ fn upstream(service: &ServicePlan, path: String, host: String) -> UpstreamView {
         healthy: member.endpoint.healthy,
         in_flight: member.stats.in_flight(),
         not_picked: pool.obstacle(member, now).map(|obstacle| obstacle.to_string()),
+        health: None,
+        health_since: None,
     };
     UpstreamView {
         pool: service.pool_label.clone(),

@@ -12,6 +12,7 @@ mod dependencies;
 mod example;
 mod explanations;
 mod footprint;
+mod health;
 mod output;
 mod projects;
 mod rollouts;

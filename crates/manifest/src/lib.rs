@@ -29,6 +29,7 @@ mod files;
 mod find;
 mod gateway_service;
 mod healthcheck;
+mod healthchecks;
 mod interpolate;
 mod keys;
 mod listener;

@@ -8,6 +8,7 @@ use crate::address;
 use crate::context::Context;
 use crate::derived_name::{derived, hash8};
 use crate::draft::{Draft, Kind};
+use crate::healthchecks;
 use crate::keys::{Key, Shape, TAGS_DOC, TEXTS, Table, ignored, key, not_yet};
 use crate::node::Node;
 use crate::problem::Finding;
@@ -156,10 +157,10 @@ pub(crate) const HOST_HEADER: Key = key(
     Shape::Text,
     "The `Host` to send instead of the service's.",
 );
-pub(crate) const HEALTHCHECKS: Key = not_yet(
+pub(crate) const HEALTHCHECKS: Key = key(
     "healthchecks",
-    Shape::Map(&Shape::Anything),
-    "Kong's active and passive checks.",
+    Shape::Block(&healthchecks::HEALTHCHECKS),
+    "When its members count as healthy. Default: nothing is checked.",
 );
 pub(crate) const HASH_ON: Key = not_yet("hash_on", Shape::Anything, "Of consistent hashing.");
 pub(crate) const HASH_FALLBACK: Key = not_yet("hash_fallback", Shape::Anything, "Of consistent hashing.");
@@ -203,16 +204,13 @@ pub(crate) fn settings(block: &Block<'_>) -> Upstream {
         Some("random") => Algorithm::Random,
         _ => Algorithm::RoundRobin,
     };
-    let healthchecks = block
-        .get("healthchecks")
-        .filter(|node| block.cx.entries(node).is_some());
     Upstream {
         algorithm,
         panic_threshold: block.integer("panic_threshold"),
         retry_budget: retry_budget(block),
         circuit_breaker: circuit_breaker(block),
         host_header: host_header(block),
-        healthchecks: healthchecks.map(Node::to_json),
+        healthchecks: healthchecks::read(block),
         tags: block.tags(),
     }
 }

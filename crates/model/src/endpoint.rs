@@ -59,6 +59,21 @@ pub struct PoolEndpoints {
     pub endpoints: Vec<Endpoint>,
     /// Hosts of targets that have no address yet, with the reason: `name resolution failed`.
     pub unresolved: Vec<(String, String)>,
+    /// The hosts by which targets were written, unless that was their address.
+    pub hosts: BTreeMap<SocketAddr, Arc<str>>,
+    /// What health checks say; of those addresses only about which they said anything.
+    pub checked: BTreeMap<SocketAddr, Health>,
+}
+
+/// What health checks say of one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether they find it healthy. It may yet not be picked, for another reason.
+    pub healthy: bool,
+    /// Why: `active check: connection refused, 3 failures`.
+    pub reason: String,
+    /// When it changed last, Unix milliseconds.
+    pub since: Option<u64>,
 }
 
 impl Default for EndpointRules {

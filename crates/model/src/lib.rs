@@ -8,12 +8,14 @@
 //!   plugins, and [`listener`] (shared by every gateway node). [`desired`]: all of it at one generation.
 //! - [`balancing`]: what becomes of requests that fail.
 //! - [`project`]: what one manifest says.
+//! - [`health`]: when an endpoint counts as healthy.
 //! - [`instance`]: what runs. [`endpoint`]: what may receive traffic.
 //! - [`view`]: the documented, versioned shapes that `--json` and the native API show.
 
 pub mod balancing;
 pub mod desired;
 pub mod endpoint;
+pub mod health;
 pub mod instance;
 pub mod listener;
 pub mod name;
@@ -24,6 +26,7 @@ pub mod workload;
 
 pub use desired::{Desired, Entry, Kind};
 pub use endpoint::{Endpoint, Endpoints};
+pub use health::HealthChecks;
 pub use instance::{Exit, Instance, InstanceId, InstanceState, Instances};
 pub use listener::{Listener, ListenerProtocol};
 pub use name::{FullName, Name, NameError, ProjectName};

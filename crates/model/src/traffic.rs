@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::balancing::{CircuitBreaker, RetryBudget, RetryOn};
 use crate::endpoint::EndpointRules;
+use crate::health::HealthChecks;
 use crate::name::Name;
 
 /// Where requests of a route go: Kong's service. `host` is the name of an upstream or of a workload of
@@ -148,9 +149,9 @@ pub struct Upstream {
     /// Host to send instead of the service's.
     #[serde(default)]
     pub host_header: Option<String>,
-    /// Kong's `healthchecks` as written; parsed, not enforced yet.
+    /// When its endpoints count as healthy.
     #[serde(default)]
-    pub healthchecks: Option<serde_json::Value>,
+    pub healthchecks: Option<HealthChecks>,
     /// Labels for people and tools.
     #[serde(default)]
     pub tags: Vec<String>,

@@ -30,6 +30,9 @@ pub struct ServiceView {
     pub instances: Vec<InstanceView>,
     /// Routes that lead to it, by name.
     pub routes: Vec<String>,
+    /// Where it is balanced to (external).
+    #[serde(default)]
+    pub endpoints: Vec<EndpointView>,
 }
 
 /// One instance.
@@ -258,6 +261,12 @@ pub struct EndpointView {
     /// Why it would not be picked now: `failed 1 time, tried again in 9s`. Absent if it could be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_picked: Option<String>,
+    /// What health checks said last, in the view of a service.
+    #[serde(default)]
+    pub health: Option<String>,
+    /// When they changed their mind last, Unix milliseconds.
+    #[serde(default)]
+    pub health_since: Option<u64>,
 }
 
 /// An answer of the gateway's own.

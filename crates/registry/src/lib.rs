@@ -2,24 +2,27 @@
 //!
 //! ```text
 //! Latest<Desired>    pools there should be, targets by name ┐
-//! Latest<Instances>  what runs here, and whether it is ready ├─► merge ─► Latest<Endpoints>
-//! names              addresses of host names, kept fresh    ┘
+//! Latest<Instances>  what runs here, and whether it is ready ├─► merge ─► judge ─► Latest<Endpoints>
+//! names              addresses of host names, kept fresh    ┘              ▲
+//!                                                     health: active checks ┘
 //! ```
 //!
 //! One task owns everything and rebuilds on any change; [`pools::merge`] is pure. A pool that comes out as
-//! before keeps its `Arc`, so that who reads it sees at a glance what changed.
+//! before keeps its `Arc`, so that who reads it sees at a glance what changed; a health check that changes its
+//! mind replaces that one pool.
 //!
 //! Every source says for itself what is usable: instances by the supervisor's health checks, targets by
-//! having an address. A name that cannot be resolved keeps the addresses it had.
+//! having an address. Checks of an upstream take away from that and never add. A name that cannot be resolved
+//! keeps the addresses it had.
 
+mod health;
 mod names;
 pub mod pools;
 
-use std::sync::Arc;
-
-use hythe_model::{Desired, Endpoints, Instances};
+use hythe_model::{Desired, Endpoints, FullName, Instances};
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
 
+use crate::health::Checks;
 use crate::names::{LookUp, Names};
 
 /// What the registry reads.
@@ -37,6 +40,8 @@ pub fn build(inputs: Inputs, spine: &Spine) -> Latest<Endpoints> {
     let mut registry = Registry {
         inputs,
         names: Names::new(names::system()),
+        merged: Endpoints::default(),
+        checks: Checks::new(),
         publisher,
     };
     registry.rebuild();
@@ -47,6 +52,9 @@ pub fn build(inputs: Inputs, spine: &Spine) -> Latest<Endpoints> {
 struct Registry<L> {
     inputs: Inputs,
     names: Names<L>,
+    /// What the sources say, health checks apart.
+    merged: Endpoints,
+    checks: Checks,
     publisher: Publisher<Endpoints>,
 }
 
@@ -55,11 +63,11 @@ impl<L: LookUp> Registry<L> {
         let follow = async {
             loop {
                 tokio::select! {
-                    () = self.inputs.desired.changed() => {}
-                    () = self.inputs.instances.changed() => {}
-                    () = self.names.changed() => {}
+                    () = self.inputs.desired.changed() => self.rebuild(),
+                    () = self.inputs.instances.changed() => self.rebuild(),
+                    () = self.names.changed() => self.rebuild(),
+                    pool = self.checks.changed() => self.judge(&pool),
                 }
-                self.rebuild();
             }
         };
         shutdown.unless_requested(follow).await;
@@ -69,10 +77,36 @@ impl<L: LookUp> Registry<L> {
         let desired = self.inputs.desired.get_and_mark();
         let instances = self.inputs.instances.get_and_mark();
         self.names.want(pools::hosts(&desired));
+        self.merged = pools::merge(
+            &desired,
+            &instances,
+            |host| self.names.addresses(host),
+            &self.merged,
+        );
+        self.checks.want(&desired, &self.merged);
         let before = self.publisher.get();
-        let merged = pools::merge(&desired, &instances, |host| self.names.addresses(host), &before);
-        if merged != *before {
-            self.publisher.publish(Arc::new(merged));
+        let judged = |(name, pool)| {
+            let judged = self.checks.judge(name, pool);
+            (name.clone(), pools::keep_equal(judged, before.pools.get(name)))
+        };
+        let endpoints = Endpoints {
+            generation: self.merged.generation,
+            pools: self.merged.pools.iter().map(judged).collect(),
+        };
+        if endpoints != *before {
+            self.publisher.publish(endpoints);
         }
+    }
+
+    /// Swaps this one pool.
+    fn judge(&mut self, name: &FullName) {
+        let Some(pool) = self.merged.pools.get(name) else {
+            return;
+        };
+        let mut endpoints = (*self.publisher.get()).clone();
+        endpoints
+            .pools
+            .insert(name.clone(), self.checks.judge(name, pool));
+        self.publisher.publish(endpoints);
     }
 }

@@ -77,7 +77,10 @@ pub fn merge<'a>(
         generation,
         pools: pools
             .into_iter()
-            .map(|(name, pool)| keep_equal(name, pool, before))
+            .map(|(name, pool)| {
+                let pool = keep_equal(Arc::new(pool), before.pools.get(&name));
+                (name, pool)
+            })
             .collect(),
     }
 }
@@ -128,17 +131,22 @@ fn add_host<'a>(
         return;
     }
     match resolve(host) {
-        Resolved::To(addresses) => pool.endpoints.extend(addresses.iter().map(|address| {
-            let address = SocketAddr::new(*address, port);
-            Endpoint {
+        Resolved::To(addresses) => {
+            let addresses = addresses.iter().map(|address| SocketAddr::new(*address, port));
+            if host.parse::<IpAddr>().is_err() {
+                let name: Arc<str> = host.into();
+                pool.hosts
+                    .extend(addresses.clone().map(|address| (address, Arc::clone(&name))));
+            }
+            pool.endpoints.extend(addresses.map(|address| Endpoint {
                 id: address.to_string().into(),
                 address,
                 weight,
                 healthy: true,
                 revision: None,
                 rules,
-            }
-        })),
+            }));
+        }
         Resolved::NotYet => pool
             .unresolved
             .push((host.to_owned(), "name resolution has not ended yet".to_owned())),
@@ -146,13 +154,13 @@ fn add_host<'a>(
     }
 }
 
-fn keep_equal(name: FullName, pool: PoolEndpoints, before: &Endpoints) -> (FullName, Arc<PoolEndpoints>) {
-    let kept = before
-        .pools
-        .get(&name)
-        .filter(|earlier| ***earlier == pool)
-        .cloned();
-    (name, kept.unwrap_or_else(|| Arc::new(pool)))
+/// The pool, or the one it was `before` if they are equal.
+pub(crate) fn keep_equal(
+    pool: Arc<PoolEndpoints>,
+    before: Option<&Arc<PoolEndpoints>>,
+) -> Arc<PoolEndpoints> {
+    let kept = before.filter(|before| Arc::ptr_eq(before, &pool) || ***before == *pool);
+    kept.cloned().unwrap_or(pool)
 }
 
 /// `host:port`, `[v6]:port`, or a host alone.

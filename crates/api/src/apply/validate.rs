@@ -8,6 +8,7 @@ use hythe_model::workload::{HealthCheck, Probe, Replicas};
 use hythe_model::{FullName, Listener, ListenerProtocol, Name, Plugin, ProjectSpec, Workload};
 use hythe_routing::{RouteEntry, RouteTable};
 
+use super::health;
 use super::items::{ItemKey, ItemKind};
 use crate::PluginCheck;
 
@@ -57,6 +58,9 @@ pub(crate) fn validate(
                 "upstream {name}: circuit_breaker needs an error_percent up to 100 and min_requests above 0"
             )
         });
+        let problems = upstream.healthchecks.iter().flat_map(health::problems);
+        let problem = |problem| format!("upstream {name}: healthchecks: {problem}");
+        checker.problems.extend(problems.map(problem));
     }
     for (name, target) in &spec.targets {
         checker.reference(
