@@ -106,6 +106,9 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
     );
     adopted(&supervisor.instances, &desired).await?;
     let endpoints = hythe_registry::build(
+        &hythe_registry::Config {
+            resolvers: config.resolvers.clone(),
+        },
         hythe_registry::Inputs {
             desired: desired.clone(),
             instances: supervisor.instances.clone(),

@@ -42,6 +42,10 @@ pub struct ServerArgs {
     /// How long open requests may hold up a stop: `10s`, `1m` [default: 30s]
     #[arg(long, env = "HYTHE_DRAIN_TIMEOUT", value_name = "DURATION")]
     pub drain_timeout: Option<String>,
+    /// A DNS server for names of upstreams: `ADDRESS` or `ADDRESS:PORT`; several with commas or repeated
+    /// [default: those of /etc/resolv.conf]
+    #[arg(long, env = "HYTHE_RESOLVER", value_name = "ADDRESS", value_delimiter = ',')]
+    pub resolver: Vec<String>,
     /// What the server logs: `info`, `debug`, `hythe_gateway=debug` [default: info]
     #[arg(long, env = "HYTHE_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -63,6 +67,7 @@ impl ServerArgs {
             ("access_log", one(&self.access_log)),
             ("access_log_path", one(&self.access_log_path)),
             ("drain_timeout", one(&self.drain_timeout)),
+            ("resolver", self.resolver.clone()),
             ("log", one(&self.log)),
         ];
         settings.extend(self.limits.settings());

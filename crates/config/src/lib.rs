@@ -46,6 +46,8 @@ pub struct NodeConfig {
     pub access_log: Option<AccessLog>,
     /// How long open requests may hold up a stop, of an instance or of the server.
     pub drain_timeout: Duration,
+    /// DNS servers for names of upstreams; empty: those of the system.
+    pub resolvers: Vec<SocketAddr>,
     /// What clients and upstreams of the gateway may take.
     pub limits: GatewayLimits,
     /// What the server itself logs, in the syntax of `tracing-subscriber`.

@@ -13,6 +13,7 @@ use crate::{AccessLog, AccessLogFormat, NodeConfig, ProxyListen, limits, listen}
 const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MOST_WORKERS: usize = 1024;
+const DNS_PORT: u16 = 53;
 
 /// Reads the node file in `args.home`, if there is one, and resolves everything.
 ///
@@ -66,6 +67,7 @@ pub fn resolve_with_file(args: &ServerArgs, file: &str) -> Result<NodeConfig, Co
         drain_timeout: sources
             .one("drain_timeout", duration)
             .unwrap_or(Duration::from_secs(30)),
+        resolvers: sources.several("resolver", resolver).unwrap_or_default(),
         limits: limits::resolve(&mut sources),
         log: sources
             .one("log", |text| Ok(text.to_owned()))
@@ -151,6 +153,18 @@ fn api_address(text: &str) -> Result<Option<SocketAddr>, String> {
         "off" => Ok(None),
         _ => listen::parse(text, LOOPBACK).map(Some),
     }
+}
+
+/// A DNS server, at its usual port unless another is given.
+fn resolver(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.trim_matches(['[', ']']).parse::<IpAddr>();
+    let address = bare
+        .map(|ip| SocketAddr::new(ip, DNS_PORT))
+        .or_else(|_| text.parse());
+    let address = address.ok().filter(|address| address.port() > 0);
+    address.ok_or_else(|| {
+        format!("`{text}` is not the address of a DNS server; write it like `10.0.0.2` or `10.0.0.2:5353`")
+    })
 }
 
 fn workers(text: &str) -> Result<usize, String> {

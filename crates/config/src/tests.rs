@@ -86,7 +86,7 @@ fn every_problem_is_told_with_its_source() {
 hythe.toml:2: unknown setting `worker`; did you mean `workers`?
 hythe.toml:4: expected a text, a number, or a list of texts
 hythe.toml:5: unknown setting `keys`; there are proxy_listen, proxy_tls_listen, api_listen, workers, \
-access_log, access_log_path, drain_timeout, log, head_timeout, idle_timeout, body_timeout, body_rate, client_write_timeout, max_line, max_head, max_headers, max_requests_per_connection, max_connections, upstream_idle_timeout, upstream_idle_connections
+access_log, access_log_path, drain_timeout, resolver, log, head_timeout, idle_timeout, body_timeout, body_rate, client_write_timeout, max_line, max_head, max_headers, max_requests_per_connection, max_connections, upstream_idle_timeout, upstream_idle_connections
 hythe.toml:5: string values must be quoted, expected literal string
 --proxy-listen (HYTHE_PROXY_LISTEN): `nowhere` is not an address to listen on; write it like `8000`, \
 `127.0.0.1:8000` or `[::]:8000`
@@ -151,6 +151,32 @@ fn listeners_have_names_and_options() {
         let problems = listen(text).unwrap_err().to_string();
         assert!(problems.contains(message), "{text}: {problems}");
     }
+}
+
+#[test]
+fn dns_servers_have_a_port_of_their_own() {
+    let resolvers = |text: &str| {
+        let file = format!("resolver = [{text}]");
+        let config = resolve_with_file(&args(|_| ()), &file).map_err(|problems| problems.to_string())?;
+        Ok::<_, String>(
+            config
+                .resolvers
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
+    };
+    assert_eq!(
+        resolvers("'10.0.0.2', '[::1]', 'fd00::1', '[::1]:5353'").unwrap(),
+        "10.0.0.2:53 [::1]:53 [fd00::1]:53 [::1]:5353"
+    );
+    assert!(
+        resolvers("'dns.test'")
+            .unwrap_err()
+            .contains("is not the address of a DNS server")
+    );
+    assert!(resolvers("'10.0.0.2:0'").is_err());
 }
 
 #[test]

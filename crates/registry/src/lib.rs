@@ -3,7 +3,7 @@
 //! ```text
 //! Latest<Desired>    pools there should be, targets by name ┐
 //! Latest<Instances>  what runs here, and whether it is ready ├─► merge ─► judge ─► Latest<Endpoints>
-//! names              addresses of host names, kept fresh    ┘              ▲
+//! names, dns         where host names lead, kept fresh      ┘              ▲
 //!                                                     health: active checks ┘
 //! ```
 //!
@@ -15,15 +15,26 @@
 //! having an address. Checks of an upstream take away from that and never add. A name that cannot be resolved
 //! keeps the addresses it had.
 
+mod dns;
 mod health;
 mod names;
 pub mod pools;
 
+use std::net::SocketAddr;
+
 use hythe_model::{Desired, Endpoints, FullName, Instances};
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
 
+use crate::dns::Dns;
 use crate::health::Checks;
 use crate::names::{LookUp, Names};
+
+/// How the registry is set up.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The DNS servers to ask; empty: those of `/etc/resolv.conf`.
+    pub resolvers: Vec<SocketAddr>,
+}
 
 /// What the registry reads.
 pub struct Inputs {
@@ -35,11 +46,11 @@ pub struct Inputs {
 
 /// Starts the registry. The endpoints that are known without asking anybody (instances, addresses) are
 /// there when this returns.
-pub fn build(inputs: Inputs, spine: &Spine) -> Latest<Endpoints> {
+pub fn build(config: &Config, inputs: Inputs, spine: &Spine) -> Latest<Endpoints> {
     let (publisher, endpoints) = latest(Endpoints::default());
     let mut registry = Registry {
         inputs,
-        names: Names::new(names::system()),
+        names: Names::new(Dns::new(&config.resolvers)),
         merged: Endpoints::default(),
         checks: Checks::new(),
         publisher,
@@ -77,12 +88,7 @@ impl<L: LookUp> Registry<L> {
         let desired = self.inputs.desired.get_and_mark();
         let instances = self.inputs.instances.get_and_mark();
         self.names.want(pools::hosts(&desired));
-        self.merged = pools::merge(
-            &desired,
-            &instances,
-            |host| self.names.addresses(host),
-            &self.merged,
-        );
+        self.merged = pools::merge(&desired, &instances, |host| self.names.places(host), &self.merged);
         self.checks.want(&desired, &self.merged);
         let before = self.publisher.get();
         let judged = |(name, pool)| {

@@ -8,6 +8,8 @@ use hythe_model::endpoint::{EndpointRules, PoolEndpoints, pool_name};
 use hythe_model::instance::ServiceInstances;
 use hythe_model::{Desired, Endpoint, Endpoints, FullName, Instance, InstanceState, Instances};
 
+use crate::names::Place;
+
 /// Kong's default port of a target.
 const TARGET_PORT: u16 = 8000;
 
@@ -15,7 +17,7 @@ const TARGET_PORT: u16 = 8000;
 #[derive(Debug, Clone, Copy)]
 pub enum Resolved<'a> {
     /// These; never empty.
-    To(&'a [IpAddr]),
+    To(&'a [Place]),
     /// Nobody has answered yet.
     NotYet,
     /// The last answer was a failure and there never was another.
@@ -131,21 +133,20 @@ fn add_host<'a>(
         return;
     }
     match resolve(host) {
-        Resolved::To(addresses) => {
-            let addresses = addresses.iter().map(|address| SocketAddr::new(*address, port));
-            if host.parse::<IpAddr>().is_err() {
-                let name: Arc<str> = host.into();
-                pool.hosts
-                    .extend(addresses.clone().map(|address| (address, Arc::clone(&name))));
+        Resolved::To(places) => {
+            let name: Option<Arc<str>> = host.parse::<IpAddr>().is_err().then(|| host.into());
+            for place in places {
+                let address = SocketAddr::new(place.address, place.port.unwrap_or(port));
+                pool.hosts.extend(name.clone().map(|name| (address, name)));
+                pool.endpoints.push(Endpoint {
+                    id: address.to_string().into(),
+                    address,
+                    weight: place.weight.unwrap_or(weight),
+                    healthy: true,
+                    revision: None,
+                    rules,
+                });
             }
-            pool.endpoints.extend(addresses.map(|address| Endpoint {
-                id: address.to_string().into(),
-                address,
-                weight,
-                healthy: true,
-                revision: None,
-                rules,
-            }));
         }
         Resolved::NotYet => pool
             .unresolved
@@ -179,6 +180,8 @@ fn split_target(target: &str) -> (&str, u16) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use hythe_model::{Entry, InstanceId, Revision, Service, Target, Upstream, Workload};
 
     use super::*;
@@ -274,12 +277,16 @@ mod tests {
         endpoints.pools.iter().map(pool).collect()
     }
 
-    const FAR: [IpAddr; 2] = [
-        IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 0, 1)),
-        IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 0, 2)),
+    const FAR: [Place; 2] = [
+        Place::at(IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1))),
+        Place {
+            port: Some(82),
+            weight: Some(7),
+            ..Place::at(IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2)))
+        },
     ];
-    const NEAR: [IpAddr; 1] = [IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1))];
-    const SELF: [IpAddr; 1] = [IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
+    const NEAR: [Place; 1] = [Place::at(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)))];
+    const SELF: [Place; 1] = [Place::at(IpAddr::V6(Ipv6Addr::LOCALHOST))];
 
     fn resolve(host: &str) -> Resolved<'static> {
         match host {
@@ -297,7 +304,7 @@ mod tests {
         assert_eq!(
             shown(&merged),
             [
-                "far~external = 10.9.0.1:81@10.9.0.1:81*100 10.9.0.2:81@10.9.0.2:81*100 ",
+                "far~external = 10.9.0.1:81@10.9.0.1:81*100 10.9.0.2:82@10.9.0.2:82*7 ",
                 "up = 10.0.0.1:9000@10.0.0.1:9000*5 [::1]:9000@[::1]:9000*1 lost.test: no such host",
                 "users = !users-2@127.0.0.1:20002*100 users-1@127.0.0.1:20001*100 ",
             ]

@@ -318,7 +318,6 @@ fn pools() -> BTreeMap<FullName, Arc<PoolEndpoints>> {
     };
     let pool = PoolEndpoints {
         endpoints: vec![endpoint],
-        unresolved: Vec::new(),
         ..PoolEndpoints::default()
     };
     BTreeMap::from([("legacy~external".parse().unwrap(), Arc::new(pool))])

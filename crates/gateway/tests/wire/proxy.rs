@@ -200,7 +200,7 @@ fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
     };
     let pool = PoolEndpoints {
         endpoints: addresses.iter().map(endpoint).collect(),
-        unresolved: Vec::new(),
+        ..PoolEndpoints::default()
     };
     let up: FullName = "up".parse().unwrap();
     Endpoints {

@@ -67,6 +67,7 @@ fn give_up(pool: &mut PoolEndpoints, threshold: f64) {
 mod tests {
     use std::collections::BTreeMap;
 
+    use hythe_model::endpoint::EndpointRules;
     use hythe_model::health::Thresholds;
 
     use super::*;
@@ -83,6 +84,7 @@ mod tests {
             weight: number,
             healthy: number != 3,
             revision: None,
+            rules: EndpointRules::default(),
         };
         PoolEndpoints {
             endpoints: (1..=4).map(endpoint).collect(),

@@ -75,6 +75,7 @@ fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
         weight: 1,
         healthy: true,
         revision: None,
+        rules: hythe_model::endpoint::EndpointRules::default(),
     };
     let pool = PoolEndpoints {
         endpoints: addresses.iter().map(endpoint).collect(),
