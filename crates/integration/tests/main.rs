@@ -12,7 +12,6 @@ mod dependencies;
 mod example;
 mod explanations;
 mod footprint;
-mod health;
 mod output;
 mod projects;
 mod rollouts;
