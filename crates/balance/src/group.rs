@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hythe_model::traffic::Algorithm;
+use hythe_stdx::StableHash;
 
 use crate::ip_hash::{IpHash, place_of};
 use crate::member::Member;
 use crate::pool::Rules;
 use crate::query::Query;
 use crate::rotation::Cycle;
+use crate::slots::{Owner, Slots, scattered};
 
 /// See the module.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct Group {
     open_weights: Box<[u16]>,
     /// `None`: it is too long, or turns depend on more than weights.
     cycle: Option<Arc<ArcSwap<Cycle>>>,
+    /// Of pools that hash by a key.
+    slots: Option<Arc<Slots>>,
 }
 
 /// One choice to be made.
@@ -63,7 +67,11 @@ impl Group {
             all,
             open,
             cycle: None,
+            slots: None,
         };
+        if rules.algorithm == Algorithm::ConsistentHashing {
+            group.slots = Some(group.slots_after(before, rules.slots));
+        }
         let is_plain = group.open.iter().all(|member| member.rules().max_conns == 0);
         if rules.algorithm == Algorithm::RoundRobin && is_plain {
             group.cycle = before
@@ -142,7 +150,9 @@ impl Group {
         let place = match choice.algorithm {
             Algorithm::LeastConnections => self.least_loaded(choice),
             Algorithm::Random => return self.choose_at_random(0, choice),
-            Algorithm::RoundRobin | Algorithm::IpHash => self.step(0, choice, |_| true),
+            Algorithm::RoundRobin | Algorithm::IpHash | Algorithm::ConsistentHashing => {
+                self.step(0, choice, |_| true)
+            }
         }?;
         self.open.get(place)
     }
@@ -157,17 +167,27 @@ impl Group {
         if self.all.len() < 2 {
             return None;
         }
-        let may_take = |place: usize| {
-            self.all.get(place).is_some_and(|member| {
-                member.endpoint.healthy
-                    && !member.rules().down
-                    && !query.has_tried(member)
-                    && member.stats.is_listed()
-                    && member.obstacle(now, false).is_none()
-            })
-        };
+        let may_take = |place: usize| self.may_take(place, query, now);
         let place = hash.choose(&self.weights, may_take)?;
         self.all.get(place)
+    }
+
+    /// The member that the key leads to; `None`: its turn decides.
+    pub(crate) fn choose_by_key(&self, key: u64, query: &Query, now: u64) -> Option<&Arc<Member>> {
+        let slots = self.slots.as_ref()?;
+        let place = slots.choose(key, |place| self.may_take(place, query, now))?;
+        self.all.get(place)
+    }
+
+    /// Whether one of all members may be picked by a request that turns to it and not to whose turn it is.
+    fn may_take(&self, place: usize, query: &Query, now: u64) -> bool {
+        self.all.get(place).is_some_and(|member| {
+            member.endpoint.healthy
+                && !member.rules().down
+                && !query.has_tried(member)
+                && member.stats.is_listed()
+                && member.obstacle(now, false).is_none()
+        })
     }
 
     /// The less busy of two that chance chooses by weight; any other, if neither may be picked.
@@ -252,6 +272,23 @@ impl Group {
         }
     }
 
+    /// The table of slots; the one before, if the members are the same.
+    fn slots_after(&self, before: Option<&Self>, count: u32) -> Arc<Slots> {
+        let owner = |member: &Arc<Member>| Owner {
+            id: StableHash::default().with(member.endpoint.id.as_bytes()).finish(),
+            weight: if member.rules().down {
+                0
+            } else {
+                member.endpoint.weight
+            },
+        };
+        let owners: Box<[Owner]> = self.all.iter().map(owner).collect();
+        let before = before.and_then(|before| before.slots.clone());
+        before
+            .filter(|slots| slots.is_of(&owners, count))
+            .unwrap_or_else(|| Arc::new(Slots::new(owners, count)))
+    }
+
     fn has_same_turns(&self, other: &Self) -> bool {
         let addresses = |group: &Self| {
             group
@@ -307,12 +344,4 @@ fn weights_of(members: &[Arc<Member>]) -> Box<[u16]> {
 
 fn percent(part: usize, whole: usize) -> u8 {
     u8::try_from(part * 100 / whole.max(1)).unwrap_or(100)
-}
-
-/// As good as random (splitmix64).
-fn scattered(seed: u64) -> u64 {
-    let mut value = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }

@@ -18,7 +18,7 @@
 //!
 //! What must be exact needs an order of requests. Round robin takes it from one shared counter ([`turn`]) as long as
 //! nothing is held against any member, which is nearly always; then a pick costs an increment. Otherwise,
-//! and for least connections, a short lock gives the order. Chance and addresses need none.
+//! and for least connections, a short lock gives the order. Chance, addresses and keys ([`slots`]) need none.
 //!
 //! Beside the picking: how many retries a pool takes ([`RetryBudget`]), and when it takes no requests at all
 //! ([`CircuitBreaker`]).
@@ -53,6 +53,7 @@ mod pool_cell;
 mod query;
 mod retry_budget;
 mod rotation;
+mod slots;
 mod standing;
 mod turn;
 

@@ -16,13 +16,25 @@ use crate::query::Query;
 use crate::turn::{Turn, Uneven};
 
 /// How a pool picks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// By what.
     pub algorithm: Algorithm,
     /// Percent of members: while fewer are available, neither failures nor health are held against any. `None`:
     /// only failures are forgiven, and only when nobody would be left. `Some(0)`: nothing is.
     pub panic_threshold: Option<u8>,
+    /// Size of the table of consistent hashing.
+    pub slots: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::default(),
+            panic_threshold: None,
+            slots: 10_000,
+        }
+    }
 }
 
 /// The endpoints of a pool as they are now. Never changes but in what is counted.
@@ -138,6 +150,9 @@ impl Pool {
             Algorithm::IpHash => self
                 .pick_by_address(query, now)
                 .or_else(|| self.pick_locked(query, now)),
+            Algorithm::ConsistentHashing => self
+                .pick_by_key(query, now)
+                .or_else(|| self.pick_locked(query, now)),
             Algorithm::Random => self.pick_at_random(query, now),
         }
     }
@@ -154,6 +169,13 @@ impl Pool {
             }
             (Algorithm::IpHash, Some(mut hash)) => {
                 let found = self.primaries.choose_by_address(&mut hash, &query, now);
+                if found.is_some() {
+                    return found;
+                }
+            }
+            (Algorithm::ConsistentHashing, _) => {
+                let by_key = |key| self.primaries.choose_by_key(key, &query, now);
+                let found = query.key.and_then(by_key);
                 if found.is_some() {
                     return found;
                 }
@@ -220,6 +242,18 @@ impl Pool {
         };
         query.ip_hash = Some(hash);
         lease
+    }
+
+    fn pick_by_key(&self, query: &Query, now: Instant) -> Option<Lease> {
+        let key = query.key?;
+        let now = self.memory.clock.ms(now);
+        loop {
+            let member = self.primaries.choose_by_key(key, query, now)?;
+            if let Some(lease) = Lease::take(member) {
+                member.note_pick(now);
+                return Some(lease);
+            }
+        }
     }
 
     fn pick_at_random(&self, query: &Query, now: Instant) -> Option<Lease> {

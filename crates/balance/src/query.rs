@@ -12,6 +12,8 @@ pub struct Query {
     tried: Vec<u64>,
     /// Who asks, for pools that pick by it.
     pub(crate) ip_hash: Option<IpHash>,
+    /// The hash of what it is to be known by.
+    pub(crate) key: Option<u64>,
 }
 
 impl Query {
@@ -24,6 +26,15 @@ impl Query {
     pub fn from_client(address: IpAddr) -> Self {
         Self {
             ip_hash: Some(IpHash::new(address)),
+            ..Self::default()
+        }
+    }
+
+    /// A request with this key, for
+    /// [`Algorithm::ConsistentHashing`](hythe_model::traffic::Algorithm::ConsistentHashing).
+    pub fn with_key(key: u64) -> Self {
+        Self {
+            key: Some(key),
             ..Self::default()
         }
     }

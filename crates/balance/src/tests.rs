@@ -71,10 +71,11 @@ fn round_robin(weights: &[u16]) -> Pool {
     )
 }
 
-const ALL: [Algorithm; 4] = [
+const ALL: [Algorithm; 5] = [
     Algorithm::RoundRobin,
     Algorithm::LeastConnections,
     Algorithm::IpHash,
+    Algorithm::ConsistentHashing,
     Algorithm::Random,
 ];
 

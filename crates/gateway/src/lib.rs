@@ -43,6 +43,7 @@ mod exchange;
 mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
+mod hash_key;
 mod heads;
 mod link;
 mod listener;

@@ -141,6 +141,7 @@ fn rules(upstream: Option<&Upstream>) -> Rules {
     upstream.map_or_else(Rules::default, |upstream| Rules {
         algorithm: upstream.algorithm,
         panic_threshold: upstream.panic_threshold,
+        slots: upstream.slots.unwrap_or(Rules::default().slots),
     })
 }
 

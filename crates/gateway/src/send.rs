@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::attempt::{self, Terms, Trouble};
 use crate::body::Body;
 use crate::connection::Client;
+use crate::hash_key::Keyed;
 use crate::pools::Retry;
 use crate::record::Record;
 use crate::respond::Failure;
@@ -92,11 +93,7 @@ async fn send_on(
     record: &mut Record,
 ) -> Result<(), Unsent> {
     let tries = Tries::of(worker, service, space, body, record.started);
-    let mut query = if service.by_client {
-        Query::from_client(client.peer)
-    } else {
-        Query::new()
-    };
+    let mut query = query(client, space, service);
     let mut last = None;
     let mut now = record.started;
     while let Some(mut lease) = service.pool.cell.pick(&mut query, now.into_std()) {
@@ -125,6 +122,26 @@ async fn send_on(
         query.add_tried(lease.member());
     }
     Err(last.map_or_else(|| Unsent::Nobody(service.pool.nobody()), Unsent::Trouble))
+}
+
+/// What is asked of the pool. A cookie that the request should have had is set in the answer.
+fn query(client: &Client, space: &mut Workspace, service: &ServicePlan) -> Query {
+    if service.by_client {
+        return Query::from_client(client.peer);
+    }
+    let Some(hash_key) = &service.hash_key else {
+        return Query::new();
+    };
+    let request = Keyed {
+        head: &space.head,
+        bytes: space.inbox.bytes(),
+        client: client.peer,
+    };
+    let found = hash_key.find(&request, || space.request_id.clone());
+    if let Some(cookie) = found.new_cookie {
+        space.answer_edits.append("Set-Cookie", cookie);
+    }
+    found.key.map_or_else(Query::new, Query::with_key)
 }
 
 /// How often a request may be sent, and until when.

@@ -16,6 +16,7 @@ use hythe_model::{Desired, FullName, Route, Upstream};
 use hythe_routing::{CompileProblem, RouteEntry, RouteTable};
 
 use crate::directory::Directory;
+use crate::hash_key::HashKey;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::plugin::PluginKind;
 use crate::plugin::chain::Chain;
@@ -54,6 +55,8 @@ pub(crate) struct ServicePlan {
     pub(crate) pool_label: String,
     /// Whether the pool picks by the client's address.
     pub(crate) by_client: bool,
+    /// By which key it picks.
+    pub(crate) hash_key: Option<HashKey>,
     pub(crate) host: String,
     pub(crate) path: Option<String>,
     pub(crate) retries: u32,
@@ -326,6 +329,9 @@ fn service_plan(
     ServicePlan {
         label: name.to_string(),
         pool: pools.pool(pool, upstream),
+        hash_key: upstream
+            .filter(|upstream| upstream.algorithm == Algorithm::ConsistentHashing)
+            .and_then(HashKey::of),
         by_client: upstream.is_some_and(|upstream| upstream.algorithm == Algorithm::IpHash),
         pool_label: pool.to_string(),
         host: host_header.unwrap_or(own_host),

@@ -102,6 +102,8 @@ pub(crate) static SETTINGS: Table = Table {
         upstream::HASH_FALLBACK_HEADER,
         upstream::HASH_ON_COOKIE,
         upstream::HASH_ON_COOKIE_PATH,
+        upstream::HASH_ON_QUERY_ARG,
+        upstream::HASH_FALLBACK_QUERY_ARG,
         upstream::SLOTS,
         upstream::USE_SRV_NAME,
         not_yet("client_certificate", Shape::Anything, "For TLS to the service."),
@@ -112,13 +114,16 @@ pub(crate) static SETTINGS: Table = Table {
 };
 
 /// The keys of [`SETTINGS`] that say something about a pool.
-const OF_POOLS: [&str; 6] = [
+const OF_POOLS: [&str; 9] = [
     "algorithm",
     "panic_threshold",
     "host_header",
     "healthchecks",
     "retry_budget",
     "circuit_breaker",
+    "hash_on",
+    "hash_fallback",
+    "slots",
 ];
 
 /// A service that runs here: its pool bears its name.

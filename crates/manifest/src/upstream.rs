@@ -1,6 +1,6 @@
 //! Kong's upstreams and targets.
 
-use hythe_model::balancing::{CircuitBreaker, RetryBudget};
+use hythe_model::balancing::{CircuitBreaker, HashOn, RetryBudget};
 use hythe_model::traffic::Algorithm;
 use hythe_model::{Name, Target, Upstream};
 
@@ -35,6 +35,8 @@ pub(crate) static UPSTREAM: Table = Table {
         HASH_FALLBACK_HEADER,
         HASH_ON_COOKIE,
         HASH_ON_COOKIE_PATH,
+        HASH_ON_QUERY_ARG,
+        HASH_FALLBACK_QUERY_ARG,
         SLOTS,
         USE_SRV_NAME,
         ignored("id", Shape::Text, "Of Kong's declarative files."),
@@ -82,8 +84,15 @@ pub(crate) static TARGET: Table = Table {
 
 pub(crate) const ALGORITHM: Key = key(
     "algorithm",
-    Shape::OneOf(&["round-robin", "least-connections", "ip-hash", "random"]),
-    "Who gets the next request: by turns and weight; who has the fewest in flight; by the client's network, as \
+    Shape::OneOf(&[
+        "round-robin",
+        "least-connections",
+        "consistent-hashing",
+        "ip-hash",
+        "random",
+    ]),
+    "Who gets the next request: by turns and weight; who has the fewest in flight; by a key (`hash_on`), \
+     so that few move when members change; by the client's network, as \
      nginx's `ip_hash`; or the less busy of two drawn at random by weight. Default: `round-robin`.",
 );
 pub(crate) const PANIC_THRESHOLD: Key = key(
@@ -162,15 +171,48 @@ pub(crate) const HEALTHCHECKS: Key = key(
     Shape::Block(&healthchecks::HEALTHCHECKS),
     "When its members count as healthy. Default: nothing is checked.",
 );
-pub(crate) const HASH_ON: Key = not_yet("hash_on", Shape::Anything, "Of consistent hashing.");
-pub(crate) const HASH_FALLBACK: Key = not_yet("hash_fallback", Shape::Anything, "Of consistent hashing.");
-pub(crate) const HASH_ON_HEADER: Key = not_yet("hash_on_header", Shape::Anything, "Of consistent hashing.");
-pub(crate) const HASH_FALLBACK_HEADER: Key =
-    not_yet("hash_fallback_header", Shape::Anything, "Of consistent hashing.");
-pub(crate) const HASH_ON_COOKIE: Key = not_yet("hash_on_cookie", Shape::Anything, "Of consistent hashing.");
-pub(crate) const HASH_ON_COOKIE_PATH: Key =
-    not_yet("hash_on_cookie_path", Shape::Anything, "Of consistent hashing.");
-pub(crate) const SLOTS: Key = not_yet("slots", Shape::Anything, "Of consistent hashing.");
+const HASH_WORDS: &[&str] = &["none", "consumer", "ip", "header", "cookie", "path", "query_arg"];
+pub(crate) const HASH_ON: Key = key(
+    "hash_on",
+    Shape::OneOf(HASH_WORDS),
+    "What `consistent-hashing` goes by. Default: `none`, requests take turns.",
+);
+pub(crate) const HASH_FALLBACK: Key = key(
+    "hash_fallback",
+    Shape::OneOf(HASH_WORDS),
+    "What it goes by if a request has not got that. Default: `none`.",
+);
+pub(crate) const HASH_ON_HEADER: Key = key("hash_on_header", Shape::Text, "The header of `hash_on: header`.");
+pub(crate) const HASH_FALLBACK_HEADER: Key = key(
+    "hash_fallback_header",
+    Shape::Text,
+    "The header of `hash_fallback: header`.",
+);
+pub(crate) const HASH_ON_COOKIE: Key = key(
+    "hash_on_cookie",
+    Shape::Text,
+    "The cookie of `cookie`; set in the answer if it is missing.",
+);
+pub(crate) const HASH_ON_COOKIE_PATH: Key = key(
+    "hash_on_cookie_path",
+    Shape::Text,
+    "The path of a cookie that is set. Default: `/`.",
+);
+pub(crate) const HASH_ON_QUERY_ARG: Key = key(
+    "hash_on_query_arg",
+    Shape::Text,
+    "The argument of `hash_on: query_arg`.",
+);
+pub(crate) const HASH_FALLBACK_QUERY_ARG: Key = key(
+    "hash_fallback_query_arg",
+    Shape::Text,
+    "The argument of `hash_fallback: query_arg`.",
+);
+pub(crate) const SLOTS: Key = key(
+    "slots",
+    Shape::Integer(10, 65_536),
+    "Size of the table of `consistent-hashing`. Default: 10000.",
+);
 pub(crate) const USE_SRV_NAME: Key = not_yet(
     "use_srv_name",
     Shape::Anything,
@@ -200,18 +242,45 @@ pub(crate) fn read(cx: &Context<'_>, node: &Node, draft: &mut Draft) {
 pub(crate) fn settings(block: &Block<'_>) -> Upstream {
     let algorithm = match block.choice("algorithm") {
         Some("least-connections") => Algorithm::LeastConnections,
+        Some("consistent-hashing") => Algorithm::ConsistentHashing,
         Some("ip-hash") => Algorithm::IpHash,
         Some("random") => Algorithm::Random,
         _ => Algorithm::RoundRobin,
     };
-    Upstream {
+    let text = |key| block.text(key).map(str::to_owned);
+    let upstream = Upstream {
         algorithm,
+        hash_on: hash_on(block, "hash_on"),
+        hash_fallback: hash_on(block, "hash_fallback"),
+        hash_on_header: text("hash_on_header"),
+        hash_fallback_header: text("hash_fallback_header"),
+        hash_on_cookie: text("hash_on_cookie"),
+        hash_on_cookie_path: text("hash_on_cookie_path"),
+        hash_on_query_arg: text("hash_on_query_arg"),
+        hash_fallback_query_arg: text("hash_fallback_query_arg"),
+        slots: block.integer("slots"),
         panic_threshold: block.integer("panic_threshold"),
         retry_budget: retry_budget(block),
         circuit_breaker: circuit_breaker(block),
         host_header: host_header(block),
         healthchecks: healthchecks::read(block),
         tags: block.tags(),
+    };
+    if let Some(problem) = upstream.hashing_problem() {
+        block.cx.report(block.node.error(problem));
+    }
+    upstream
+}
+
+fn hash_on(block: &Block<'_>, key: &str) -> HashOn {
+    match block.choice(key) {
+        Some("consumer") => HashOn::Consumer,
+        Some("ip") => HashOn::Ip,
+        Some("header") => HashOn::Header,
+        Some("cookie") => HashOn::Cookie,
+        Some("path") => HashOn::Path,
+        Some("query_arg") => HashOn::QueryArg,
+        _ => HashOn::None,
     }
 }
 

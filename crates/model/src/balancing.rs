@@ -1,6 +1,27 @@
-//! What becomes of requests that fail: another try, or none at all.
+//! By what requests are told apart, and what becomes of those that fail.
 
 use serde::{Deserialize, Serialize};
+
+/// By what a pool tells requests apart: Kong's `hash_on` and `hash_fallback`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashOn {
+    /// By nothing: they take turns.
+    #[default]
+    None,
+    /// The consumer.
+    Consumer,
+    /// The client's address.
+    Ip,
+    /// A header.
+    Header,
+    /// A cookie, which is set if it is missing.
+    Cookie,
+    /// The path.
+    Path,
+    /// An argument of the query.
+    QueryArg,
+}
 
 /// A failure after which another target is asked: nginx's words of `proxy_next_upstream`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 //! - [`name`]: names and projects, parsed once.
 //! - [`workload`]: what this node runs. [`traffic`]: routes, services, upstreams, targets, consumers,
 //!   plugins, and [`listener`] (shared by every gateway node). [`desired`]: all of it at one generation.
-//! - [`balancing`]: what becomes of requests that fail.
+//! - [`balancing`]: by what requests are told apart, and what becomes of those that fail.
 //! - [`project`]: what one manifest says.
 //! - [`health`]: when an endpoint counts as healthy.
 //! - [`instance`]: what runs. [`endpoint`]: what may receive traffic.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balancing::{CircuitBreaker, RetryBudget, RetryOn};
+use crate::balancing::{CircuitBreaker, HashOn, RetryBudget, RetryOn};
 use crate::endpoint::EndpointRules;
 use crate::health::HealthChecks;
 use crate::name::Name;
@@ -140,6 +140,33 @@ pub struct Upstream {
     /// any. `None`: only failures are overlooked, and only when nobody would be left. 0: nothing is, as in nginx.
     #[serde(default)]
     pub panic_threshold: Option<u8>,
+    /// What consistent hashing goes by.
+    #[serde(default)]
+    pub hash_on: HashOn,
+    /// What it goes by if a request has not got that.
+    #[serde(default)]
+    pub hash_fallback: HashOn,
+    /// The header of `hash_on: header`.
+    #[serde(default)]
+    pub hash_on_header: Option<String>,
+    /// The header of `hash_fallback: header`.
+    #[serde(default)]
+    pub hash_fallback_header: Option<String>,
+    /// The cookie.
+    #[serde(default)]
+    pub hash_on_cookie: Option<String>,
+    /// Its path when it is set; `None`: `/`.
+    #[serde(default)]
+    pub hash_on_cookie_path: Option<String>,
+    /// The argument of `hash_on: query_arg`.
+    #[serde(default)]
+    pub hash_on_query_arg: Option<String>,
+    /// The argument of `hash_fallback: query_arg`.
+    #[serde(default)]
+    pub hash_fallback_query_arg: Option<String>,
+    /// Size of the table of consistent hashing, 10 to 65536; `None`: 10000.
+    #[serde(default)]
+    pub slots: Option<u32>,
     /// How many retries there may be.
     #[serde(default)]
     pub retry_budget: RetryBudget,
@@ -168,6 +195,8 @@ pub enum Algorithm {
     LeastConnections,
     /// By the first three bytes of an IPv4 address or a whole IPv6 one: nginx's `ip_hash`.
     IpHash,
+    /// By a key, so that few move when members change: Kong's `hash_on`.
+    ConsistentHashing,
     /// Two at random by weight, the less busy of them: nginx's `random two least_conn`.
     Random,
 }
@@ -261,6 +290,7 @@ impl std::fmt::Display for Algorithm {
             Self::RoundRobin => "round-robin",
             Self::LeastConnections => "least-connections",
             Self::IpHash => "ip-hash",
+            Self::ConsistentHashing => "consistent-hashing",
             Self::Random => "random",
         })
     }
@@ -284,6 +314,40 @@ impl Service {
             enabled: true,
             tags: Vec::new(),
         }
+    }
+}
+
+impl Upstream {
+    /// What `hash_on` and `hash_fallback` lack to be followed, in words.
+    pub fn hashing_problem(&self) -> Option<&'static str> {
+        let lacks =
+            |on, header: &Option<String>, argument: &Option<String>, names: [&'static str; 3]| match on {
+                HashOn::Header if header.is_none() => Some(names[0]),
+                HashOn::QueryArg if argument.is_none() => Some(names[1]),
+                HashOn::Cookie if self.hash_on_cookie.is_none() => Some(names[2]),
+                _ => None,
+            };
+        let first = lacks(
+            self.hash_on,
+            &self.hash_on_header,
+            &self.hash_on_query_arg,
+            [
+                "`hash_on: header` needs `hash_on_header`",
+                "`hash_on: query_arg` needs `hash_on_query_arg`",
+                "`hash_on: cookie` needs `hash_on_cookie`",
+            ],
+        );
+        let second = lacks(
+            self.hash_fallback,
+            &self.hash_fallback_header,
+            &self.hash_fallback_query_arg,
+            [
+                "`hash_fallback: header` needs `hash_fallback_header`",
+                "`hash_fallback: query_arg` needs `hash_fallback_query_arg`",
+                "`hash_fallback: cookie` needs `hash_on_cookie`",
+            ],
+        );
+        first.or(second)
     }
 }
 

@@ -50,6 +50,14 @@ pub(crate) fn validate(
         checker.require(percent, || {
             format!("upstream {name}: panic_threshold is above 100")
         });
+        let hashing = upstream.hashing_problem();
+        checker.require(hashing.is_none(), || {
+            format!("upstream {name}: {}", hashing.unwrap_or_default())
+        });
+        let slots = upstream.slots.is_none_or(|slots| (10..=65_536).contains(&slots));
+        checker.require(slots, || {
+            format!("upstream {name}: slots must be between 10 and 65536")
+        });
         let breaker = upstream
             .circuit_breaker
             .is_none_or(|breaker| breaker.error_percent <= 100 && breaker.min_requests > 0);

@@ -195,6 +195,7 @@ fn play(algorithm: Algorithm, members: &[(u16, EndpointRules)], events: &[Event]
     let strict = Rules {
         algorithm,
         panic_threshold: Some(0),
+        ..Rules::default()
     };
     let ours = Pool::new(
         "pool".parse().unwrap(),

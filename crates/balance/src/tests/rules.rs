@@ -225,3 +225,37 @@ fn chance_follows_weights() {
         .collect();
     assert!((9..=11).contains(&in_flight[0]), "{in_flight:?}");
 }
+
+#[test]
+fn keys_stay_with_their_members() {
+    let table = EndpointTable::default();
+    let cell = PoolCell::new(pool(Algorithm::ConsistentHashing, endpoints(&[1, 1, 1]), &table));
+    let now = Instant::now();
+    let owners = || -> Vec<String> {
+        let keys = 0..300;
+        keys.map(|key| id(&cell.pick(&mut Query::with_key(key), now).unwrap()))
+            .collect()
+    };
+    let before = owners();
+    for name in ["a", "b", "c"] {
+        let share = before.iter().filter(|owner| *owner == name).count();
+        assert!((60..140).contains(&share), "{name}: {share}");
+    }
+    // One is unhealthy: its keys go to both others, and come back.
+    let mut two = endpoints(&[1, 1, 1]);
+    two[1].healthy = false;
+    replace(&cell, two, &table);
+    let during = owners();
+    for (before, during) in before.iter().zip(&during) {
+        assert!(before == during || before == "b", "{before} became {during}");
+    }
+    assert!(!during.contains(&"b".to_owned()));
+    replace(&cell, endpoints(&[1, 1, 1]), &table);
+    assert_eq!(owners(), before);
+    // A request tries another one than it has tried, and one without a key takes its turn.
+    let mut query = Query::with_key(7);
+    let first = cell.pick(&mut query, now).unwrap();
+    query.add_tried(first.member());
+    assert_ne!(id(&cell.pick(&mut query, now).unwrap()), id(&first));
+    assert_eq!(sequence(&cell.load(), 3), "abc");
+}
