@@ -2,6 +2,7 @@
 //! closes listeners.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hythe_model::{Desired, Endpoints};
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
@@ -38,6 +39,8 @@ pub(crate) fn start(
         problems: Vec::new(),
         unopened: Vec::new(),
         snapshot,
+        retired: Vec::new(),
+        to_sweep: false,
         status,
     };
     let (mut desired, mut endpoints) = (inputs.desired, inputs.endpoints);
@@ -61,6 +64,7 @@ async fn run(
                 () = desired.changed() => {}
                 () = endpoints.changed() => {}
                 () = tokio::time::sleep(openings::RETRY), if !control.unopened.is_empty() => {}
+                () = tokio::time::sleep(LEISURE), if control.to_sweep => control.sweep(),
             }
             control.follow(&desired.get_and_mark(), &endpoints.get_and_mark());
         }
@@ -78,8 +82,16 @@ struct Control {
     /// Of listeners.
     unopened: Vec<Problem>,
     snapshot: Publisher<Snapshot>,
+    /// Snapshots that workers may still use. They are held here so that none has to free thousands of routes in the
+    /// middle of a request.
+    retired: Vec<Arc<Snapshot>>,
+    /// Whether a look at the retired is due.
+    to_sweep: bool,
     status: Publisher<Status>,
 }
+
+/// After how long without a change the snapshot before the last is freed, if no request holds it.
+const LEISURE: Duration = Duration::from_secs(1);
 
 impl Control {
     /// Takes the newest of both in. Pools first: a new route must find its endpoints.
@@ -102,6 +114,12 @@ impl Control {
         }
     }
 
+    /// Frees the snapshots that nobody but us holds.
+    fn sweep(&mut self) {
+        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.to_sweep = false;
+    }
+
     fn open(&mut self, desired: &Desired) {
         let problems = self.openings.follow(desired);
         for problem in problems.iter().filter(|problem| !self.unopened.contains(problem)) {
@@ -111,8 +129,12 @@ impl Control {
     }
 
     fn compile(&mut self, desired: &Desired) {
-        let (snapshot, problems) = self.compiler.compile(desired, &mut self.pools);
+        let earlier = self.snapshot.get();
+        let (snapshot, problems) = self.compiler.compile(&earlier, desired, &mut self.pools);
         self.snapshot.publish(snapshot);
+        self.sweep();
+        self.retired.push(earlier);
+        self.to_sweep = true;
         self.pools.prune();
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             tracing::error!(%problem, "not served as it says; what was served of it before goes on");

@@ -1,8 +1,8 @@
 //! What the request path reads: routes with everything decided in advance.
 //!
-//! [`Compiler::compile`] is pure but for reusing what stands unchanged: plugins keep their state, counters
-//! go on counting, and pools are shared cells that change under every snapshot that holds them (a health
-//! flap swaps one pool and compiles nothing).
+//! [`Compiler::compile`] is pure but for reusing what stands unchanged: routes are not read again (regexes are what
+//! costs), plugins keep their state, counters go on counting, and pools are shared cells that change under every
+//! snapshot that holds them (a health flap swaps one pool and compiles nothing).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use hythe_balance::{BreakerRules, RetryShare};
 use hythe_model::balancing::{CircuitBreaker, RetryOn};
 use hythe_model::endpoint::pool_name;
 use hythe_model::traffic::{Algorithm, PathHandling, Protocol, Service};
-use hythe_model::{Desired, FullName, Route, Upstream};
+use hythe_model::{Desired, Entry, FullName, Route, Upstream};
 use hythe_routing::{CompileProblem, RouteEntry, RouteTable};
 
 use crate::directory::Directory;
@@ -106,12 +106,20 @@ pub(crate) struct Compiler {
     plugins: Plugins,
     directory: Arc<Directory>,
     services: Services,
-    routes: BTreeMap<FullName, Arc<Route>>,
+    routes: Routes,
     counters: BTreeMap<String, Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,
 }
 
 type Services = BTreeMap<FullName, Arc<ServicePlan>>;
+type Routes = BTreeMap<FullName, ServedRoute>;
+
+/// A route, apart from its document so that what was made of it is known by its address.
+#[derive(Clone)]
+struct ServedRoute {
+    document: Arc<Entry<Route>>,
+    route: Arc<Route>,
+}
 
 impl Compiler {
     pub(crate) fn new(builtin: &'static [PluginKind], workers: usize, metrics: Arc<Metrics>) -> Self {
@@ -123,7 +131,7 @@ impl Compiler {
             plugins: Plugins::default(),
             directory: Arc::default(),
             services: Services::new(),
-            routes: BTreeMap::new(),
+            routes: Routes::new(),
             counters: BTreeMap::new(),
             unrouted,
         }
@@ -134,22 +142,24 @@ impl Compiler {
         self.snapshot(RouteTable::default())
     }
 
-    /// Compiles all of `desired`; what cannot be used is told beside.
-    pub(crate) fn compile(&mut self, desired: &Desired, pools: &mut Pools) -> (Snapshot, Vec<Problem>) {
+    /// Compiles all of `desired`, reading only what is not served in `earlier`, the snapshot before; what cannot be
+    /// used is told beside.
+    pub(crate) fn compile(
+        &mut self,
+        earlier: &Snapshot,
+        desired: &Desired,
+        pools: &mut Pools,
+    ) -> (Snapshot, Vec<Problem>) {
         let mut problems = Vec::new();
         self.services = self.service_plans(desired, pools, &mut problems);
         let (plugins, unread) = Plugins::read(desired, self.builtin, &self.plugins, &self.services);
         problems.extend(unread.into_iter().flat_map(plugin_problems));
         self.plugins = plugins;
         self.directory = Arc::new(Directory::of(desired));
-        let wanted: BTreeMap<_, _> = desired
-            .routes
-            .iter()
-            .map(|(name, entry)| (name.clone(), Arc::new(entry.spec.clone())))
-            .collect();
-        let (table, served) = match RouteTable::compile(self.entries(desired, &wanted)) {
+        let wanted = self.wanted(desired);
+        let (table, served) = match RouteTable::compile_after(&earlier.table, self.entries(&wanted)) {
             Ok(table) => (table, wanted),
-            Err(refused) => self.compile_without(desired, wanted, refused, &mut problems),
+            Err(refused) => self.compile_without(&earlier.table, wanted, refused, &mut problems),
         };
         self.counters = table
             .in_order()
@@ -162,11 +172,11 @@ impl Compiler {
     /// Compiles again with the routes that were refused as they were served last, or without them.
     fn compile_without(
         &self,
-        desired: &Desired,
-        mut routes: BTreeMap<FullName, Arc<Route>>,
+        earlier: &RouteTable<RoutePlan>,
+        mut routes: Routes,
         refused: Vec<CompileProblem>,
         problems: &mut Vec<Problem>,
-    ) -> (RouteTable<RoutePlan>, BTreeMap<FullName, Arc<Route>>) {
+    ) -> (RouteTable<RoutePlan>, Routes) {
         for CompileProblem { route, message } in refused {
             problems.push(Problem {
                 kind: "route",
@@ -174,16 +184,16 @@ impl Compiler {
                 message,
             });
             match self.routes.get(&route) {
-                Some(earlier) => routes.insert(route, Arc::clone(earlier)),
+                Some(served) => routes.insert(route, served.clone()),
                 None => routes.remove(&route),
             };
         }
-        match RouteTable::compile(self.entries(desired, &routes)) {
+        match RouteTable::compile_after(earlier, self.entries(&routes)) {
             Ok(table) => (table, routes),
             Err(refused) => {
                 // Together they are too much, although each was fine before: those named are left out.
                 routes.retain(|name, _| !refused.iter().any(|problem| problem.route == *name));
-                let table = RouteTable::compile(self.entries(desired, &routes)).unwrap_or_default();
+                let table = RouteTable::compile_after(earlier, self.entries(&routes)).unwrap_or_default();
                 (table, routes)
             }
         }
@@ -197,18 +207,28 @@ impl Compiler {
         }
     }
 
-    fn entries(
-        &self,
-        desired: &Desired,
-        routes: &BTreeMap<FullName, Arc<Route>>,
-    ) -> impl Iterator<Item = RouteEntry<RoutePlan>> {
-        routes.iter().filter_map(|(name, route)| {
-            Some(RouteEntry {
-                name: name.clone(),
-                created_at: desired.routes.get(name)?.created_at,
-                route: Arc::clone(route),
-                payload: self.route_plan(name, route),
-            })
+    /// All routes of `desired`; those whose documents are as before, as they were.
+    fn wanted(&self, desired: &Desired) -> Routes {
+        let served = |(name, document): (&FullName, &Arc<Entry<Route>>)| {
+            let known = self
+                .routes
+                .get(name)
+                .filter(|known| Arc::ptr_eq(&known.document, document));
+            let read = || ServedRoute {
+                document: Arc::clone(document),
+                route: Arc::new(document.spec.clone()),
+            };
+            (name.clone(), known.cloned().unwrap_or_else(read))
+        };
+        desired.routes.iter().map(served).collect()
+    }
+
+    fn entries(&self, routes: &Routes) -> impl Iterator<Item = RouteEntry<RoutePlan>> {
+        routes.iter().map(|(name, served)| RouteEntry {
+            name: name.clone(),
+            created_at: served.document.created_at,
+            route: Arc::clone(&served.route),
+            payload: self.route_plan(name, &served.route),
         })
     }
 
@@ -353,21 +373,23 @@ fn service_plan(
 #[cfg(test)]
 mod tests {
     use hythe_balance::EndpointTable;
-    use hythe_model::Entry;
     use hythe_routing::RequestKey;
 
     use super::*;
 
     struct Fixture {
         compiler: Compiler,
+        snapshot: Snapshot,
         pools: Pools,
         desired: Desired,
     }
 
     impl Fixture {
         fn new() -> Self {
+            let compiler = Compiler::new(&[], 1, Arc::default());
             let mut fixture = Self {
-                compiler: Compiler::new(&[], 1, Arc::default()),
+                snapshot: compiler.empty(),
+                compiler,
                 pools: Pools::new(Arc::new(EndpointTable::default())),
                 desired: Desired::default(),
             };
@@ -394,8 +416,14 @@ mod tests {
 
         /// The service that each path leads to now, and the problems.
         fn compiled(&mut self, paths: &[&str]) -> (Vec<String>, Vec<String>) {
-            let (snapshot, problems) = self.compiler.compile(&self.desired, &mut self.pools);
-            let served = paths.iter().map(|path| service_of(&snapshot, path)).collect();
+            let (snapshot, problems) = self
+                .compiler
+                .compile(&self.snapshot, &self.desired, &mut self.pools);
+            self.snapshot = snapshot;
+            let served = paths
+                .iter()
+                .map(|path| service_of(&self.snapshot, path))
+                .collect();
             (served, problems.iter().map(ToString::to_string).collect())
         }
     }

@@ -1,4 +1,10 @@
 //! From routes to the index that finds them.
+//!
+//! Reading a route is what costs: a regex takes as long to compile as a thousand routes to sort. So a route that the
+//! table before has read, the very same `Arc`, is not read again; sorting and placing is done anew each time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use hythe_model::{FullName, Route};
 
@@ -24,8 +30,15 @@ pub struct CompileProblem {
 /// A route that has been read.
 struct ReadRoute<T> {
     entry: RouteEntry<T>,
-    matcher: RouteMatcher,
-    paths: Vec<(Precedence, PathMatcher)>,
+    matcher: Arc<RouteMatcher>,
+    /// Of each path.
+    precedences: Vec<Precedence>,
+}
+
+/// What was read for an earlier table, by the address of the route.
+struct Known<'t> {
+    matchers: HashMap<*const Route, (&'t FullName, &'t Arc<RouteMatcher>)>,
+    methods: Methods,
 }
 
 /// Most bytes that the hosts and paths of all routes may need in the trees.
@@ -34,10 +47,11 @@ const LARGEST_INDEX: usize = 1 << 30;
 /// Sorts routes by precedence and builds their index.
 pub(crate) fn compile<T>(
     routes: impl IntoIterator<Item = RouteEntry<T>>,
+    earlier: &RouteTable<T>,
 ) -> Result<RouteTable<T>, Vec<CompileProblem>> {
-    let mut methods = Methods::default();
-    let read = read_all(routes, &mut methods)?;
-    Ok(build(read, methods))
+    let mut known = Known::of(earlier);
+    let read = read_all(routes, &mut known)?;
+    Ok(build(read, known.methods))
 }
 
 /// A table that takes no request.
@@ -45,9 +59,37 @@ pub(crate) fn empty<T>() -> RouteTable<T> {
     build(Vec::new(), Methods::default())
 }
 
+impl<'t> Known<'t> {
+    fn of<T>(earlier: &'t RouteTable<T>) -> Self {
+        // The bits of a matcher mean something with the methods it was read with only.
+        let methods = earlier.ranking.methods.clone();
+        if methods.are_many() {
+            return Self {
+                matchers: HashMap::new(),
+                methods: Methods::default(),
+            };
+        }
+        let read = earlier.entries.iter().zip(&earlier.ranking.routes);
+        let by_address =
+            |(entry, matcher): (&'t RouteEntry<T>, _)| (Arc::as_ptr(&entry.route), (&entry.name, matcher));
+        Self {
+            matchers: read.map(by_address).collect(),
+            methods,
+        }
+    }
+
+    /// The route's matchers, read now or before.
+    fn read<T>(&mut self, entry: &RouteEntry<T>) -> Result<Arc<RouteMatcher>, Vec<String>> {
+        match self.matchers.get(&Arc::as_ptr(&entry.route)) {
+            Some((name, matcher)) if **name == entry.name => Ok(Arc::clone(matcher)),
+            _ => RouteMatcher::parse(&entry.name, &entry.route, &mut self.methods).map(Arc::new),
+        }
+    }
+}
+
 fn build<T>(mut read: Vec<ReadRoute<T>>, methods: Methods) -> RouteTable<T> {
-    let best = |route: &ReadRoute<T>| route.paths.iter().map(|(precedence, _)| *precedence).min();
     read.sort_by(|left, right| {
+        let best = |route: &ReadRoute<T>| route.precedences.iter().min().copied();
         best(left)
             .cmp(&best(right))
             .then_with(|| left.entry.name.cmp(&right.entry.name))
@@ -56,24 +98,16 @@ fn build<T>(mut read: Vec<ReadRoute<T>>, methods: Methods) -> RouteTable<T> {
     let mut entries = Vec::with_capacity(read.len());
     let mut matchers = Vec::with_capacity(read.len());
     let mut candidates = Vec::with_capacity(read.len());
-    for (
-        route,
-        ReadRoute {
-            entry,
-            matcher,
-            paths,
-        },
-    ) in read.into_iter().enumerate()
-    {
-        let paths = paths.into_iter().enumerate();
+    for (route, read) in read.into_iter().enumerate() {
+        let paths = read.precedences.into_iter().zip(&read.matcher.paths).enumerate();
         candidates.extend(paths.map(|(nth_path, (precedence, path))| RankedPath {
             route,
             nth_path,
-            path,
+            path: Arc::clone(path),
             precedence,
         }));
-        entries.push(entry);
-        matchers.push(matcher);
+        entries.push(read.entry);
+        matchers.push(read.matcher);
     }
     let name = |candidate: &RankedPath| &entries[candidate.route].name;
     candidates.sort_by(|left, right| {
@@ -88,7 +122,7 @@ fn build<T>(mut read: Vec<ReadRoute<T>>, methods: Methods) -> RouteTable<T> {
         routes: matchers.into(),
         methods,
     };
-    let hosts = place(&ranking, &entries);
+    let hosts = place(&ranking);
     RouteTable {
         hosts,
         ranking,
@@ -98,7 +132,7 @@ fn build<T>(mut read: Vec<ReadRoute<T>>, methods: Methods) -> RouteTable<T> {
 
 fn read_all<T>(
     routes: impl IntoIterator<Item = RouteEntry<T>>,
-    methods: &mut Methods,
+    known: &mut Known<'_>,
 ) -> Result<Vec<ReadRoute<T>>, Vec<CompileProblem>> {
     let mut read = Vec::new();
     let mut problems = Vec::new();
@@ -117,19 +151,15 @@ fn read_all<T>(
             ));
             break;
         }
-        match RouteMatcher::parse(&entry.name, &entry.route, methods) {
-            Ok((matcher, paths)) => {
-                let rank = |path| {
-                    (
-                        Precedence::new(&entry.route, &matcher.hosts, &path, entry.created_at),
-                        path,
-                    )
+        match known.read(&entry) {
+            Ok(matcher) => {
+                let rank = |path: &Arc<PathMatcher>| {
+                    Precedence::new(&entry.route, &matcher.hosts, path, entry.created_at)
                 };
-                let paths = paths.into_iter().map(rank).collect();
                 read.push(ReadRoute {
-                    entry,
+                    precedences: matcher.paths.iter().map(rank).collect(),
                     matcher,
-                    paths,
+                    entry,
                 });
             }
             Err(messages) => messages.into_iter().for_each(refuse),
@@ -148,14 +178,9 @@ fn index_size(route: &Route) -> usize {
     of(&route.hosts).saturating_mul(of(&route.paths))
 }
 
-fn place<T>(ranking: &Ranking, entries: &[RouteEntry<T>]) -> HostIndex {
-    let prefixes: Vec<Vec<u8>> = ranking
-        .candidates
-        .iter()
-        .map(|candidate| prefix(candidate, entries))
-        .collect();
+fn place(ranking: &Ranking) -> HostIndex {
     let mut places = PlacementsByHost::default();
-    for (rank, (candidate, prefix)) in (0..).zip(ranking.candidates.iter().zip(&prefixes)) {
+    for (rank, candidate) in (0..).zip(&ranking.candidates) {
         let route = ranking.route(candidate);
         let placement = Placement {
             methods: route.methods,
@@ -164,14 +189,7 @@ fn place<T>(ranking: &Ranking, entries: &[RouteEntry<T>]) -> HostIndex {
             regex: candidate.path.regex().is_some(),
             asks_more: route.asks_more(),
         };
-        places.add(&route.hosts, prefix, placement);
+        places.add(&route.hosts, candidate.path.literal_prefix(), placement);
     }
     places.build(ranking)
-}
-
-fn prefix<T>(candidate: &RankedPath, entries: &[RouteEntry<T>]) -> Vec<u8> {
-    let paths = &entries[candidate.route].route.paths;
-    candidate
-        .path
-        .literal_prefix(paths.get(candidate.nth_path).map_or("", String::as_str))
 }

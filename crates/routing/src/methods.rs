@@ -1,7 +1,7 @@
 //! Methods as bits, so that a route's list is one word.
 
 /// The methods that the routes of a table list; each is a bit.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Methods {
     names: Vec<Box<str>>,
 }
@@ -25,6 +25,11 @@ impl Methods {
         listed
             .iter()
             .try_fold(0, |set, method| Some(set | self.learn(method)?))
+    }
+
+    /// Whether names that nobody lists any more might keep others from having a bit.
+    pub(crate) fn are_many(&self) -> bool {
+        self.names.len() > MOST / 2
     }
 
     /// The bit of a request's method.

@@ -11,8 +11,8 @@ pub(crate) enum PathMatcher {
     Any,
     /// The path must begin with this; it need not end at a slash.
     Prefix(Box<[u8]>),
-    /// The path must begin with a match of this.
-    Regex(Regex),
+    /// The path must begin with a match of this, and so with what every match begins with.
+    Regex { regex: Regex, literal: Box<[u8]> },
 }
 
 /// What of the request's path a route matched; lengths in bytes of the normalised path.
@@ -37,7 +37,10 @@ impl PathMatcher {
         }
         match text.strip_prefix('~') {
             Some(regex) if regex.starts_with('/') => pattern::compile_anchored(regex)
-                .map(Self::Regex)
+                .map(|compiled| Self::Regex {
+                    regex: compiled,
+                    literal: pattern::literal_prefix(regex).into(),
+                })
                 .map_err(|error| format!("path `{text}` is not a regex that runs in linear time: {error}")),
             None if text.starts_with('/') => Ok(Self::Prefix(text.as_bytes().into())),
             _ => Err(format!(
@@ -46,12 +49,11 @@ impl PathMatcher {
         }
     }
 
-    /// The text that every path it matches begins with. `text` is what it was read from.
-    pub(crate) fn literal_prefix(&self, text: &str) -> Vec<u8> {
+    /// The text that every path it matches begins with.
+    pub(crate) fn literal_prefix(&self) -> &[u8] {
         match self {
-            Self::Any => Vec::new(),
-            Self::Prefix(prefix) => prefix.to_vec(),
-            Self::Regex(_) => pattern::literal_prefix(text.trim_start_matches('~')),
+            Self::Any => b"",
+            Self::Prefix(literal) | Self::Regex { literal, .. } => literal,
         }
     }
 
@@ -62,13 +64,13 @@ impl PathMatcher {
             Self::Prefix(prefix) => path
                 .starts_with(prefix)
                 .then_some(MatchedPath::Prefix(prefix.len())),
-            Self::Regex(regex) => regex.find(path).map(|found| MatchedPath::Regex(found.end())),
+            Self::Regex { regex, .. } => regex.find(path).map(|found| MatchedPath::Regex(found.end())),
         }
     }
 
     pub(crate) fn regex(&self) -> Option<&Regex> {
         match self {
-            Self::Regex(regex) => Some(regex),
+            Self::Regex { regex, .. } => Some(regex),
             Self::Any | Self::Prefix(_) => None,
         }
     }

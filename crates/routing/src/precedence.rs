@@ -53,7 +53,7 @@ impl Precedence {
             regex_priority: Reverse(path.regex().map(|_| route.regex_priority)),
             prefix_length: Reverse(match path {
                 PathMatcher::Prefix(prefix) => prefix.len(),
-                PathMatcher::Any | PathMatcher::Regex(_) => 0,
+                PathMatcher::Any | PathMatcher::Regex { .. } => 0,
             }),
             on_listeners: Reverse(!route.listeners.is_empty()),
             created_at,

@@ -1,5 +1,7 @@
 //! Every pair of a route and one of its paths, in the order of precedence.
 
+use std::sync::Arc;
+
 use crate::bucket::{Best, Placement};
 use crate::methods::{MethodSet, Methods};
 use crate::path_matcher::{MatchedPath, PathMatcher};
@@ -12,7 +14,7 @@ use crate::table::RequestKey;
 pub(crate) struct Ranking {
     pub(crate) candidates: Box<[RankedPath]>,
     /// In the order of precedence of their best paths.
-    pub(crate) routes: Box<[RouteMatcher]>,
+    pub(crate) routes: Box<[Arc<RouteMatcher>]>,
     pub(crate) methods: Methods,
 }
 
@@ -23,7 +25,7 @@ pub(crate) struct RankedPath {
     pub(crate) route: usize,
     /// Which of the route's paths it is.
     pub(crate) nth_path: usize,
-    pub(crate) path: PathMatcher,
+    pub(crate) path: Arc<PathMatcher>,
     pub(crate) precedence: Precedence,
 }
 
@@ -35,8 +37,8 @@ impl Ranking {
             return Some(0);
         }
         let candidate = &self.candidates[placement.rank as usize];
-        let regex_end = match &candidate.path {
-            PathMatcher::Regex(regex) => regex.find(request.path)?.end(),
+        let regex_end = match &*candidate.path {
+            PathMatcher::Regex { regex, .. } => regex.find(request.path)?.end(),
             PathMatcher::Any | PathMatcher::Prefix(_) => 0,
         };
         let route = &self.routes[candidate.route];
@@ -48,10 +50,10 @@ impl Ranking {
     /// The candidate that was found, and what of the path it matched.
     pub(crate) fn resolve(&self, best: Best) -> Option<(&RankedPath, MatchedPath)> {
         let candidate = self.candidates.get(best.rank as usize)?;
-        let matched = match &candidate.path {
+        let matched = match &*candidate.path {
             PathMatcher::Any => MatchedPath::None,
             PathMatcher::Prefix(prefix) => MatchedPath::Prefix(prefix.len()),
-            PathMatcher::Regex(_) => MatchedPath::Regex(best.regex_end),
+            PathMatcher::Regex { .. } => MatchedPath::Regex(best.regex_end),
         };
         Some((candidate, matched))
     }

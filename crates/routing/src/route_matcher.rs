@@ -1,5 +1,7 @@
 //! The matchers of one route, read once.
 
+use std::sync::Arc;
+
 use hythe_model::traffic::Protocol;
 use hythe_model::{FullName, Name, Route};
 
@@ -13,6 +15,8 @@ use crate::table::RequestKey;
 #[derive(Debug)]
 pub(crate) struct RouteMatcher {
     pub(crate) hosts: Box<[HostPattern]>,
+    /// As the route lists them; one that takes any if it lists none.
+    pub(crate) paths: Box<[Arc<PathMatcher>]>,
     pub(crate) methods: MethodSet,
     headers: Box<[HeaderMatcher]>,
     snis: Box<[Box<str>]>,
@@ -23,13 +27,8 @@ pub(crate) struct RouteMatcher {
 }
 
 impl RouteMatcher {
-    /// Reads a route's matchers and its paths (one that takes any if it lists none), or tells all
-    /// that is wrong with it.
-    pub(crate) fn parse(
-        name: &FullName,
-        route: &Route,
-        methods: &mut Methods,
-    ) -> Result<(Self, Vec<PathMatcher>), Vec<String>> {
+    /// Reads a route's matchers, or tells all that is wrong with it.
+    pub(crate) fn parse(name: &FullName, route: &Route, methods: &mut Methods) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let hosts = keep_good(
             route.hosts.iter().map(|host| HostPattern::parse(host)),
@@ -61,8 +60,9 @@ impl RouteMatcher {
             return Err(problems);
         }
         let takes = |protocols: [Protocol; 2]| route.protocols.iter().any(|own| protocols.contains(own));
-        let matcher = Self {
+        Ok(Self {
             hosts: hosts.into(),
+            paths: paths.into_iter().map(Arc::new).collect(),
             methods,
             headers: headers.into(),
             snis: route
@@ -73,8 +73,7 @@ impl RouteMatcher {
             listeners: listeners(name, route).into(),
             clear: takes([Protocol::Http, Protocol::Grpc]),
             tls: takes([Protocol::Https, Protocol::Grpcs]),
-        };
-        Ok((matcher, paths))
+        })
     }
 
     /// Whether anything is asked besides host, path and method.

@@ -68,7 +68,19 @@ impl<T> RouteTable<T> {
     /// # Errors
     /// All problems of all routes; one is enough to have no table.
     pub fn compile(routes: impl IntoIterator<Item = RouteEntry<T>>) -> Result<Self, Vec<CompileProblem>> {
-        compile::compile(routes)
+        compile::compile(routes, &compile::empty())
+    }
+
+    /// The same, reading only what is new: a route of `earlier`, the very same `Arc` under the same name, is taken as it
+    /// was read then. Regexes keep what they have learnt.
+    ///
+    /// # Errors
+    /// As [`RouteTable::compile`].
+    pub fn compile_after(
+        earlier: &Self,
+        routes: impl IntoIterator<Item = RouteEntry<T>>,
+    ) -> Result<Self, Vec<CompileProblem>> {
+        compile::compile(routes, earlier)
     }
 
     /// The route that takes `request`.

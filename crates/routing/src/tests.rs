@@ -440,3 +440,29 @@ fn explanations_are_bounded() {
         20
     );
 }
+
+#[test]
+fn a_route_that_stays_is_not_read_again() {
+    let routes = ["a path=~/a/\\d+", "b path=/b method=PUT", "c path=/c"].map(route);
+    let before = RouteTable::compile(routes.clone()).unwrap();
+    let [a, b, _] = routes;
+    let after = RouteTable::compile_after(&before, [route("c path=/c/d"), b, a]).unwrap();
+    let matcher = |table: &RouteTable<()>, name: &str| {
+        let mut read = table.entries.iter().zip(&table.ranking.routes);
+        let (_, matcher) = read.find(|(entry, _)| entry.name.to_string() == name).unwrap();
+        Arc::clone(matcher)
+    };
+    let stayed = |name| Arc::ptr_eq(&matcher(&before, name), &matcher(&after, name));
+    assert_eq!([stayed("a"), stayed("b"), stayed("c")], [true, true, false]);
+}
+
+#[test]
+fn methods_of_former_routes_use_up_nothing() {
+    let mut table = RouteTable::default();
+    for round in 0..20 {
+        let listed: Vec<String> = (0..10).map(|number| format!("M{round}-{number}")).collect();
+        let routes = [route(&format!("a method={}", listed.join(",")))];
+        table = RouteTable::compile_after(&table, routes).unwrap();
+    }
+    assert_eq!(table.in_order().len(), 1);
+}

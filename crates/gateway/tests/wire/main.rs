@@ -19,3 +19,4 @@ mod proxy;
 mod shutdown;
 mod slow_client;
 mod spread;
+mod swaps;

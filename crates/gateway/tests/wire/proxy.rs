@@ -14,10 +14,12 @@ use hythe_gateway::plugin::{
     compression, correlation_id, redirect, request_size_limiting, request_termination, request_transformer,
     response_transformer,
 };
-use hythe_gateway::{AccessLogFormat, Config, Inputs, Limits, ListenerPlan, Listeners, Metrics, PluginKind};
+use hythe_gateway::{
+    AccessLogFormat, Config, Inputs, Limits, ListenerPlan, Listeners, Metrics, PluginKind, Status,
+};
 use hythe_model::endpoint::{EndpointRules, PoolEndpoints};
 use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName};
-use hythe_spine::{Spine, constant};
+use hythe_spine::{Latest, Publisher, Spine, latest};
 use serde_json::{Value, json};
 
 /// What a test wants other than one route for everything, to one upstream.
@@ -70,6 +72,9 @@ impl Default for Setup {
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    desired: Publisher<Desired>,
+    endpoints: Publisher<Endpoints>,
+    status: Latest<Status>,
     runtime: tokio::runtime::Runtime,
     spine: Spine,
     workers: Vec<JoinHandle<()>>,
@@ -89,9 +94,11 @@ impl Proxy {
         )
         .unwrap();
         let address = listeners.plans().next().unwrap().address;
+        let (desired, desired_reader) = latest(desired(&setup));
+        let (endpoints, endpoints_reader) = latest(endpoints(&setup.upstream));
         let inputs = Inputs {
-            desired: constant(desired(&setup)),
-            endpoints: constant(endpoints(&setup.upstream)),
+            desired: desired_reader,
+            endpoints: endpoints_reader,
             table: Arc::new(EndpointTable::default()),
             listeners,
         };
@@ -108,10 +115,28 @@ impl Proxy {
         Self {
             address,
             metrics: outputs.metrics,
+            desired,
+            endpoints,
+            status: outputs.status,
             runtime,
             spine,
             workers,
         }
+    }
+
+    /// Changes what is desired and who is there, and waits until that is served.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Desired, &mut Endpoints)) {
+        let mut desired = Desired::clone(&self.desired.get());
+        let mut endpoints = Endpoints::clone(&self.endpoints.get());
+        change(&mut desired, &mut endpoints);
+        desired.generation += 1;
+        endpoints.generation = desired.generation;
+        let generation = desired.generation;
+        self.endpoints.publish(endpoints);
+        self.desired.publish(desired);
+        let served = self.status.wait_for(|status| status.generation == generation);
+        let status = self.runtime.block_on(served);
+        assert_eq!(status.problems, []);
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -168,7 +193,7 @@ fn desired(setup: &Setup) -> Desired {
     desired
 }
 
-fn insert<T: serde::de::DeserializeOwned + Clone>(
+pub(crate) fn insert<T: serde::de::DeserializeOwned + Clone>(
     map: &mut hythe_model::desired::Map<T>,
     name: &str,
     spec: Value,

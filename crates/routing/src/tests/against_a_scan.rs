@@ -190,6 +190,7 @@ proptest! {
     fn the_index_finds_what_a_scan_finds(
         routes in prop::collection::vec(any_route(), 0..40),
         requests in prop::collection::vec(any_request(), 1..20),
+        known in 0..40_usize,
     ) {
         let entry = |(number, (route, created_at)): (usize, (Route, u64))| RouteEntry {
             name: format!("r{number}").parse().unwrap(),
@@ -198,7 +199,8 @@ proptest! {
             payload: (),
         };
         let entries: Vec<RouteEntry<()>> = routes.into_iter().enumerate().map(entry).collect();
-        let table = RouteTable::compile(entries.iter().cloned()).unwrap();
+        let before = RouteTable::compile(entries.iter().skip(known).rev().cloned()).unwrap();
+        let table = RouteTable::compile_after(&before, entries.iter().cloned()).unwrap();
         for request in requests {
             let found = request.ask(|key| {
                 table.find(key).map(|found| (found.entry.name.to_string(), found.matched_path))
