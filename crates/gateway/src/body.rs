@@ -394,12 +394,12 @@ mod tests {
         let mut patience = Patience {
             read: seconds(60),
             write: seconds(60),
-            pace: Pace::new(seconds(60), 240),
+            pace: Pace::new(seconds(60), 250),
         };
         // What came, after how long, and what is left.
         for (count, waited, left) in [
             (16_384, 0, 60_000),
-            (240, 30, 31_000),
+            (250, 30, 31_000),
             (1, 10, 21_004),
             (0, 20, 1_004),
             (1, 59, 4),
