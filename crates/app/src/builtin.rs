@@ -2,8 +2,8 @@
 
 use hythe_gateway::PluginKind;
 use hythe_gateway::plugin::{
-    basic_auth, canary, compression, concurrency_limit, configured, correlation_id, ip_restriction, redirect,
-    request_size_limiting, request_termination, request_transformer, response_transformer, rewrite,
+    basic_auth, canary, compression, concurrency_limit, configured, correlation_id, files, ip_restriction,
+    redirect, request_size_limiting, request_termination, request_transformer, response_transformer, rewrite,
     stub_status,
 };
 use serde_json::{Map, Value};
@@ -15,6 +15,7 @@ pub const PLUGINS: &[PluginKind] = &[
     compression::KIND,
     concurrency_limit::KIND,
     correlation_id::KIND,
+    files::KIND,
     ip_restriction::KIND,
     redirect::KIND,
     request_size_limiting::KIND,

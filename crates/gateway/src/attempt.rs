@@ -156,7 +156,8 @@ impl Upload {
     }
 }
 
-/// Sends the request over `link` and passes the answer on. Afterwards the connection is kept if it may be.
+/// Sends the request over `link` and passes the answer on. Afterwards the connection is kept if it may be;
+/// without a `lease` it is none to keep.
 #[expect(
     clippy::too_many_arguments,
     reason = "the parts of one exchange, borrowed apart"
@@ -167,7 +168,7 @@ pub(crate) async fn run(
     space: &mut Workspace,
     service: &ServicePlan,
     terms: &Terms<'_>,
-    lease: &Lease,
+    lease: Option<&Lease>,
     mut link: Link,
     body: &mut Body,
     record: &mut Record,
@@ -245,13 +246,14 @@ pub(crate) async fn run(
     // was taken from the client is not enough: its last bytes may still wait to be written.
     let sent = upload.whole.get();
     client.keep &= done.keep_client && sent;
-    let reusable = done.keep_upstream && sent && space.answer.is_empty() && lease.member().stats.is_listed();
-    if let (true, Link::Wire(wire)) = (reusable, link) {
+    let member = lease.map(Lease::member).filter(|member| member.stats.is_listed());
+    let reusable = done.keep_upstream && sent && space.answer.is_empty();
+    if let (true, Some(member), Link::Wire(wire)) = (reusable, member, link) {
         let promised = space.answer_head.keep_alive_timeout;
         worker
             .idle
             .borrow_mut()
-            .put(lease.member().endpoint.address, wire, promised, Instant::now());
+            .put(member.endpoint.address, wire, promised, Instant::now());
         worker.want_chores();
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::directory::Caller;
+use crate::files::Files;
 use crate::snapshot::ServicePlan;
 
 /// The decisions about one request; the last one counts.
@@ -26,6 +27,8 @@ pub struct Decisions {
     pub caller: Option<Arc<Caller>>,
     /// The service that gets the request instead of the route's.
     pub(crate) destination: Option<Arc<ServicePlan>>,
+    /// The files that answer instead of any service.
+    pub(crate) files: Option<Arc<Files>>,
     /// Kept until the request is over.
     held: Vec<Box<dyn Any>>,
 }

@@ -41,6 +41,7 @@ mod directory;
 mod edits;
 mod exchange;
 mod explain;
+mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hash_key;

@@ -1,9 +1,12 @@
-//! A connection, as exchanges see it: a socket, or a stream of HTTP/2 that is read and written like one.
+//! A connection, as exchanges see it: a socket, or a stream of HTTP/2 or a folder of files that is read and
+//! written like one.
 
 use hythe_http1::Version;
 use hythe_http2::Stream;
 use hythe_upstream::{Buffer, ReadHalf, Wire, WireError, WriteHalf};
 use tokio::time::Instant;
+
+use crate::files::{FileLink, FileReader, FileWriter};
 
 /// One side of an exchange.
 pub(crate) enum Link {
@@ -11,18 +14,22 @@ pub(crate) enum Link {
     Wire(Wire),
     /// A stream of a connection that others share.
     Stream(Box<Stream>),
+    /// Files of this machine.
+    Files(Box<FileLink>),
 }
 
 /// The reading direction of a [`Link`].
 pub(crate) enum Reader<'a> {
     Wire(ReadHalf<'a>),
     Stream(hythe_http2::Reader<'a>),
+    Files(FileReader<'a>),
 }
 
 /// The writing direction of a [`Link`].
 pub(crate) enum Writer<'a> {
     Wire(WriteHalf<'a>),
     Stream(hythe_http2::Writer<'a>),
+    Files(FileWriter<'a>),
 }
 
 impl Link {
@@ -36,6 +43,10 @@ impl Link {
             Self::Stream(stream) => {
                 let (reader, writer) = stream.split();
                 (Reader::Stream(reader), Writer::Stream(writer))
+            }
+            Self::Files(files) => {
+                let (reader, writer) = files.split();
+                (Reader::Files(reader), Writer::Files(writer))
             }
         }
     }
@@ -66,6 +77,7 @@ impl Reader<'_> {
         match self {
             Self::Wire(half) => half.set_deadline(deadline),
             Self::Stream(half) => half.set_deadline(deadline),
+            Self::Files(half) => half.set_deadline(deadline),
         }
     }
 
@@ -73,7 +85,7 @@ impl Reader<'_> {
     pub(crate) async fn readable(&mut self) -> Result<(), WireError> {
         match self {
             Self::Wire(half) => half.readable().await,
-            Self::Stream(_) => Ok(()),
+            Self::Stream(_) | Self::Files(_) => Ok(()),
         }
     }
 
@@ -82,6 +94,7 @@ impl Reader<'_> {
         match self {
             Self::Wire(half) => half.read(buffer, most).await,
             Self::Stream(half) => half.read(buffer, most).await,
+            Self::Files(half) => half.read(buffer).await,
         }
     }
 
@@ -90,6 +103,7 @@ impl Reader<'_> {
         match self {
             Self::Wire(half) => half.broken().await,
             Self::Stream(half) => half.broken().await,
+            Self::Files(_) => std::future::pending().await,
         }
     }
 }
@@ -100,6 +114,8 @@ impl Writer<'_> {
         match self {
             Self::Wire(half) => half.set_deadline(deadline),
             Self::Stream(half) => half.set_deadline(deadline),
+            // What is written is kept at once.
+            Self::Files(_) => {}
         }
     }
 
@@ -108,6 +124,10 @@ impl Writer<'_> {
         match self {
             Self::Wire(half) => half.write_all(bytes).await,
             Self::Stream(half) => half.write_all(bytes).await,
+            Self::Files(half) => {
+                half.write_all(bytes);
+                Ok(())
+            }
         }
     }
 

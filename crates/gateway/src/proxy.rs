@@ -193,9 +193,15 @@ async fn pass_on(
         return Outcome::Fail(Failure::NoService);
     };
     write_outbox(worker, client, space, matched, service, body);
-    send::send(worker, client, space, service, body, record)
-        .await
-        .map_or(Outcome::Served, Outcome::Fail)
+    let files = space
+        .decisions
+        .as_ref()
+        .and_then(|decisions| decisions.files.clone());
+    let failed = match files {
+        None => send::send(worker, client, space, service, body, record).await,
+        Some(files) => send::send_to_files(worker, client, space, service, files, body, record).await,
+    };
+    failed.map_or(Outcome::Served, Outcome::Fail)
 }
 
 /// A route that only takes HTTPS: 426, or a redirect to the same place at the port where HTTPS is.

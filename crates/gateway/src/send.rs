@@ -20,7 +20,9 @@ use tokio::time::Instant;
 use crate::attempt::{self, Terms, Trouble};
 use crate::body::Body;
 use crate::connection::Client;
+use crate::files::{FileLink, Files};
 use crate::hash_key::Keyed;
+use crate::link::Link;
 use crate::pools::Retry;
 use crate::record::Record;
 use crate::respond::Failure;
@@ -82,6 +84,25 @@ impl Unsent {
         }
         failure
     }
+}
+
+/// The same to files of this machine, of which there is only one place.
+pub(crate) async fn send_to_files(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    service: &ServicePlan,
+    files: Arc<Files>,
+    body: &mut Body,
+    record: &mut Record,
+) -> Option<Failure> {
+    let terms = Terms {
+        until: None,
+        passes_over: &|_| false,
+    };
+    let link = Link::Files(Box::new(FileLink::to(files)));
+    let tried = attempt::run(worker, client, space, service, &terms, None, link, body, record).await;
+    Unsent::Trouble(tried.err()?).tell(client, record)
 }
 
 async fn send_on(
@@ -241,7 +262,19 @@ async fn try_endpoint(
         Reuse::OnlyCertain
     };
     if let Some(wire) = attempt::kept(worker, lease, reuse) {
-        match attempt::run(worker, client, space, service, terms, lease, wire, body, record).await {
+        match attempt::run(
+            worker,
+            client,
+            space,
+            service,
+            terms,
+            Some(lease),
+            wire,
+            body,
+            record,
+        )
+        .await
+        {
             Err(Trouble::Broken) if repeatable => {
                 worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
             }
@@ -249,7 +282,18 @@ async fn try_endpoint(
         }
     }
     let wire = attempt::connect(lease, service, terms).await?;
-    attempt::run(worker, client, space, service, terms, lease, wire, body, record).await
+    attempt::run(
+        worker,
+        client,
+        space,
+        service,
+        terms,
+        Some(lease),
+        wire,
+        body,
+        record,
+    )
+    .await
 }
 
 /// RFC 9110 9.2.2: sending these twice is the same as once.

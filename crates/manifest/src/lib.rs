@@ -27,6 +27,7 @@ mod draft;
 mod environment;
 mod files;
 mod find;
+mod folder;
 mod gateway_service;
 mod healthcheck;
 mod healthchecks;

@@ -131,7 +131,7 @@ fn scope(block: &Block<'_>, inside: &Scope, references: &mut Vec<Place>) -> Scop
 }
 
 /// Kong's unique key: which plugin, and its whole scope.
-fn claim(draft: &mut Draft, plugin: &str, scope: &Scope) -> bool {
+pub(crate) fn claim(draft: &mut Draft, plugin: &str, scope: &Scope) -> bool {
     draft.claim(format!(
         "plugin {plugin:?} {:?} {:?} {:?}",
         scope.service, scope.route, scope.consumer

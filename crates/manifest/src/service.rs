@@ -1,7 +1,8 @@
 //! One service: something that runs here, or an address elsewhere, and how the gateway speaks to it.
 //!
 //! A service runs here if it says what to run (`command`, `entrypoint`); it is elsewhere if it says where
-//! (`url`, `targets`). It gets traffic if it has a `port` or is elsewhere.
+//! (`url`, `targets`); it is a folder if it says which (`files`). It gets traffic if it has a `port` or does not
+//! run here.
 
 use hythe_model::Name;
 
@@ -13,13 +14,13 @@ use crate::plugin::Scope;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::{
-    dependency, deploy, environment, gateway_service, healthcheck, plugin, route, upstream, workload,
+    dependency, deploy, environment, folder, gateway_service, healthcheck, plugin, route, upstream, workload,
 };
 
 pub(crate) static SERVICE: Table = Table {
     name: "service",
     title: "a service",
-    doc: "A service that runs here (`command`) or is reached elsewhere (`url`, `targets`).",
+    doc: "A service that runs here (`command`), is reached elsewhere (`url`, `targets`) or is a folder (`files`).",
     interpolated: true,
     keys: &[
         key(
@@ -97,6 +98,11 @@ pub(crate) static SERVICE: Table = Table {
             "targets",
             Shape::List(&Shape::Block(&upstream::TARGET)),
             "The addresses of a service that does not run here.",
+        ),
+        key(
+            "files",
+            Shape::Either(&[Shape::Text, Shape::Block(&folder::FILES)]),
+            "A folder whose files the gateway serves, relative to the manifest's.",
         ),
         key(
             "upstream",
@@ -202,6 +208,8 @@ const OF_WORKLOADS: [&str; 11] = [
     "scale",
     "deploy",
 ];
+/// Keys that say where a service is that does not run here.
+const PLACES: [&str; 3] = ["url", "targets", "files"];
 /// Keys about traffic, which need an address.
 const OF_TRAFFIC: [&str; 3] = ["upstream", "routes", "plugins"];
 
@@ -258,6 +266,8 @@ impl Service<'_> {
             gateway_service::read_targets(self, draft);
         } else if !runs_here && self.block.has("url") {
             gateway_service::read_url(self, draft);
+        } else if !runs_here && self.block.has("files") {
+            folder::read(self, draft);
         } else {
             // Also without a command, which was reported: the other mistakes are of interest all the same.
             self.read_workload(draft);
@@ -298,21 +308,16 @@ impl Service<'_> {
     /// Reports a service that is nowhere or in two places, and keys that do not fit its place.
     fn check_place(&self, runs_here: bool) {
         let cx = self.block.cx;
-        let elsewhere: Vec<_> = ["url", "targets"]
-            .iter()
-            .filter_map(|key| self.block.entry(key))
-            .collect();
+        let elsewhere: Vec<_> = PLACES.iter().filter_map(|key| self.block.entry(key)).collect();
         let container = self.block.entry("image").or_else(|| self.block.entry("build"));
         match (runs_here, &elsewhere[..], container) {
             (true, [key, ..], _) => {
                 let message = format!("a service with a `command` runs here and has no `{}`", key.key);
                 cx.report(Finding::error(key.key_span, message));
             }
-            (false, [_, second, ..], _) => {
-                cx.report(Finding::error(
-                    second.key_span,
-                    "`url` and `targets` exclude each other",
-                ));
+            (false, [first, second, ..], _) => {
+                let message = format!("`{}` and `{}` exclude each other", first.key, second.key);
+                cx.report(Finding::error(second.key_span, message));
             }
             (false, [], Some(container)) => {
                 let message = format!(
@@ -326,7 +331,7 @@ impl Service<'_> {
                 let message = format!("`{}` says neither what to run nor where it is", self.name);
                 cx.report(
                     Finding::error(self.entry.key_span, message)
-                        .help("give it a `command`, a `url` or `targets`"),
+                        .help("give it a `command`, a `url`, `targets` or `files`"),
                 );
             }
             (false, [_], _) => self.warn_of_workload_keys(),

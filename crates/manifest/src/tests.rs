@@ -45,7 +45,7 @@ fn check_plugin(name: &str, config: &Map<String, Value>) -> Vec<PluginProblem> {
         suggestion: suggestion.map(str::to_owned),
     };
     match name {
-        "key-auth" => Vec::new(),
+        "key-auth" | "files" => Vec::new(),
         "rate-limiting" => match config.get("minute") {
             Some(Value::Number(_)) => Vec::new(),
             Some(_) => vec![problem(&["minute"], "expected a number", None)],

@@ -17,6 +17,7 @@ pub mod compression;
 pub mod concurrency_limit;
 pub mod configured;
 pub mod correlation_id;
+pub mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod ip_restriction;

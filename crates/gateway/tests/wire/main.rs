@@ -10,6 +10,7 @@ mod compressed;
 mod conversations;
 mod documented;
 mod early_answers;
+mod files;
 mod http2;
 mod large_bodies;
 mod lost_worker;

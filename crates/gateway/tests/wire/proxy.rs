@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use hythe_balance::EndpointTable;
 use hythe_gateway::plugin::{
-    compression, correlation_id, redirect, request_size_limiting, request_termination, request_transformer,
-    response_transformer,
+    compression, correlation_id, files, redirect, request_size_limiting, request_termination,
+    request_transformer, response_transformer,
 };
 use hythe_gateway::{
     AccessLogFormat, Config, Inputs, Limits, ListenerPlan, Listeners, Metrics, PluginKind, Status,
@@ -43,6 +43,7 @@ pub(crate) struct Setup {
 const KINDS: &[PluginKind] = &[
     compression::KIND,
     correlation_id::KIND,
+    files::KIND,
     redirect::KIND,
     request_size_limiting::KIND,
     request_termination::KIND,

@@ -1,0 +1,274 @@
+//! Files of a folder, served as if an upstream on a connection of HTTP/1.1 had sent them: so their answers take
+//! the same way as all others, through plugins, filters, deadlines, counters and the log.
+//!
+//! The library reads the files off the worker, in pieces, and knows ranges, `If-Modified-Since`, files that are
+//! compressed already (`app.js.br`, `.zst`, `.gz`), `index.html` and types; it goes nowhere above the folder.
+//! Symbolic links are followed, as nginx does. What it lacks is here: an `ETag` in nginx's form (time and
+//! size), `If-None-Match`, `If-Range`, and a file in place of one that is not there. Several ranges at once are
+//! answered with the whole file.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Either, Full};
+use hythe_http1::{Limits, RequestHead, reason_phrase};
+use hythe_upstream::{Buffer, WireError};
+use tokio::time::Instant;
+use tower_http::services::ServeDir;
+use tower_http::services::fs::ServeFileSystemResponseBody;
+
+/// A folder whose files are served.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    folder: ServeDir,
+    /// Served in place of what is not there, with status 200.
+    fallback: Option<String>,
+}
+
+type Body = Either<ServeFileSystemResponseBody, Full<Bytes>>;
+
+/// Size of a piece.
+const PIECE: usize = 64 * 1024;
+
+impl Files {
+    /// The files of `root`. `fallback`: the path of one of them, for what is not there.
+    pub(crate) fn of(root: &Path, fallback: Option<String>) -> Self {
+        let folder = ServeDir::new(PathBuf::from(root))
+            .precompressed_br()
+            .precompressed_zstd()
+            .precompressed_gzip()
+            .with_buf_chunk_size(PIECE);
+        Self { folder, fallback }
+    }
+
+    async fn answer(&self, request: Request<()>) -> std::io::Result<Response<Body>> {
+        let answer = self.find(&request, request.uri().path()).await?;
+        if answer.status() != StatusCode::NOT_FOUND {
+            return Ok(answer);
+        }
+        match &self.fallback {
+            Some(path) => self.find(&request, path).await,
+            None => Ok(answer),
+        }
+    }
+
+    /// One file, with its validators looked at.
+    async fn find(&self, request: &Request<()>, path: &str) -> std::io::Result<Response<Body>> {
+        let asked = request.headers();
+        let mut headers = asked.clone();
+        if asked.contains_key(IF_NONE_MATCH) {
+            // RFC 9110 13.2.2: the stronger question is the only one then.
+            headers.remove(IF_MODIFIED_SINCE);
+            headers.remove(IF_UNMODIFIED_SINCE);
+        }
+        if let Some(validator) = asked.get(IF_RANGE) {
+            let ranges = headers.remove(RANGE);
+            let whole = self.read(request.method(), path, headers.clone()).await?;
+            let same = [ETAG, LAST_MODIFIED]
+                .iter()
+                .any(|name| whole.headers().get(name) == Some(validator));
+            if !same {
+                return Ok(whole);
+            }
+            headers.extend(ranges.map(|ranges| (RANGE, ranges)));
+        }
+        if headers
+            .get(RANGE)
+            .is_some_and(|range| range.as_bytes().contains(&b','))
+        {
+            headers.remove(RANGE);
+        }
+        let mut answer = self.read(request.method(), path, headers).await?;
+        let known = asked.get(IF_NONE_MATCH).zip(answer.headers().get(ETAG));
+        if known.is_some_and(|(known, tag)| answer.status().is_success() && lists(known, tag)) {
+            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+            *answer.body_mut() = Either::Right(Full::default());
+            answer.headers_mut().remove(CONTENT_LENGTH);
+            answer.headers_mut().remove(CONTENT_RANGE);
+        }
+        Ok(answer)
+    }
+
+    async fn read(&self, method: &Method, path: &str, headers: HeaderMap) -> std::io::Result<Response<Body>> {
+        let mut request = Request::new(());
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = path.parse().map_err(std::io::Error::other)?;
+        *request.headers_mut() = headers;
+        let found = self.folder.clone().try_call(request).await?;
+        let mut answer = found.map(Either::Left);
+        if let Some(tag) = tag(answer.headers()) {
+            answer.headers_mut().insert(ETAG, tag);
+        }
+        if answer.status() == StatusCode::NOT_FOUND {
+            *answer.body_mut() = Either::Right(Full::new(Bytes::from_static(b"Not found\n")));
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            answer.headers_mut().insert(http::header::CONTENT_TYPE, plain);
+            answer
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from_static("10"));
+        }
+        if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
+            answer
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        Ok(answer)
+    }
+}
+
+/// nginx's: the time of the last change and the size, in hex.
+fn tag(headers: &HeaderMap) -> Option<HeaderValue> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let changed = httpdate::parse_http_date(text(LAST_MODIFIED)?).ok()?;
+    let seconds = changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+    let size = match text(CONTENT_RANGE) {
+        Some(range) => range.rsplit('/').next()?,
+        None => text(CONTENT_LENGTH)?,
+    };
+    let size: u64 = size.parse().ok()?;
+    HeaderValue::from_str(&format!("\"{seconds:x}-{size:x}\"")).ok()
+}
+
+/// Whether a list of tags, or `*`, has this one, weakly compared.
+fn lists(known: &HeaderValue, tag: &HeaderValue) -> bool {
+    let mut tags = known
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii);
+    tags.any(|known| known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == tag.as_bytes())
+}
+
+/// A folder, as the other side of one exchange.
+pub(crate) struct FileLink {
+    files: Arc<Files>,
+    /// The head of the request, as far as it was written.
+    asked: RefCell<Vec<u8>>,
+    answer: Option<Body>,
+    deadline: Instant,
+}
+
+/// The reading direction of a [`FileLink`].
+pub(crate) struct FileReader<'a> {
+    files: &'a Files,
+    asked: &'a RefCell<Vec<u8>>,
+    answer: &'a mut Option<Body>,
+    deadline: &'a mut Instant,
+}
+
+/// The writing direction of a [`FileLink`].
+pub(crate) struct FileWriter<'a> {
+    asked: &'a RefCell<Vec<u8>>,
+}
+
+impl FileLink {
+    pub(crate) fn to(files: Arc<Files>) -> Self {
+        Self {
+            files,
+            asked: RefCell::default(),
+            answer: None,
+            deadline: Instant::now(),
+        }
+    }
+
+    pub(crate) fn split(&mut self) -> (FileReader<'_>, FileWriter<'_>) {
+        let reader = FileReader {
+            files: &self.files,
+            asked: &self.asked,
+            answer: &mut self.answer,
+            deadline: &mut self.deadline,
+        };
+        let asked = &self.asked;
+        (reader, FileWriter { asked })
+    }
+}
+
+impl FileWriter<'_> {
+    /// The first bytes are the head, whole; a body is nothing that files want.
+    pub(crate) fn write_all(&mut self, bytes: &[u8]) {
+        let mut asked = self.asked.borrow_mut();
+        if asked.is_empty() {
+            asked.extend_from_slice(bytes);
+        }
+    }
+}
+
+impl FileReader<'_> {
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+        *self.deadline = deadline;
+    }
+
+    /// The head first, then the body piece by piece.
+    pub(crate) async fn read(&mut self, buffer: &mut Buffer) -> Result<usize, WireError> {
+        let deadline = *self.deadline;
+        let reading = tokio::time::timeout_at(deadline, self.read_on(buffer));
+        reading.await.unwrap_or(Err(WireError::TimedOut))
+    }
+
+    async fn read_on(&mut self, buffer: &mut Buffer) -> Result<usize, WireError> {
+        let Some(body) = self.answer else {
+            let answer = self
+                .files
+                .answer(self.request()?)
+                .await
+                .map_err(WireError::Broken)?;
+            let head = head(&answer);
+            *self.answer = Some(answer.into_body());
+            buffer.extend(&head);
+            return Ok(head.len());
+        };
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| WireError::Broken(std::io::Error::other(error)))?;
+            let data = frame.into_data().unwrap_or_default();
+            if !data.is_empty() {
+                buffer.extend(&data);
+                return Ok(data.len());
+            }
+        }
+        Ok(0)
+    }
+
+    fn request(&self) -> Result<Request<()>, WireError> {
+        let refused = || WireError::Broken(std::io::Error::other("not a request for a file"));
+        let bytes = self.asked.borrow();
+        let mut head = RequestHead::default();
+        let limits = Limits {
+            line: usize::MAX,
+            head: usize::MAX,
+            fields: usize::MAX,
+            ..Limits::default()
+        };
+        head.parse(&bytes, &limits).map_err(|_| refused())?;
+        let mut request = Request::builder()
+            .method(head.method.of(&bytes))
+            .uri(head.path.of(&bytes));
+        for field in &head.fields {
+            request = request.header(field.name.of(&bytes), field.value.of(&bytes));
+        }
+        request.body(()).map_err(|_| refused())
+    }
+}
+
+/// An answer's head as HTTP/1.1.
+fn head(answer: &Response<Body>) -> Vec<u8> {
+    let status = answer.status().as_u16();
+    let mut line = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(line, "HTTP/1.1 {status} {}\r\n", reason_phrase(status));
+    let mut out = line.into_bytes();
+    for (name, value) in answer.headers() {
+        hythe_http1::push_field(&mut out, name.as_str().as_bytes(), value.as_bytes());
+    }
+    if !answer.headers().contains_key(CONTENT_LENGTH) && !matches!(status, 204 | 304) {
+        out.extend_from_slice(b"content-length: 0\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
