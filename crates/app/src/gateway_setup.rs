@@ -58,10 +58,6 @@ pub(crate) fn refuse_what_is_not_served(config: &NodeConfig) -> anyhow::Result<(
             !plan.tls(),
             "cannot listen on {address} for HTTPS: TLS is not built yet; leave it out"
         );
-        anyhow::ensure!(
-            !plan.proxy_protocol,
-            "cannot listen on {address} for the PROXY protocol: it is not built yet; leave `proxy_protocol` out"
-        );
     }
     Ok(())
 }

@@ -13,10 +13,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use hythe_spine::Latest;
 use socket2::Socket;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
 use crate::listener::{Listening, LocalListening, OpenListeners};
+use crate::relay;
+use crate::sockets::Transport;
 use crate::worker::Worker;
 
 /// Time to the next try when there is no descriptor or no memory.
@@ -50,8 +52,13 @@ pub(crate) async fn run(worker: Rc<Worker>, mut listeners: Latest<OpenListeners>
 }
 
 fn open_share(worker: &Rc<Worker>, listening: &Arc<Listening>, accepting: &mut JoinSet<()>) {
+    let local = Rc::new(Arc::clone(listening));
     for (number, _) in listening.share(worker.index, worker.shared.workers) {
-        accepting.spawn_local(accept(Rc::clone(worker), Rc::new(Arc::clone(listening)), number));
+        let (worker, listening) = (Rc::clone(worker), Rc::clone(&local));
+        match listening.plan.transport() {
+            Transport::Tcp => accepting.spawn_local(accept(worker, listening, number)),
+            Transport::Udp => accepting.spawn_local(hear(worker, listening, number)),
+        };
     }
 }
 
@@ -67,7 +74,8 @@ fn resume(ended: Result<(), tokio::task::JoinError>) {
 /// Accepts on one socket until its listener is closed.
 async fn accept(worker: Rc<Worker>, listening: LocalListening, number: usize) {
     let shutdown = listening.shutdown.clone();
-    let Some(Some(listener)) = shutdown.unless_requested(registered(&listening, number)).await else {
+    let listener = registered(&listening, number, |socket| TcpListener::from_std(socket.into()));
+    let Some(Some(listener)) = shutdown.unless_requested(listener).await else {
         return;
     };
     let mut reserve = Reserve::default();
@@ -77,7 +85,7 @@ async fn accept(worker: Rc<Worker>, listening: LocalListening, number: usize) {
             Err(error) if is_out_of_descriptors(&error) && reserve.give_up() => {
                 if let Some(Ok((stream, _))) = listener.accept().now_or_never() {
                     worker.metrics().accepted.fetch_add(1, Ordering::Relaxed);
-                    worker.turn_away(&stream);
+                    worker.turn_away(&stream, &listening);
                 }
                 reserve.take_again();
             }
@@ -97,22 +105,31 @@ async fn accept(worker: Rc<Worker>, listening: LocalListening, number: usize) {
     }
 }
 
+/// Passes on what comes to one socket for datagrams until its listener is closed.
+async fn hear(worker: Rc<Worker>, listening: LocalListening, number: usize) {
+    let shutdown = listening.shutdown.clone();
+    let socket = registered(&listening, number, |socket| UdpSocket::from_std(socket.into()));
+    if let Some(Some(socket)) = shutdown.unless_requested(socket).await {
+        relay::udp::serve(worker, listening, socket).await;
+    }
+}
+
 /// The socket, known to this thread's reactor as soon as there is a descriptor for it.
-async fn registered(listening: &Listening, number: usize) -> Option<TcpListener> {
+async fn registered<T>(
+    listening: &Listening,
+    number: usize,
+    register: impl Fn(Socket) -> io::Result<T>,
+) -> Option<T> {
     let (_, socket) = listening.sockets().nth(number)?;
     loop {
-        match register(socket) {
-            Ok(listener) => return Some(listener),
+        match socket.try_clone().and_then(&register) {
+            Ok(registered) => return Some(registered),
             Err(error) => {
                 tracing::error!(%error, listener = listening.plan.name, "cannot accept yet");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
-}
-
-fn register(socket: &Socket) -> io::Result<TcpListener> {
-    TcpListener::from_std(socket.try_clone()?.into())
 }
 
 /// A descriptor held for nothing else than to tell a client that there is none left for it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hythe_model::ListenerProtocol;
 use hythe_telemetry::LineSink;
 
 use crate::clock::Clock;
@@ -53,6 +54,20 @@ pub(crate) struct Line<'a> {
     pub(crate) user_agent: Option<&'a [u8]>,
 }
 
+/// A finished connection or session below HTTP, as its line tells it.
+pub(crate) struct RelayLine<'a> {
+    pub(crate) client: IpAddr,
+    pub(crate) listener: &'a str,
+    pub(crate) protocol: ListenerProtocol,
+    pub(crate) status: u16,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) total: Duration,
+    pub(crate) service: Option<&'a str>,
+    pub(crate) instance: Option<&'a str>,
+    pub(crate) tries: u32,
+}
+
 const BATCH: usize = 32 * 1024;
 
 impl AccessLog {
@@ -69,11 +84,24 @@ impl AccessLog {
     /// Adds a line.
     pub(crate) fn write(&self, line: &Line<'_>, clock: &mut Clock) {
         let milliseconds = clock.tick();
+        self.gather(|batch| match self.format {
+            AccessLogFormat::Json => write_json(batch, line, clock, milliseconds),
+            AccessLogFormat::Combined => write_combined(batch, line, clock),
+        });
+    }
+
+    /// Adds the line of a connection or session below HTTP.
+    pub(crate) fn write_relay(&self, line: &RelayLine<'_>, clock: &mut Clock) {
+        let milliseconds = clock.tick();
+        self.gather(|batch| match self.format {
+            AccessLogFormat::Json => write_relay_json(batch, line, clock, milliseconds),
+            AccessLogFormat::Combined => write_relay_combined(batch, line, clock),
+        });
+    }
+
+    fn gather(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut batch = self.batch.borrow_mut();
-        match self.format {
-            AccessLogFormat::Json => write_json(&mut batch, line, clock, milliseconds),
-            AccessLogFormat::Combined => write_combined(&mut batch, line, clock),
-        }
+        write(&mut batch);
         self.lines.set(self.lines.get() + 1);
         if batch.len() >= BATCH {
             let full = std::mem::replace(&mut *batch, Vec::with_capacity(BATCH + 4096));
@@ -142,6 +170,50 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
         }
     }
     out.extend_from_slice(b"}\n");
+}
+
+fn write_relay_json(out: &mut Vec<u8>, line: &RelayLine<'_>, clock: &Clock, milliseconds: u32) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        out,
+        "{{\"time\":\"{}.{milliseconds:03}Z\",\"client\":\"{}\"",
+        clock.iso(),
+        line.client
+    );
+    text(out, "listener", line.listener.as_bytes());
+    let _ = write!(
+        out,
+        ",\"protocol\":\"{}\",\"status\":{},\"bytes_in\":{},\"bytes_out\":{},\"duration_us\":{}",
+        line.protocol,
+        line.status,
+        line.bytes_in,
+        line.bytes_out,
+        line.total.as_micros()
+    );
+    for (name, value) in [("service", line.service), ("instance", line.instance)] {
+        if let Some(value) = value {
+            text(out, name, value.as_bytes());
+        }
+    }
+    if line.tries > 1 {
+        let _ = write!(out, ",\"tries\":{}", line.tries);
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// The form that nginx's manual gives for streams: no request, but bytes both ways and seconds.
+fn write_relay_combined(out: &mut Vec<u8>, line: &RelayLine<'_>, clock: &Clock) {
+    let _ = writeln!(
+        out,
+        "{} [{}] {} {} {} {} {:.3}",
+        line.client,
+        clock.common(),
+        line.protocol,
+        line.status,
+        line.bytes_out,
+        line.bytes_in,
+        line.total.as_secs_f64()
+    );
 }
 
 fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -223,6 +295,39 @@ mod tests {
         assert_eq!(value["tries"], 2);
         assert!(value.get("referer").is_none());
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn a_relayed_connection_has_a_line() {
+        let line = RelayLine {
+            client: IpAddr::from([10, 0, 0, 1]),
+            listener: "shop.db",
+            protocol: ListenerProtocol::Tcp,
+            status: 200,
+            bytes_in: 7,
+            bytes_out: 9,
+            total: Duration::from_micros(1_234_567),
+            service: Some("db"),
+            instance: Some("db-1"),
+            tries: 2,
+        };
+        let mut clock = Clock::default();
+        clock.tick();
+        let mut out = Vec::new();
+        write_relay_json(&mut out, &line, &clock, 7);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            (&value["listener"], &value["protocol"]),
+            (&"shop.db".into(), &"tcp".into())
+        );
+        assert_eq!((&value["bytes_in"], &value["tries"]), (&7.into(), &2.into()));
+        out.clear();
+        write_relay_combined(&mut out, &line, &clock);
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with("10.0.0.1 [") && text.ends_with("] tcp 200 9 7 1.235\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -578,11 +578,13 @@ impl Download<'_, '_, '_> {
         self.flush_reply().await?;
         let mut early = hythe_upstream::Buffer::default();
         early.extend(self.request_bytes.get(self.request.len..).unwrap_or_default());
-        let moved = tunnel::run(
+        let mut moved = tunnel::Moved::default();
+        let _ = tunnel::run(
             (client_reader, &mut *self.writer),
             (&mut *self.reader, up_writer),
             (&mut early, &mut *self.answer),
             self.service.read_timeout,
+            &mut moved,
         )
         .await;
         (self.record.bytes_in, self.record.bytes_out) = (moved.from_client, moved.to_client);

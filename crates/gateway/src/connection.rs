@@ -11,6 +11,7 @@ use hythe_upstream::{Wire, WireError};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::door::Ends;
 use crate::link::{Link, Reader};
 use crate::listener::LocalListening;
 use crate::respond::Failure;
@@ -58,18 +59,12 @@ const LAST_FIRST: Duration = Duration::from_secs(1);
 const LAST_NEXT: Duration = Duration::from_millis(50);
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(
-    worker: &Rc<Worker>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    listening: LocalListening,
-) {
-    let Ok(local) = stream.local_addr() else { return };
+pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, listening: LocalListening) {
     let wire = Wire::new(stream, worker.limits().head_timeout);
     let mut client = Client {
         link: Link::Wire(wire),
-        peer: plain_ip(peer),
-        local,
+        peer: plain_ip(ends.client),
+        local: ends.local,
         listening,
         keep: true,
         cut_off: false,
@@ -199,7 +194,7 @@ async fn linger(client: &mut Client) {
 }
 
 /// Closes by a reset, which nobody takes for the end of a message.
-fn reset(link: Link) {
+pub(crate) fn reset(link: Link) {
     if let Link::Wire(wire) = &link {
         // Fails only on a socket that is already dead.
         let _ = socket2::SockRef::from(wire.stream()).set_linger(Some(Duration::ZERO));

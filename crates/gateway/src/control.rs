@@ -150,6 +150,7 @@ fn concerns_routes(before: &Desired, now: &Desired) -> bool {
         && Arc::ptr_eq(&before.upstreams, &now.upstreams)
         && Arc::ptr_eq(&before.plugins, &now.plugins)
         && Arc::ptr_eq(&before.consumers, &now.consumers)
+        && Arc::ptr_eq(&before.listeners, &now.listeners)
         && same_names(before, now))
 }
 

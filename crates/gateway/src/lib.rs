@@ -4,6 +4,8 @@
 //! listener     what listeners there are; their sockets, one for each worker
 //! openings     listeners that come and go with the desired state
 //! accept       connections come in, from the sockets of one worker
+//! door         whose connection it is, and who serves it
+//! relay        TCP and UDP, passed on as they are
 //! worker       one core: owns connections, buffers, counters
 //! connection   one client: heads come in, one exchange after another
 //! streams      one client in HTTP/2: exchanges beside one another
@@ -38,6 +40,7 @@ mod connection;
 mod control;
 mod decisions;
 mod directory;
+mod door;
 mod edits;
 mod exchange;
 mod explain;
@@ -54,6 +57,7 @@ pub mod plugin;
 mod pools;
 mod proxy;
 mod record;
+mod relay;
 mod respond;
 mod send;
 mod snapshot;

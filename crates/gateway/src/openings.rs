@@ -142,9 +142,8 @@ impl Opened {
 fn refuse_what_is_not_served(wanted: &ListenerPlan) -> Result<(), String> {
     let protocol = wanted.protocol;
     match protocol {
-        ListenerProtocol::Http if !wanted.proxy_protocol => Ok(()),
-        ListenerProtocol::Http => Err("the PROXY protocol is not served yet".to_owned()),
-        _ => Err(format!("`{protocol}` is not served yet, only `http`")),
+        ListenerProtocol::Http | ListenerProtocol::Tcp | ListenerProtocol::Udp => Ok(()),
+        ListenerProtocol::Https | ListenerProtocol::Tls => Err(format!("`{protocol}` is not served yet")),
     }
 }
 

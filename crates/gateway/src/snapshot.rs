@@ -12,7 +12,7 @@ use hythe_balance::{BreakerRules, RetryShare};
 use hythe_model::balancing::{CircuitBreaker, RetryOn};
 use hythe_model::endpoint::pool_name;
 use hythe_model::traffic::{Algorithm, PathHandling, Protocol, Service};
-use hythe_model::{Desired, Entry, FullName, Route, Upstream};
+use hythe_model::{Desired, Entry, FullName, Listener, Route, Upstream};
 use hythe_routing::{CompileProblem, RouteEntry, RouteTable};
 
 use crate::directory::Directory;
@@ -22,6 +22,7 @@ use crate::plugin::PluginKind;
 use crate::plugin::chain::Chain;
 use crate::plugin::configured::{PluginProblem, Plugins};
 use crate::pools::{Pools, SharedPool};
+use crate::relay::RelayPlan;
 
 /// Everything the request path needs to know at one generation.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot {
     pub(crate) table: RouteTable<RoutePlan>,
     /// Who may call.
     pub(crate) directory: Arc<Directory>,
+    /// Where listeners below HTTP lead, by the listener's name.
+    pub(crate) relays: BTreeMap<String, RelayPlan>,
     /// Counters of requests that no route takes.
     pub(crate) unrouted: Arc<RouteMetrics>,
 }
@@ -139,7 +142,7 @@ impl Compiler {
 
     /// A snapshot without a route, for the time before the first desired state.
     pub(crate) fn empty(&self) -> Snapshot {
-        self.snapshot(RouteTable::default())
+        self.snapshot(RouteTable::default(), BTreeMap::new())
     }
 
     /// Compiles all of `desired`, reading only what is not served in `earlier`, the snapshot before; what cannot be
@@ -166,7 +169,7 @@ impl Compiler {
             .map(|entry| (entry.payload.label.clone(), Arc::clone(&entry.payload.metrics)))
             .collect();
         self.routes = served;
-        (self.snapshot(table), problems)
+        (self.snapshot(table, self.relay_plans(desired)), problems)
     }
 
     /// Compiles again with the routes that were refused as they were served last, or without them.
@@ -199,10 +202,11 @@ impl Compiler {
         }
     }
 
-    fn snapshot(&self, table: RouteTable<RoutePlan>) -> Snapshot {
+    fn snapshot(&self, table: RouteTable<RoutePlan>, relays: BTreeMap<String, RelayPlan>) -> Snapshot {
         Snapshot {
             table,
             directory: Arc::clone(&self.directory),
+            relays,
             unrouted: Arc::clone(&self.unrouted),
         }
     }
@@ -250,6 +254,16 @@ impl Compiler {
             chain: self.plugins.chain(name, service_name.as_ref()),
             metrics: self.counters_of(name, service_name.as_ref()),
         }
+    }
+
+    /// A listener whose service is not there takes connections and ends them.
+    fn relay_plans(&self, desired: &Desired) -> BTreeMap<String, RelayPlan> {
+        let plan = |(name, entry): (&FullName, &Arc<Entry<Listener>>)| {
+            let service = FullName::new(name.project.clone(), entry.spec.service.clone()?);
+            let plan = RelayPlan::new(Arc::clone(self.services.get(&service)?), &entry.spec);
+            Some((name.to_string(), plan))
+        };
+        desired.listeners.iter().filter_map(plan).collect()
     }
 
     fn counters_of(&self, route: &FullName, service: Option<&FullName>) -> Arc<RouteMetrics> {

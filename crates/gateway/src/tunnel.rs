@@ -16,23 +16,36 @@ pub(crate) struct Moved {
 }
 
 /// Both directions at once. A side that finishes is passed on as such (half-close) and the other goes on.
-/// `quiet`: silence in both directions that ends the tunnel (nginx: `proxy_read_timeout`).
+/// `quiet`: silence in both directions that ends the tunnel (nginx: `proxy_read_timeout`). What was moved counts also when the tunnel is given up.
+///
+/// # Errors
+/// The first failure of either side, which ends both; the silence, too.
 pub(crate) async fn run(
     client: (&mut Reader<'_>, &mut Writer<'_>),
     upstream: (&mut Reader<'_>, &mut Writer<'_>),
     buffers: (&mut Buffer, &mut Buffer),
     quiet: Duration,
-) -> Moved {
+    moved: &mut Moved,
+) -> Result<(), WireError> {
     let last = Cell::new(Instant::now());
-    let (mut from_client, mut to_client) = (0, 0);
-    let upward = copy(client.0, upstream.1, buffers.0, &last, quiet, &mut from_client);
-    let downward = copy(upstream.0, client.1, buffers.1, &last, quiet, &mut to_client);
+    let upward = copy(
+        client.0,
+        upstream.1,
+        buffers.0,
+        &last,
+        quiet,
+        &mut moved.from_client,
+    );
+    let downward = copy(
+        upstream.0,
+        client.1,
+        buffers.1,
+        &last,
+        quiet,
+        &mut moved.to_client,
+    );
     // An error on either side ends both: `try_join` drops the other direction.
-    let _ = futures_util::future::try_join(upward, downward).await;
-    Moved {
-        from_client,
-        to_client,
-    }
+    futures_util::future::try_join(upward, downward).await.map(|_| ())
 }
 
 async fn copy(

@@ -29,8 +29,8 @@ use tokio::time::Instant;
 use crate::accept;
 use crate::access_log::{AccessLog, AccessLogFormat};
 use crate::clock::Clock;
-use crate::connection;
 use crate::decisions::Decisions;
+use crate::door;
 use crate::edits::Edits;
 use crate::listener::{LocalListening, OpenListeners};
 use crate::metrics::{Metrics, WorkerCounters};
@@ -190,7 +190,7 @@ impl Worker {
         let metrics = &self.shared.metrics;
         metrics.accepted.fetch_add(1, Ordering::Relaxed);
         if self.connections.get() >= self.shared.limits.connections_per_worker {
-            self.turn_away(&stream);
+            self.turn_away(&stream, listening);
             return;
         }
         self.connections.set(self.connections.get() + 1);
@@ -198,7 +198,7 @@ impl Worker {
         let open = OpenConnection(Rc::clone(self));
         let listening = Rc::clone(listening);
         tokio::task::spawn_local(async move {
-            let served = AssertUnwindSafe(connection::serve(&open.0, stream, peer, listening))
+            let served = AssertUnwindSafe(door::serve(&open.0, stream, peer, listening))
                 .catch_unwind()
                 .await;
             if served.is_err() {
@@ -209,8 +209,11 @@ impl Worker {
 
     /// Tells a client that there is no room, as far as that can be done without waiting. What it has sent is
     /// taken in first: a socket closed with unread bytes is reset, which may overtake the answer.
-    pub(crate) fn turn_away(&self, stream: &TcpStream) {
+    pub(crate) fn turn_away(&self, stream: &TcpStream, listening: &LocalListening) {
         self.metrics().turned_away.fetch_add(1, Ordering::Relaxed);
+        if !listening.plan.protocol.is_http() {
+            return;
+        }
         let _ = stream.try_read(&mut [0; 4096]);
         let _ = stream.try_write(TOO_MANY_CONNECTIONS);
     }

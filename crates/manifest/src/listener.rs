@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use hythe_model::{Listener, ListenerProtocol};
+use hythe_model::{Listener, ListenerProtocol, ProxyProtocol};
 
 use crate::address;
 use crate::context::Context;
@@ -42,6 +42,11 @@ pub(crate) static LISTENER: Table = Table {
             "service",
             REFERENCE,
             "Where connections or datagrams go. Required for `tcp`, `tls` and `udp`, and only for these.",
+        ),
+        key(
+            "send_proxy_protocol",
+            Shape::OneOf(&["v1", "v2"]),
+            "For `tcp` and `tls`: tell the service whose connection it is, by a header of the PROXY protocol.",
         ),
         key(
             "idle_timeout",
@@ -97,6 +102,10 @@ pub(crate) fn read(cx: &Context<'_>, entry: &Entry, draft: &mut Draft) {
             http2: block.boolean("http2").unwrap_or(defaults.http2),
             proxy_protocol: block.boolean("proxy_protocol").unwrap_or(defaults.proxy_protocol),
             service: service.map(|(name, _)| name),
+            send_proxy_protocol: block.choice("send_proxy_protocol").map(|version| match version {
+                "v1" => ProxyProtocol::V1,
+                _ => ProxyProtocol::V2,
+            }),
             idle_timeout_ms: block.duration("idle_timeout").unwrap_or(defaults.idle_timeout_ms),
             responses: block.integer("responses"),
             tags: block.tags(),
@@ -127,7 +136,8 @@ fn check_fit(block: &Block<'_>, protocol: ListenerProtocol) {
             format!("a listener for `{protocol}` needs a `service` to pass on to"),
         );
     }
-    let only: [(&str, bool, &str); 5] = [
+    let datagrams = protocol == ListenerProtocol::Udp;
+    let only: [(&str, bool, &str); 6] = [
         (
             "service",
             !protocol.is_http(),
@@ -143,12 +153,13 @@ fn check_fit(block: &Block<'_>, protocol: ListenerProtocol) {
             !protocol.is_http(),
             "it is for `tcp`, `tls` and `udp`",
         ),
-        ("responses", protocol == ListenerProtocol::Udp, "it is for `udp`"),
         (
-            "proxy_protocol",
-            protocol != ListenerProtocol::Udp,
-            "datagrams have none",
+            "send_proxy_protocol",
+            !protocol.is_http() && !datagrams,
+            "it is for `tcp` and `tls`",
         ),
+        ("responses", datagrams, "it is for `udp`"),
+        ("proxy_protocol", !datagrams, "datagrams have none"),
     ];
     for (key, fits, reason) in only {
         if let Some(node) = block.get(key).filter(|_| !fits) {

@@ -26,6 +26,9 @@ pub struct Listener {
     /// which need one.
     #[serde(default)]
     pub service: Option<Name>,
+    /// For `tcp` and `tls`: tell the service whose connection it is, by a header of the PROXY protocol.
+    #[serde(default)]
+    pub send_proxy_protocol: Option<ProxyProtocol>,
     /// Silence that ends a connection or session below HTTP, in both directions. 10 minutes (nginx:
     /// `proxy_timeout`).
     #[serde(default = "ten_minutes")]
@@ -37,6 +40,16 @@ pub struct Listener {
     /// Labels for people and tools.
     #[serde(default)]
     pub tags: Vec<String>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What is spoken on a listener.
@@ -65,6 +78,7 @@ impl Listener {
             http2: yes(),
             proxy_protocol: false,
             service: None,
+            send_proxy_protocol: None,
             idle_timeout_ms: ten_minutes(),
             responses: None,
             tags: Vec::new(),

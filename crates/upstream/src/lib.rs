@@ -6,6 +6,7 @@
 //!
 //! - [`Watchdog`]: a deadline that costs nothing to move, which is what a proxy does with deadlines.
 //! - [`Wire`]: a socket with its watchdog: read some, write all, each with a deadline; under TLS if wanted.
+//! - [`proxy_protocol`]: what a proxy says of a connection before the client's first byte.
 //! - [`IdlePool`]: kept-alive upstream connections, last in first out, and the rules for when one may be
 //!   used again.
 //!
@@ -14,6 +15,7 @@
 
 mod buffer;
 mod pool;
+pub mod proxy_protocol;
 mod session;
 mod watchdog;
 mod wire;

@@ -1,7 +1,7 @@
 //! Plays every text file of this folder.
 //!
-//! Settings of a case: `route`, `service` and `pool` as JSON, fields of the model's documents (the service's host
-//! is the upstream of the case, which `pool` is about); `plugin`, a whole document, as often as wanted; `limits` as
+//! Settings of a case: `route`, `service`, `pool` and `listener` as JSON, fields of the model's documents (the
+//! service's host is the upstream of the case, which `pool` is about); `plugin`, a whole document, as often as wanted; `limits` as
 //! `name=milliseconds` (or a number of requests or connections); `members: none` for a pool without members, `dead` for
 //! one where nobody listens, `dead first` and `two` for two members; `pace: whole` when it matters that bytes
 //! come together. `WIRE_CASE=get.txt` plays only that.
@@ -77,6 +77,7 @@ fn setup(case: &WireCase, port: u16) -> Setup {
         route: first("route"),
         service: first("service"),
         pool: first("pool"),
+        listener: first("listener"),
         plugins: read("plugin"),
         limits: limits(case),
         ..Setup::default()

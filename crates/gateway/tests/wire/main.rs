@@ -17,6 +17,7 @@ mod lost_worker;
 mod observed;
 mod panics;
 mod proxy;
+mod relays;
 mod shutdown;
 mod slow_client;
 mod spread;

@@ -15,7 +15,8 @@ use hythe_gateway::plugin::{
     request_transformer, response_transformer,
 };
 use hythe_gateway::{
-    AccessLogFormat, Config, Inputs, Limits, ListenerPlan, Listeners, Metrics, PluginKind, Status,
+    AccessLogFormat, Config, Inputs, Limits, ListenerPlan, Listeners, Metrics, OpenListeners, PluginKind,
+    Status,
 };
 use hythe_model::endpoint::{EndpointRules, PoolEndpoints};
 use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName};
@@ -32,6 +33,10 @@ pub(crate) struct Setup {
     pub(crate) service: Value,
     /// Fields of the upstream's document.
     pub(crate) pool: Value,
+    /// Fields of the listener that clients connect to.
+    pub(crate) listener: Value,
+    /// Documents of further listeners, by name.
+    pub(crate) listeners: Vec<(&'static str, Value)>,
     /// Whole documents of plugins.
     pub(crate) plugins: Vec<Value>,
     /// The plugins there are.
@@ -58,6 +63,8 @@ impl Default for Setup {
             route: json!({}),
             service: json!({}),
             pool: json!({}),
+            listener: json!({}),
+            listeners: Vec::new(),
             plugins: Vec::new(),
             kinds: KINDS,
             limits: Limits {
@@ -76,6 +83,7 @@ pub(crate) struct Proxy {
     desired: Publisher<Desired>,
     endpoints: Publisher<Endpoints>,
     status: Latest<Status>,
+    listeners: Latest<OpenListeners>,
     runtime: tokio::runtime::Runtime,
     spine: Spine,
     workers: Vec<JoinHandle<()>>,
@@ -89,7 +97,10 @@ impl Proxy {
             .unwrap();
         let spine = Spine::default();
         let listeners = Listeners::bind(
-            &[ListenerPlan::http("127.0.0.1:0".parse().unwrap())],
+            &[ListenerPlan {
+                proxy_protocol: setup.listener["proxy_protocol"] == true,
+                ..ListenerPlan::http("127.0.0.1:0".parse().unwrap())
+            }],
             1,
             Vec::new(),
         )
@@ -119,6 +130,7 @@ impl Proxy {
             desired,
             endpoints,
             status: outputs.status,
+            listeners: outputs.listeners,
             runtime,
             spine,
             workers,
@@ -138,6 +150,13 @@ impl Proxy {
         let served = self.status.wait_for(|status| status.generation == generation);
         let status = self.runtime.block_on(served);
         assert_eq!(status.problems, []);
+    }
+
+    /// Where a listener of the setup listens.
+    pub(crate) fn listening(&self, name: &str) -> SocketAddr {
+        let open = self.listeners.get();
+        let found = open.list.iter().find(|listening| listening.plan.name == name);
+        found.unwrap().plan.address
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -188,6 +207,9 @@ fn desired(setup: &Setup) -> Desired {
         merged(json!({"host": "up"}), &setup.service),
     );
     insert(&mut desired.upstreams, "up", setup.pool.clone());
+    for (name, listener) in &setup.listeners {
+        insert(&mut desired.listeners, name, listener.clone());
+    }
     for (number, plugin) in setup.plugins.iter().enumerate() {
         insert(&mut desired.plugins, &format!("plugin-{number}"), plugin.clone());
     }

@@ -1,0 +1,84 @@
+//! The first moments of a connection: whose it is, and who serves it.
+//!
+//! On a listener that stands behind a proxy, the header of the PROXY protocol comes first, before TLS. It is
+//! taken off the socket to the byte, so that whoever serves the connection finds it as the client made it.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hythe_upstream::proxy_protocol::{self, Header, LONGEST, Source};
+use tokio::net::TcpStream;
+
+use crate::listener::LocalListening;
+use crate::worker::Worker;
+use crate::{connection, relay};
+
+/// Both ends of a connection, as its client sees them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    /// The client.
+    pub(crate) client: SocketAddr,
+    /// Where it connected to.
+    pub(crate) local: SocketAddr,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listening: LocalListening,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    let mut ends = Ends { client: peer, local };
+    if listening.plan.proxy_protocol {
+        match announced(&stream, worker.limits().head_timeout).await {
+            Some(Source::Proxied { client, destination }) => {
+                ends = Ends {
+                    client,
+                    local: destination,
+                }
+            }
+            Some(Source::Local) => {}
+            None => {
+                worker.metrics().refused.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+    if listening.plan.protocol.is_http() {
+        connection::serve(worker, stream, ends, listening).await;
+    } else {
+        relay::tcp::serve(worker, stream, ends, &listening).await;
+    }
+}
+
+/// What the proxy in front says. `None`: nothing that can be believed, within the time for a head.
+async fn announced(stream: &TcpStream, allowed: Duration) -> Option<Source> {
+    tokio::time::timeout(allowed, take_header(stream)).await.ok()?
+}
+
+/// Bytes are looked at before they are taken: as long as the header is not complete all of them are its own.
+async fn take_header(stream: &TcpStream) -> Option<Source> {
+    let mut bytes = vec![0; LONGEST];
+    let mut taken = 0;
+    loop {
+        let room = bytes.get_mut(taken..).filter(|room| !room.is_empty())?;
+        let seen = taken + stream.peek(room).await.ok().filter(|count| *count > 0)?;
+        let (end, source) = match proxy_protocol::parse(bytes.get(..seen)?).ok()? {
+            Header::Partial => (seen, None),
+            Header::Complete { source, length } => (length, Some(source)),
+        };
+        while taken < end {
+            taken += stream
+                .try_read(bytes.get_mut(taken..end)?)
+                .ok()
+                .filter(|count| *count > 0)?;
+        }
+        if source.is_some() {
+            return source;
+        }
+    }
+}
