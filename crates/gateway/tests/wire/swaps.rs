@@ -14,6 +14,8 @@ use serde_json::json;
 
 use crate::proxy::{Proxy, Setup, insert};
 
+/// What is uploaded with each change: slow, yet no trickle.
+const PIECE: [u8; 4096] = [b'x'; 4096];
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
@@ -30,9 +32,10 @@ fn nobody_notices_changes() {
 
     let clients = Clients::start(proxy.address);
     let mut upload = proxy.connect();
+    let length = changes * PIECE.len();
     write!(
         upload,
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {changes}\r\n\r\n"
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
     )
     .unwrap();
     for change in 1..=changes {
@@ -43,7 +46,7 @@ fn nobody_notices_changes() {
             }
             flap(endpoints, change % 2 == 0);
         });
-        upload.write_all(b"x").unwrap();
+        upload.write_all(&PIECE).unwrap();
     }
     let mut answer = String::new();
     BufReader::new(upload).read_line(&mut answer).unwrap();
