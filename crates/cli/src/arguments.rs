@@ -1,5 +1,6 @@
 //! What may be typed. Everything that help, the reference and completions say stands here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -97,8 +98,28 @@ pub(crate) enum Verb {
     )]
     Explain(ExplainOptions),
     /// Check a manifest and tell every mistake with its place
-    #[command(after_help = "Examples:\n  hythe check\n  hythe check shop/hythe.yaml")]
+    ///
+    /// A file that ends in `.conf` is nginx's: what nginx would say of it goes to the standard error, with its exit
+    /// code 0 or 1, and every directive that does something else here to the standard output.
+    #[command(
+        after_help = "Examples:\n  hythe check\n  hythe check shop/hythe.yaml\n  hythe check /etc/nginx/nginx.conf"
+    )]
     Check(CheckOptions),
+    /// Take over what another tool was told
+    #[command(subcommand)]
+    Import(ImportVerb),
+    /// Be nginx: its command line, for a configuration of its own
+    ///
+    /// The same as a link to this program that is called `nginx`: `-t` checks a configuration, `-c` runs it, `-s
+    /// reload|quit|stop|reopen` tells the running server; `-h` shows all.
+    #[command(
+        after_help = "Examples:\n  hythe nginx -t -c /etc/nginx/nginx.conf\n  ln -s hythe nginx; ./nginx -s reload"
+    )]
+    Nginx {
+        /// nginx's own options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+        words: Vec<OsString>,
+    },
     /// Print the JSON Schema of manifests, for editors
     Schema,
     /// List the last changes: who, when, what
@@ -132,6 +153,30 @@ pub(crate) enum ServerVerb {
     Start(ServerArgs),
     /// End the server and the minder; refused while services run
     Stop(StopServerOptions),
+}
+
+/// `hythe import ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportVerb {
+    /// Turn a configuration of nginx into a manifest
+    ///
+    /// Prints the manifest, and tells on the standard error what nginx would do and Hythe does not.
+    #[command(after_help = "Examples:\n  hythe import nginx /etc/nginx/nginx.conf\n  \
+        hythe import nginx nginx.conf -o hythe.yaml\n  hythe import nginx nginx.conf --apply")]
+    Nginx(ImportOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportOptions {
+    /// The main configuration file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Write the manifest to a file, which must not be there yet
+    #[arg(short, long, value_name = "FILE", conflicts_with = "apply")]
+    pub(crate) output: Option<PathBuf>,
+    /// Apply it to the running server
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,19 +7,27 @@ use crate::Context;
 use crate::arguments::CheckOptions;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::manifest_file::Manifest;
+use crate::nginx;
 
 /// A problem, as `check --json` shows it.
 #[derive(Serialize)]
-struct ProblemView<'a> {
-    severity: &'static str,
-    message: &'a str,
-    help: Option<&'a str>,
-    file: String,
-    line: u32,
-    column: u32,
+pub(crate) struct ProblemView<'a> {
+    pub(crate) severity: &'static str,
+    pub(crate) message: &'a str,
+    pub(crate) help: Option<&'a str>,
+    pub(crate) file: String,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
 }
 
 pub(crate) fn run(context: &mut Context, options: &CheckOptions) -> Outcome {
+    if options
+        .path
+        .extension()
+        .is_some_and(|extension| extension == "conf")
+    {
+        return nginx::check(context, options);
+    }
     let manifest = Manifest::read(context, &options.path, &options.profiles)?;
     if options.json {
         let problems: Vec<_> = manifest.problems.iter().map(view).collect();

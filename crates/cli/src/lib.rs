@@ -18,6 +18,7 @@ mod history;
 mod interrupt;
 mod listing;
 mod manifest_file;
+mod nginx;
 mod progress;
 mod reference;
 mod routes;
@@ -38,7 +39,7 @@ use hythe_config::ServerArgs;
 use hythe_manifest::PluginProblem;
 use serde_json::{Map, Value};
 
-use crate::arguments::{Arguments, ServerVerb, Verb};
+use crate::arguments::{Arguments, ImportVerb, ServerVerb, Verb};
 use crate::client::Client;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::scope::Scope;
@@ -66,9 +67,13 @@ pub(crate) struct Context {
     pub(crate) out: Terminal,
 }
 
-/// Does what the arguments say.
+/// Does what the arguments say. A program that is called `nginx` takes nginx's.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, hooks: Hooks) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(words) = nginx::own_words(&words) {
+        return finish(nginx::run(words, None, hooks));
+    }
+    let arguments = match Arguments::try_parse_from(words) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are errors to clap, with an exit code of 0.
@@ -76,7 +81,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, hooks: Hooks) -> ExitC
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match dispatch(arguments, hooks) {
+    finish(dispatch(arguments, hooks))
+}
+
+fn finish(outcome: Outcome) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
@@ -112,6 +121,8 @@ fn dispatch(arguments: Arguments, hooks: Hooks) -> Outcome {
         Verb::Routes(options) => routes::run(&mut context, &options),
         Verb::Explain(options) => explain::run(&mut context, &options),
         Verb::Check(options) => check::run(&mut context, &options),
+        Verb::Import(ImportVerb::Nginx(options)) => nginx::import::run(&mut context, &options),
+        Verb::Nginx { words } => nginx::run(&words, arguments.home, hooks),
         Verb::Schema => check::schema(&mut context),
         Verb::History(options) => history::run(&mut context, &options),
         Verb::Status(options) => status::run(&mut context, &options),

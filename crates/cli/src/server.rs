@@ -154,7 +154,8 @@ fn spawn(context: &Context, options: &ServerArgs, log: &File) -> Outcome<Child> 
         .map_err(|error| Failure::new(Exit::Failed, format!("start {}: {error}", program.display())))
 }
 
-fn log_since(path: &std::path::Path, start: u64) -> String {
+/// What a log got since it had `start` bytes.
+pub(crate) fn log_since(path: &std::path::Path, start: u64) -> String {
     let mut text = String::new();
     let read = File::open(path).and_then(|mut file| {
         file.seek(SeekFrom::Start(start))?;
@@ -224,7 +225,7 @@ pub(crate) fn kill_instances(context: &Context, project: &ProjectName) -> Outcom
     clippy::disallowed_methods,
     reason = "the process is waiting for another one, and has nothing else to do"
 )]
-fn pause() {
+pub(crate) fn pause() {
     std::thread::sleep(LOOK);
 }
 

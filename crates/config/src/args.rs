@@ -11,7 +11,8 @@ pub struct ServerArgs {
     #[arg(skip)]
     pub home: PathBuf,
     /// Where the gateway listens for HTTP: `ADDRESS:PORT` or `PORT`, with a name for routes in front and options
-    /// behind (`internal=127.0.0.1:8010 proxy_protocol`); several with commas or repeated [default: 0.0.0.0:8000]
+    /// behind (`internal=127.0.0.1:8010 proxy_protocol`); several with commas or repeated; `off`: only on
+    /// `listeners` of manifests [default: 0.0.0.0:8000]
     #[arg(
         long,
         env = "HYTHE_PROXY_LISTEN",

@@ -49,11 +49,10 @@ pub fn resolve_with_file(args: &ServerArgs, file: &str) -> Result<NodeConfig, Co
     };
     let config = NodeConfig {
         home: args.home.clone(),
-        proxy_listen: sources
-            .several("proxy_listen", |text| {
-                listen::parse_proxy(text, EVERYWHERE, false)
-            })
-            .unwrap_or_else(|| vec![ProxyListen::at(SocketAddr::new(EVERYWHERE, 8000), false)]),
+        proxy_listen: sources.several("proxy_listen", proxy_address).map_or_else(
+            || vec![ProxyListen::at(SocketAddr::new(EVERYWHERE, 8000), false)],
+            |listens| listens.into_iter().flatten().collect(),
+        ),
         proxy_tls_listen: sources
             .several("proxy_tls_listen", |text| {
                 listen::parse_proxy(text, EVERYWHERE, true)
@@ -145,6 +144,14 @@ impl Sources {
             }
         }
         Some(parsed)
+    }
+}
+
+/// `None`: only where listeners that are applied say so.
+fn proxy_address(text: &str) -> Result<Option<ProxyListen>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => listen::parse_proxy(text, EVERYWHERE, false).map(Some),
     }
 }
 

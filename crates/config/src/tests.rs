@@ -43,6 +43,12 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
+fn the_gateway_may_listen_nowhere_by_itself() {
+    let config = resolve_with_file(&args(|args| args.proxy_listen = vec!["off".to_owned()]), "").unwrap();
+    assert!(config.proxy_listen.is_empty());
+}
+
+#[test]
 fn limits_have_bounds() {
     let config = resolve_with_file(
         &args(|args| args.limits.max_line = Some("8k".to_owned())),

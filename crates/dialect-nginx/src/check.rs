@@ -41,6 +41,10 @@ pub struct Verdict {
     pub error: Option<Mistake>,
 }
 
+pub(crate) use locations::{Shape, shape};
+pub(crate) use servers::is_default;
+pub(crate) use upstreams::{METHODS, split_authority, split_scheme};
+
 type Checked = Result<(), Mistake>;
 
 /// Checks a configuration.

@@ -41,15 +41,23 @@ pub fn parse(text: &[u8]) -> Block {
     tree::read(text, &Arc::from("nginx.conf"), 0, &mut { nothing })
 }
 
-/// Reads the file at `path` and what it includes. What cannot be read is the mistake at the end of its block.
-pub fn load(files: &dyn Files, path: &Path) -> Configuration {
+/// Reads the file at `path` and what it includes, behind the directives of `globals` (nginx: `-g`). What cannot be
+/// read is the mistake at the end of its block.
+pub fn load(files: &dyn Files, path: &Path, globals: &str) -> Configuration {
     let mut loader = Loader {
         files,
         folder: path.parent().unwrap_or(Path::new("/")).to_owned(),
         read: Vec::new(),
         size: 0,
     };
-    let main = loader.file(path, None, 0);
+    let main = match loader.globals(globals) {
+        given if given.end.is_err() => given,
+        given => {
+            let mut main = loader.file(path, None, 0);
+            main.directives.splice(0..0, given.directives);
+            main
+        }
+    };
     Configuration {
         main,
         files: loader.read,
@@ -64,7 +72,24 @@ struct Loader<'a> {
     size: usize,
 }
 
+impl Configuration {
+    /// The first word behind a directive outside of all blocks; the last one counts.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        let directives = self.main.flat();
+        let found = directives.into_iter().rfind(|directive| directive.name == name)?;
+        found.args.first().map(String::as_str)
+    }
+}
+
 impl Loader<'_> {
+    /// Directives of the command line.
+    fn globals(&mut self, text: &str) -> Block {
+        let name = Arc::from("command line");
+        tree::read(text.as_bytes(), &name, 0, &mut |include, depth| {
+            self.include(include, depth)
+        })
+    }
+
     fn file(&mut self, path: &Path, from: Option<&Directive>, depth: usize) -> Block {
         let name: Arc<str> = path.to_string_lossy().into();
         let bytes = match self.files.read(path) {

@@ -1,6 +1,7 @@
 //! Whatever the bytes are, reading and checking them ends, without a panic.
 
 mod against_nginx;
+mod translations;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -37,7 +38,7 @@ fn verdict(files: &[(&str, &str)]) -> String {
         .map(|(name, text)| (PathBuf::from(name), text.as_bytes().to_vec()))
         .collect();
     let memory = Memory(files);
-    match check(&load(&memory, Path::new("/etc/nginx/nginx.conf")), &memory).error {
+    match check(&load(&memory, Path::new(MAIN), ""), &memory).error {
         Some(mistake) => mistake.to_string(),
         None => "ok".to_owned(),
     }

@@ -309,12 +309,12 @@ fn circuit_breaker(block: &Block<'_>) -> Option<CircuitBreaker> {
 
 /// The targets listed in `block`, as members of `upstream`.
 pub(crate) fn read_targets(block: &Block<'_>, upstream: &Name, draft: &mut Draft) {
-    for item in block.list("targets") {
-        read_target(block.cx, item, upstream, draft);
+    for (place, item) in (0..).zip(block.list("targets")) {
+        read_target(block.cx, item, place, upstream, draft);
     }
 }
 
-fn read_target(cx: &Context<'_>, node: &Node, upstream: &Name, draft: &mut Draft) {
+fn read_target(cx: &Context<'_>, node: &Node, place: u32, upstream: &Name, draft: &mut Draft) {
     let Some(block) = Block::open(cx, node, &TARGET) else {
         return;
     };
@@ -336,6 +336,7 @@ fn read_target(cx: &Context<'_>, node: &Node, upstream: &Name, draft: &mut Draft
         max_conns: block.integer("max_conns").unwrap_or(plain.max_conns),
         backup: block.boolean("backup").unwrap_or(plain.backup),
         down: block.boolean("down").unwrap_or(plain.down),
+        place,
         tags: block.tags(),
         ..plain
     };

@@ -227,6 +227,9 @@ pub struct Target {
     /// Never asked.
     #[serde(default)]
     pub down: bool,
+    /// Where it stands among the members, which take turns in this order; by name in the same place.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub place: u32,
     /// Labels for people and tools.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -363,6 +366,7 @@ impl Target {
             max_conns: 0,
             backup: false,
             down: false,
+            place: 0,
             tags: Vec::new(),
         }
     }
@@ -427,6 +431,11 @@ fn five_seconds() -> u64 {
 
 fn minute() -> u64 {
     60_000
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_first(place: &u32) -> bool {
+    *place == 0
 }
 
 fn hundred() -> u16 {

@@ -54,7 +54,10 @@ pub fn merge<'a>(
     for name in desired.upstreams.keys() {
         pools.entry(name.clone()).or_default();
     }
-    for (name, entry) in desired.targets.iter() {
+    // Members take turns in the order in which they were written (nginx).
+    let mut targets: Vec<_> = desired.targets.iter().collect();
+    targets.sort_by_key(|(_, entry)| entry.spec.place);
+    for (name, entry) in targets {
         let upstream = FullName::new(name.project.clone(), entry.spec.upstream.clone());
         let (host, port) = split_target(&entry.spec.target);
         add_host(

@@ -2,7 +2,7 @@
 //! proxy loses is seen as lost.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -33,6 +33,24 @@ impl Connection {
     /// When nobody listens, or nobody accepts in time.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, CONNECT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(READ))?;
+        Ok(Self {
+            stream,
+            received: Vec::new(),
+        })
+    }
+
+    /// Connects from an address of this machine: a caller of its own for those who tell callers apart.
+    ///
+    /// # Errors
+    /// When the address is not this machine's, or nobody listens.
+    pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&socket, &SocketAddr::from((source, 0)))?;
+        connect(&socket, &address)?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ))?;
         Ok(Self {

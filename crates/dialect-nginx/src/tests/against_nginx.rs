@@ -65,7 +65,7 @@ fn without_time(line: &str) -> String {
 }
 
 fn hythe(file: &Path) -> String {
-    let verdict = check(&load(&Disk, file), &Disk);
+    let verdict = check(&load(&Disk, file, ""), &Disk);
     let warnings = verdict.warnings.iter().map(|warning| format!("[warn] {warning}"));
     let error = verdict.error.iter().map(|error| format!("[emerg] {error}"));
     warnings.chain(error).collect::<Vec<_>>().join("\n")

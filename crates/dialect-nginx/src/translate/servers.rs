@@ -1,0 +1,226 @@
+//! `server`: which requests it takes, by address and name, before its locations are asked.
+//!
+//! nginx decides on a server first, and a request that finds no location there gets a 404. Here the routes of all
+//! servers of a listener stand in one order, in which a host beats every path. So a server with names is bound to them,
+//! the default server of an address to none; and where one of several servers has no location for everything, it gets
+//! a route that answers 404, as otherwise the default server's would take the request.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::scope::Scope;
+use super::{Draft, free, name_of};
+use crate::report::Effect;
+use crate::tree::Directive;
+use crate::value;
+use crate::yaml::{MapOf, Yaml};
+
+/// A server and where it answers.
+pub(super) struct Server<'a> {
+    pub(super) directive: &'a Directive,
+    pub(super) scope: Scope<'a>,
+    /// For names of routes.
+    pub(super) label: String,
+    addresses: Vec<(SocketAddr, Role)>,
+    exact: Vec<&'a str>,
+    wildcards: Vec<String>,
+}
+
+/// What a server is on one of its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Nobody else is there.
+    Alone,
+    /// It takes the requests that name no other.
+    Default,
+    /// It takes requests for its names.
+    Named,
+}
+
+/// What the routes of a server are bound to.
+#[derive(Clone)]
+pub(super) struct Binding {
+    pub(super) hosts: Vec<String>,
+    pub(super) listeners: Vec<String>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn servers(&mut self, http: &'a Directive) {
+        let mut servers: Vec<Server<'a>> = http
+            .all("server")
+            .map(|server| self.server(http, server))
+            .collect();
+        choose_defaults(&mut servers);
+        for server in &servers {
+            let listeners = self.listen(server);
+            let bindings = server.bindings(&listeners);
+            self.locations(server, &bindings);
+        }
+    }
+
+    fn server(&mut self, http: &'a Directive, server: &'a Directive) -> Server<'a> {
+        let mut addresses = Vec::new();
+        for listen in server.all("listen") {
+            match value::listen(listen.arg(0)) {
+                Ok(Some(address)) => addresses.push((address, Role::Alone)),
+                Ok(None) => self.not_applied(listen, "requests come in by TCP"),
+                Err(why) => self.not_applied(listen, why),
+            }
+        }
+        if server.all("listen").next().is_none() {
+            addresses.push((SocketAddr::from(([0, 0, 0, 0], 80)), Role::Alone));
+        }
+        let mut exact = Vec::new();
+        let mut wildcards = Vec::new();
+        for names in server.all("server_name") {
+            for name in names.args.iter().map(String::as_str) {
+                if name.starts_with('~') {
+                    self.not_applied(names, "hosts are matched by name or wildcard, not by regex");
+                } else if let Some(rest) = name.strip_prefix('.') {
+                    exact.push(rest);
+                    wildcards.push(format!("*.{rest}"));
+                } else if name.contains('*') {
+                    wildcards.push(name.to_owned());
+                } else if is_host(name) {
+                    exact.push(name);
+                }
+            }
+        }
+        let first = exact.first().copied().or(wildcards.first().map(String::as_str));
+        Server {
+            label: name_of(first.unwrap_or("default")),
+            directive: server,
+            scope: Scope::of(http).inside(server),
+            addresses,
+            exact,
+            wildcards,
+        }
+    }
+
+    /// The names of the listeners of a server's addresses.
+    fn listen(&mut self, server: &Server<'a>) -> Vec<String> {
+        let listens = server.directive.all("listen").map(Some);
+        let mut names = Vec::new();
+        for ((address, _), listen) in server
+            .addresses
+            .iter()
+            .zip(listens.chain(std::iter::repeat(None)))
+        {
+            names.push(self.listener(*address, listen));
+        }
+        names
+    }
+
+    fn listener(&mut self, address: SocketAddr, listen: Option<&'a Directive>) -> String {
+        let has =
+            |word: &str| listen.is_some_and(|listen| listen.args.iter().skip(1).any(|given| given == word));
+        let text = address.to_string();
+        let known = self
+            .listeners
+            .iter_mut()
+            .find(|(_, listener)| listens_on(listener, &text));
+        if let Some((name, _)) = known {
+            return name.clone();
+        }
+        let protocol = if has("ssl") { "https" } else { "http" };
+        if let (true, Some(listen)) = (has("ssl"), listen) {
+            self.note(
+                listen,
+                Effect::Differs,
+                "certificates are not taken over yet; put them under `certificates`",
+            );
+        }
+        let listener = MapOf::default()
+            .with("listen", Yaml::Text(text))
+            .with_some("protocol", has("ssl").then(|| Yaml::text("https")))
+            .with_some(
+                "proxy_protocol",
+                has("proxy_protocol").then_some(Yaml::Flag(true)),
+            );
+        let wanted = match address.ip() {
+            ip if ip.is_unspecified() => format!("{protocol}-{}", address.port()),
+            ip => name_of(&format!("{protocol}-{ip}-{}", address.port())),
+        };
+        let taken: Vec<&str> = self.listeners.iter().map(|(name, _)| name.as_str()).collect();
+        let name = free(&wanted, &taken);
+        self.listeners.push((name.clone(), listener.done()));
+        name
+    }
+}
+
+fn listens_on(listener: &Yaml, address: &str) -> bool {
+    match listener {
+        Yaml::Map(entries) => entries
+            .iter()
+            .any(|(key, value)| key == "listen" && *value == Yaml::text(address)),
+        _ => false,
+    }
+}
+
+/// Names such as `_` and the empty one are written to match nothing.
+fn is_host(name: &str) -> bool {
+    !name.is_empty() && name != "_" && !name.contains(['!', '@', '#', '$', '/'])
+}
+
+/// Which server of each address takes the requests that name no other.
+fn choose_defaults(servers: &mut [Server<'_>]) {
+    let addresses = servers.iter().flat_map(|server| &server.addresses);
+    let addresses: BTreeSet<SocketAddr> = addresses.map(|(address, _)| *address).collect();
+    for address in addresses {
+        let here = |server: &Server<'_>| server.addresses.iter().any(|(own, _)| *own == address);
+        let says_so = |server: &Server<'_>| {
+            let mut listens = server.directive.all("listen");
+            listens.any(|listen| {
+                crate::check::is_default(listen) && value::listen(listen.arg(0)) == Ok(Some(address))
+            })
+        };
+        if servers.iter().filter(|server| here(server)).count() < 2 {
+            continue;
+        }
+        let default = servers.iter().position(says_so).or(servers.iter().position(here));
+        for (index, server) in servers.iter_mut().enumerate() {
+            let role = if Some(index) == default {
+                Role::Default
+            } else {
+                Role::Named
+            };
+            for (own, is) in &mut server.addresses {
+                if *own == address {
+                    *is = role;
+                }
+            }
+        }
+    }
+}
+
+impl Server<'_> {
+    /// Whether there are others on one of its addresses.
+    pub(super) fn has_neighbours(&self) -> bool {
+        self.addresses.iter().any(|(_, role)| *role != Role::Alone)
+    }
+
+    /// What its routes are bound to, by the names of its listeners in the order of its addresses: routes with a
+    /// wildcard host come after those without, so both kinds are kept apart.
+    fn bindings(&self, listeners: &[String]) -> Vec<Binding> {
+        let on = |wanted: fn(Role) -> bool| -> Vec<String> {
+            let roles = self.addresses.iter().map(|(_, role)| *role);
+            let all = listeners.iter().zip(roles);
+            all.filter(|(_, role)| wanted(*role))
+                .map(|(name, _)| name.clone())
+                .collect()
+        };
+        let exact: Vec<String> = self.exact.iter().map(|name| (*name).to_owned()).collect();
+        let by_name = on(|role| role != Role::Alone);
+        let by_default = on(|role| role != Role::Named);
+        let of = |hosts, listeners: &[String]| Binding {
+            hosts,
+            listeners: listeners.to_vec(),
+        };
+        [of(exact, &by_name), of(self.wildcards.clone(), &by_name)]
+            .into_iter()
+            .filter(|binding| !binding.hosts.is_empty())
+            .chain([of(Vec::new(), &by_default)])
+            .filter(|binding| !binding.listeners.is_empty())
+            .collect()
+    }
+}

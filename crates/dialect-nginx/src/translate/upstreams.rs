@@ -1,0 +1,117 @@
+//! `upstream`: a pool with its members.
+
+use super::{Draft, Pool, duration, free, name_of, number};
+use crate::report::Effect;
+use crate::tree::Directive;
+use crate::value::{self, Address};
+use crate::yaml::{MapOf, Yaml};
+
+impl<'a> Draft<'a> {
+    pub(super) fn upstream(&mut self, upstream: &'a Directive) {
+        let taken: Vec<String> = self.pools.values().map(|pool| pool.name.clone()).collect();
+        let name = free(&name_of(upstream.arg(0)), &taken);
+        let mut addresses = Vec::new();
+        let mut targets = Vec::new();
+        for member in upstream.all("server") {
+            let Some(address) = self.member_address(member) else {
+                continue;
+            };
+            if addresses.contains(&address) {
+                self.note(
+                    member,
+                    Effect::Differs,
+                    "an address is a member once; add its weight to the first",
+                );
+                continue;
+            }
+            targets.push(self.member(member, &address));
+            addresses.push(address);
+        }
+        let algorithm = self.algorithm(upstream);
+        for unknown in upstream.all("sticky") {
+            self.not_applied(
+                unknown,
+                "members are not remembered in cookies yet; `ip_hash` keeps a client with one",
+            );
+        }
+        self.pools.insert(
+            upstream.arg(0).to_owned(),
+            Pool {
+                name: name.clone(),
+                members: addresses.len(),
+            },
+        );
+        let upstream = MapOf::default()
+            .with("name", Yaml::Text(name))
+            .with_some("algorithm", algorithm.map(Yaml::text))
+            // As in nginx: while all have failed nobody is asked.
+            .with("panic_threshold", Yaml::Number(0))
+            .with("targets", Yaml::List(targets));
+        self.upstreams.push(upstream.done());
+    }
+
+    fn algorithm(&mut self, upstream: &'a Directive) -> Option<&'static str> {
+        let inside = upstream.inside();
+        let method = inside
+            .into_iter()
+            .rfind(|line| crate::check::METHODS.contains(&line.name.as_str()))?;
+        match method.name.as_str() {
+            "least_conn" => Some("least-connections"),
+            "ip_hash" => Some("ip-hash"),
+            "random" => {
+                if method.arg(0) != "two" {
+                    self.note(method, Effect::Differs, "the less busy of two is taken");
+                }
+                Some("random")
+            }
+            _ => {
+                self.not_applied(method, "members take turns by weight instead");
+                None
+            }
+        }
+    }
+
+    fn member_address(&mut self, member: &'a Directive) -> Option<String> {
+        match value::address(member.arg(0)) {
+            Ok(Address::Host(host, port)) => Some(format!("{host}:{}", port.unwrap_or(80))),
+            Ok(Address::Unix(_)) => {
+                self.not_applied(member, "members are reached by TCP; let it listen on a port");
+                None
+            }
+            Err(why) => {
+                self.not_applied(member, why);
+                None
+            }
+        }
+    }
+
+    fn member(&mut self, member: &'a Directive, address: &str) -> Yaml {
+        let mut target = MapOf::default().with("target", Yaml::text(address));
+        let parameter = |name: &str| {
+            let mut words = member.args.iter().skip(1);
+            words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        };
+        let count = |name: &str| parameter(name).and_then(value::number);
+        target = target
+            .with("weight", number(count("weight").unwrap_or(1).min(65_535)))
+            .with_some("max_fails", count("max_fails").map(number))
+            .with_some(
+                "fail_timeout",
+                parameter("fail_timeout")
+                    .and_then(value::milliseconds)
+                    .map(duration),
+            )
+            .with_some("max_conns", count("max_conns").map(number));
+        for word in member.args.iter().skip(1) {
+            match word.split('=').next().unwrap_or_default() {
+                flag @ ("backup" | "down") => target = target.with(flag, Yaml::Flag(true)),
+                "drain" => self.not_applied(member, "`drain`: write `down`; open requests end as they would"),
+                name @ ("slow_start" | "route" | "service") => {
+                    self.not_applied(member, format!("`{name}` has no equivalent yet"));
+                }
+                _ => {}
+            }
+        }
+        target.done()
+    }
+}
