@@ -12,6 +12,7 @@ mod dependencies;
 mod example;
 mod explanations;
 mod footprint;
+mod health;
 mod nginx;
 mod output;
 mod projects;

@@ -9,7 +9,7 @@ use hythe_model::view::ServiceView;
 use hythe_testkit::home::{Home, copy_folder};
 use hythe_testkit::load::{Load, Plan};
 
-const ECHO: &str = include_str!("../services/echo.js");
+pub(crate) const ECHO: &str = include_str!("../services/echo.js");
 const NUMBERS: &str = include_str!("../services/numbers.js");
 
 /// Two copies behind one route that takes everything; quick to notice what happens to them.
