@@ -13,9 +13,11 @@
 //! before       the plugins of its route
 //! send         to whom, how often, within which time; what may be repeated
 //! attempt      one try over one upstream connection: request up, answer down
+//! download     the answer's half of an attempt; trouble: what may become of it
 //! after        the plugins of its route that look at answers
 //! heads, body  what is written: heads cleaned and marked, bodies framed anew
 //! respond      the only place where a failure becomes a page
+//! grpc         the same for calls of gRPC
 //! record       what is counted and logged of a request
 //! ```
 //!
@@ -41,12 +43,14 @@ mod control;
 mod decisions;
 mod directory;
 mod door;
+mod download;
 mod edits;
 mod exchange;
 mod explain;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
 mod hash_key;
 mod heads;
 mod link;
@@ -63,6 +67,7 @@ mod send;
 mod snapshot;
 mod sockets;
 mod streams;
+mod trouble;
 mod tunnel;
 mod worker;
 
@@ -71,6 +76,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_balance::EndpointTable;
+use hythe_http2::UpstreamLimits;
 use hythe_model::{Desired, Endpoints};
 use hythe_spine::{Latest, Spine};
 use hythe_telemetry::{LineSink, LineSinkConfig};
@@ -196,6 +202,17 @@ impl Default for Limits {
             upstream_keep_alive: KeepAlive::default(),
             answer_chunk: 64 * 1024,
             drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// What connections to upstreams in HTTP/2 may take.
+    fn of_upstreams(&self) -> UpstreamLimits {
+        UpstreamLimits {
+            idle: self.upstream_keep_alive.idle,
+            write_timeout: self.client_write_timeout,
+            header_list: u32::try_from(self.answer.head).unwrap_or(u32::MAX),
         }
     }
 }

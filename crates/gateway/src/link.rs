@@ -51,10 +51,15 @@ impl Link {
         }
     }
 
+    /// Whether what is said here is said in HTTP/2.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
     /// The version of a message that came over it, as it is written in fields and logs. `of_head` is what
     /// the head says, which a stream is only dressed in.
     pub(crate) fn version(&self, of_head: Version) -> &'static str {
-        version(matches!(self, Self::Stream(_)), of_head)
+        version(self.is_stream(), of_head)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::before;
 use crate::body::{Body, Frame};
 use crate::connection::Client;
 use crate::exchange::known_value;
+use crate::grpc;
 use crate::heads::{Forward, without_port, write_request};
 use crate::plugin::answer::{AnswerBody, AnswerView, Fields};
 use crate::record::Record;
@@ -49,11 +50,15 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
     drop_early_body(worker, space, &mut body, &outcome);
     match outcome {
         Outcome::Served => {}
-        Outcome::Answer(reply) => answer(worker, client, space, &body, &mut record, &reply).await,
+        Outcome::Answer(reply) => {
+            let reply = grpc::told(client, space, reply);
+            answer(worker, client, space, &body, &mut record, &reply).await;
+        }
         Outcome::Fail(failure) => {
             client.keep &= !matches!(failure, Failure::Internal | Failure::BadBody);
             let form = Form::wanted_by(&space.head, space.inbox.bytes());
             let reply = Reply::page(failure, form, &space.request_id);
+            let reply = grpc::told(client, space, reply);
             answer(worker, client, space, &body, &mut record, &reply).await;
         }
     }
@@ -181,6 +186,9 @@ async fn pass_on(
     let plan = &matched.entry.payload;
     if matched.protocol_mismatch {
         return https_required(plan, space);
+    }
+    if let Some(failure) = plan.is_grpc.then(|| grpc::mismatch(client, space)).flatten() {
+        return Outcome::Fail(failure);
     }
     if let Some(reply) = before::run(worker, client, space, snapshot, matched).await {
         return Outcome::Answer(reply);

@@ -40,6 +40,10 @@ pub enum Failure {
     NoService,
     /// The route wants HTTPS.
     HttpsRequired,
+    /// The route takes calls of gRPC, and those come in HTTP/2.
+    Http2Required,
+    /// The route takes calls of gRPC only.
+    NotGrpc,
     /// The pool has no usable endpoint.
     NoEndpoint,
     /// The pool's circuit breaker is open.
@@ -89,12 +93,13 @@ impl Reply {
     pub fn page(failure: Failure, form: Form, request_id: &str) -> Self {
         let (status, message) = failure.says();
         let mut reply = Self::error(status, message, form, request_id);
-        if failure == Failure::HttpsRequired {
-            reply.fields.push(("Connection".to_owned(), "Upgrade".to_owned()));
-            reply
-                .fields
-                .push(("Upgrade".to_owned(), "TLS/1.2, HTTP/1.1".to_owned()));
-        }
+        let upgrade = match failure {
+            Failure::HttpsRequired => "TLS/1.2, HTTP/1.1",
+            Failure::Http2Required => "HTTP/2",
+            _ => return reply,
+        };
+        reply.fields.push(("Connection".to_owned(), "Upgrade".to_owned()));
+        reply.fields.push(("Upgrade".to_owned(), upgrade.to_owned()));
         reply
     }
 
@@ -188,6 +193,8 @@ impl Failure {
             Self::NoRoute => (404, "no Route matched with those values"),
             Self::NoService => (503, "no Service found with those values"),
             Self::HttpsRequired => (426, "Please use HTTPS protocol"),
+            Self::Http2Required => (426, "Please use HTTP2 protocol"),
+            Self::NotGrpc => (415, "Non-gRPC request matched gRPC route"),
             Self::NoEndpoint => (503, "failure to get a peer from the ring-balancer"),
             Self::NameResolution => (503, "name resolution failed"),
             Self::BadUpstream => (502, "An invalid response was received from the upstream server"),

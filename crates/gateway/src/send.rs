@@ -17,7 +17,7 @@ use hythe_balance::{Lease, Query};
 use hythe_upstream::Reuse;
 use tokio::time::Instant;
 
-use crate::attempt::{self, Terms, Trouble};
+use crate::attempt::{self, Terms};
 use crate::body::Body;
 use crate::connection::Client;
 use crate::files::{FileLink, Files};
@@ -27,6 +27,7 @@ use crate::pools::Retry;
 use crate::record::Record;
 use crate::respond::Failure;
 use crate::snapshot::ServicePlan;
+use crate::trouble::Trouble;
 use crate::worker::{Worker, Workspace};
 
 /// Sends the request that stands in `space` and passes the answer on. What the client is to be told, if nothing of
@@ -211,7 +212,7 @@ impl<'s> Tries<'s> {
             // Already asked and taken out of the budget.
             Trouble::PassedOver => true,
             Trouble::Connect(error) if error.is_timeout() => retry_on.timeout && self.are_left(count, now),
-            Trouble::Connect(_) => retry_on.error && self.are_left(count, now),
+            Trouble::Connect(_) | Trouble::Unprocessed => retry_on.error && self.are_left(count, now),
             Trouble::Broken => self.repeatable && retry_on.error && self.are_left(count, now),
             Trouble::Slow => self.repeatable && retry_on.timeout && self.are_left(count, now),
             Trouble::BadAnswer => self.repeatable && retry_on.invalid_header && self.are_left(count, now),
@@ -261,7 +262,7 @@ async fn try_endpoint(
     } else {
         Reuse::OnlyCertain
     };
-    if let Some(wire) = attempt::kept(worker, lease, reuse) {
+    if let Some(link) = attempt::kept(worker, service, lease, reuse) {
         match attempt::run(
             worker,
             client,
@@ -269,19 +270,19 @@ async fn try_endpoint(
             service,
             terms,
             Some(lease),
-            wire,
+            link,
             body,
             record,
         )
         .await
         {
-            Err(Trouble::Broken) if repeatable => {
-                worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
-            }
+            Err(Trouble::Unprocessed) => {}
+            Err(Trouble::Broken) if repeatable => {}
             other => return other,
         }
+        worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
     }
-    let wire = attempt::connect(lease, service, terms).await?;
+    let link = attempt::connect(worker, service, terms, lease).await?;
     attempt::run(
         worker,
         client,
@@ -289,7 +290,7 @@ async fn try_endpoint(
         service,
         terms,
         Some(lease),
-        wire,
+        link,
         body,
         record,
     )

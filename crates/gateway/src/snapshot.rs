@@ -46,6 +46,8 @@ pub(crate) struct RoutePlan {
     pub(crate) preserve_host: bool,
     pub(crate) path_handling: PathHandling,
     pub(crate) https_redirect: u16,
+    /// Whether it takes calls of gRPC only.
+    pub(crate) is_grpc: bool,
     pub(crate) chain: Chain,
     pub(crate) metrics: Arc<RouteMetrics>,
 }
@@ -71,6 +73,8 @@ pub(crate) struct ServicePlan {
     pub(crate) connect_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) read_timeout: Duration,
+    /// Whether it is asked in HTTP/2, many requests over one connection.
+    pub(crate) speaks_http2: bool,
 }
 
 /// After which failures another member is asked.
@@ -251,6 +255,10 @@ impl Compiler {
             preserve_host: route.preserve_host,
             path_handling: route.path_handling,
             https_redirect: route.https_redirect_status_code,
+            is_grpc: route
+                .protocols
+                .iter()
+                .any(|protocol| matches!(protocol, Protocol::Grpc | Protocol::Grpcs)),
             chain: self.plugins.chain(name, service_name.as_ref()),
             metrics: self.counters_of(name, service_name.as_ref()),
         }
@@ -277,7 +285,7 @@ impl Compiler {
     fn service_plans(&self, desired: &Desired, pools: &mut Pools, problems: &mut Vec<Problem>) -> Services {
         let mut plans = Services::new();
         for (name, entry) in desired.services.iter().filter(|(_, entry)| entry.spec.enabled) {
-            if entry.spec.protocol == Protocol::Http {
+            if matches!(entry.spec.protocol, Protocol::Http | Protocol::Grpc) {
                 let pool = pool_name(desired, name, &entry.spec);
                 plans.insert(
                     name.clone(),
@@ -286,7 +294,7 @@ impl Compiler {
                 continue;
             }
             let message = format!(
-                "`{}` upstreams are not served yet, only `http`",
+                "`{}` upstreams are not served yet, only `http` and `grpc`",
                 entry.spec.protocol
             );
             problems.push(Problem {
@@ -381,6 +389,7 @@ fn service_plan(
         connect_timeout: Duration::from_millis(spec.connect_timeout_ms),
         write_timeout: Duration::from_millis(spec.write_timeout_ms),
         read_timeout: Duration::from_millis(spec.read_timeout_ms),
+        speaks_http2: matches!(spec.protocol, Protocol::Grpc | Protocol::Grpcs),
     }
 }
 
@@ -479,7 +488,7 @@ mod tests {
         assert_eq!(served, ["good", "no service"]);
         assert_eq!(
             problems,
-            ["service `other`: `https` upstreams are not served yet, only `http`"]
+            ["service `other`: `https` upstreams are not served yet, only `http` and `grpc`"]
         );
     }
 
@@ -487,7 +496,7 @@ mod tests {
     fn what_became_bad_stays_as_it_was() {
         let mut fixture = Fixture::new();
         assert_eq!(fixture.compiled(&[]).1, [""; 0]);
-        fixture.service("other", Protocol::Grpc);
+        fixture.service("other", Protocol::Grpcs);
         fixture.route("good", "~/(?!look-around)");
         let (served, problems) = fixture.compiled(&["/good", "/other"]);
         assert_eq!(served, ["good", "other"]);

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hythe_http1::{RequestHead, ResponseHead};
+use hythe_http2::Upstreams;
 use hythe_ports::Traffic;
 use hythe_spine::{Cached, Latest, Shutdown};
 use hythe_telemetry::LineSink;
@@ -55,6 +56,8 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) idle: RefCell<IdlePool>,
+    /// Connections to upstreams that speak HTTP/2, by address.
+    pub(crate) upstreams: Upstreams<SocketAddr>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) clock: RefCell<Clock>,
@@ -131,6 +134,7 @@ impl WorkerSeed {
         Worker {
             index: self.index,
             idle: RefCell::new(IdlePool::new(self.shared.limits.upstream_keep_alive)),
+            upstreams: Upstreams::new(self.shared.limits.of_upstreams()),
             access_log,
             counters: self.shared.metrics.worker(self.index),
             clock: RefCell::default(),
@@ -293,8 +297,13 @@ async fn do_chores(worker: Rc<Worker>) {
             let logged = worker.access_log.as_ref().is_some_and(AccessLog::flush);
             let endpoints = &worker.shared.endpoints;
             let mut idle = worker.idle.borrow_mut();
-            idle.sweep(Instant::now(), |address| endpoints.is_listed(address));
-            worker.chores_wanted.set(logged || !idle.is_empty());
+            let now = Instant::now();
+            idle.sweep(now, |address| endpoints.is_listed(address));
+            worker
+                .upstreams
+                .sweep(now, |address| endpoints.is_listed(*address));
+            let kept = !idle.is_empty() || !worker.upstreams.is_empty();
+            worker.chores_wanted.set(logged || kept);
         }
     }
 }

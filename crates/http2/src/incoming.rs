@@ -89,6 +89,9 @@ impl Incoming {
         };
         self.chunks = announced == Announced::Chunks;
         heads::push_request(out, head, announced);
+        if self.body.is_none() {
+            out.extend_from_slice(&std::mem::take(&mut self.rest));
+        }
         Ok(())
     }
 

@@ -92,8 +92,14 @@ impl<K: Clone + Eq + Hash + 'static> Upstreams<K> {
         }
     }
 
-    /// A stream to the upstream `key`, over a connection that is there or that `connect` makes. Its first
-    /// deadlines are `allowed` from now.
+    /// A stream over a connection to the upstream `key` that is there. Its first deadlines are `allowed` from
+    /// now.
+    pub fn kept(&self, key: &K, scheme: Scheme, allowed: Duration) -> Option<Stream> {
+        let connection = self.groups.borrow_mut().get_mut(key)?.choose()?;
+        Some(connection.stream(scheme, allowed))
+    }
+
+    /// A stream as [`Upstreams::kept`] has it, or over a connection that `connect` makes.
     ///
     /// # Errors
     /// What `connect` says; nothing was sent then.
@@ -112,8 +118,7 @@ impl<K: Clone + Eq + Hash + 'static> Upstreams<K> {
             Some(connection) => connection,
             None => self.connect(key, connect).await?,
         };
-        let open = OpenStream::of(&connection.use_of);
-        Ok(Stream::to_upstream(connection.requests, scheme, open, allowed))
+        Ok(connection.stream(scheme, allowed))
     }
 
     async fn connect<F>(&self, key: &K, connect: impl FnOnce() -> F) -> Result<Connection, Failed>
@@ -205,6 +210,11 @@ impl Group {
 }
 
 impl Connection {
+    fn stream(self, scheme: Scheme, allowed: Duration) -> Stream {
+        let open = OpenStream::of(&self.use_of);
+        Stream::to_upstream(self.requests, scheme, open, allowed)
+    }
+
     /// Whether its server takes requests, as far as is known.
     fn is_open(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());

@@ -182,7 +182,7 @@ pub(crate) fn protocol(word: &str) -> Protocol {
     }
 }
 
-/// What an upstream block says; only plain HTTP is spoken to upstreams so far.
+/// What an upstream block says; only HTTP without TLS is spoken to upstreams so far.
 fn spoken_protocol(block: &Block<'_>) -> Option<Protocol> {
     let wanted = block.choice("protocol").map(protocol)?;
     if let Some(node) = block.get("protocol") {
@@ -192,8 +192,10 @@ fn spoken_protocol(block: &Block<'_>) -> Option<Protocol> {
 }
 
 fn refuse_what_is_not_spoken(cx: &Context<'_>, node: &Node, wanted: Protocol) {
-    if wanted != Protocol::Http {
-        cx.report(node.error(format!("`{wanted}` upstreams are not served yet, only `http`")));
+    if !matches!(wanted, Protocol::Http | Protocol::Grpc) {
+        cx.report(node.error(format!(
+            "`{wanted}` upstreams are not served yet, only `http` and `grpc`"
+        )));
     }
 }
 

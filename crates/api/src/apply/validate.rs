@@ -30,8 +30,9 @@ pub(crate) fn validate(
     }
     for (name, service) in &spec.services {
         let protocol = service.protocol;
-        checker.require(protocol == Protocol::Http, || {
-            format!("service {name}: `{protocol}` upstreams are not served yet, only `http`")
+        let spoken = matches!(protocol, Protocol::Http | Protocol::Grpc);
+        checker.require(spoken, || {
+            format!("service {name}: `{protocol}` upstreams are not served yet, only `http` and `grpc`")
         });
         let timeouts = [service.total_timeout_ms, service.try_timeout_ms];
         checker.require(!timeouts.contains(&Some(0)), || {

@@ -11,6 +11,7 @@ mod conversations;
 mod documented;
 mod early_answers;
 mod files;
+mod grpc;
 mod http2;
 mod large_bodies;
 mod lost_worker;
