@@ -11,6 +11,7 @@ use hythe_model::view::{
 use hythe_ports::{BoxFuture, ExplainRequest, Routes};
 use hythe_routing::{HeaderLookup, RequestKey, Verdict, upstream_path};
 use hythe_spine::Latest;
+use hythe_stdx::format_duration;
 
 use crate::respond::Failure;
 use crate::snapshot::{RoutePlan, ServicePlan, Snapshot};
@@ -104,7 +105,7 @@ impl Explainer {
         };
         let upstream = upstream(service, path, host);
         if upstream.endpoint.is_none() {
-            explanation.answer = Some(answer(Failure::NoEndpoint));
+            explanation.answer = Some(nobody(service));
         }
         explanation.upstream = Some(upstream);
         explanation
@@ -144,6 +145,16 @@ fn answer(failure: Failure) -> AnswerView {
         status,
         message: message.to_owned(),
     }
+}
+
+/// What becomes of a request that nobody takes.
+fn nobody(service: &ServicePlan) -> AnswerView {
+    let mut answer = answer(service.pool.nobody());
+    if let Some(hold) = service.hold.filter(|_| !service.pool.has_members()) {
+        let hold = format_duration(hold);
+        answer.message = format!("{}, unless somebody comes within {hold}", answer.message);
+    }
+    answer
 }
 
 fn plugins(plan: &RoutePlan) -> Vec<String> {

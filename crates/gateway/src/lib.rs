@@ -53,6 +53,7 @@ pub mod fuzzing;
 mod grpc;
 mod hash_key;
 mod heads;
+mod hold;
 mod link;
 mod listener;
 mod metrics;

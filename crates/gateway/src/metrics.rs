@@ -62,10 +62,14 @@ pub struct Metrics {
 pub(crate) struct WorkerCounters {
     requests: AtomicU64,
     busy: AtomicU64,
+    held: AtomicU64,
 }
 
 /// A request that is served, as long as this lives.
 pub(crate) struct Busy<'a>(&'a WorkerCounters);
+
+/// A request that waits for a pool to have somebody, as long as this lives.
+pub(crate) struct Held<'a>(&'a WorkerCounters);
 
 /// The gateway's counters of connections and requests, added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +140,17 @@ impl Metrics {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         let counters = Arc::clone(workers.entry(index).or_default());
         counters.busy.store(0, Ordering::Relaxed);
+        counters.held.store(0, Ordering::Relaxed);
         counters
+    }
+
+    /// Requests that wait for a pool to have somebody.
+    pub fn held(&self) -> u64 {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = workers
+            .values()
+            .map(|counters| counters.held.load(Ordering::Relaxed));
+        held.sum()
     }
 
     /// Connections and requests, added up.
@@ -211,11 +225,25 @@ impl Metrics {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             metric.encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
         }
-        let open = i64::try_from(self.open.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-        let help = "Client connections open";
-        encoder
-            .encode_descriptor("hythe_connections_open", help, None, MetricType::Gauge)?
-            .encode_gauge(&open)
+        let gauges = [
+            (
+                "hythe_connections_open",
+                "Client connections open",
+                self.open.load(Ordering::Relaxed),
+            ),
+            (
+                "hythe_requests_held",
+                "Requests that wait for a pool to have somebody",
+                self.held(),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&value)?;
+        }
+        Ok(())
     }
 
     fn alive(&self) -> Vec<Arc<RouteMetrics>> {
@@ -232,11 +260,25 @@ impl WorkerCounters {
         bump(&self.busy, 1);
         Busy(self)
     }
+
+    /// Counts a request as waiting until what this returns is dropped. `None`: `most` do already.
+    pub(crate) fn hold(&self, most: u64) -> Option<Held<'_>> {
+        (self.held.load(Ordering::Relaxed) < most).then(|| {
+            bump(&self.held, 1);
+            Held(self)
+        })
+    }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         bump(&self.0.busy, u64::MAX);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        bump(&self.0.held, u64::MAX);
     }
 }
 
@@ -449,6 +491,18 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         text
+    }
+
+    #[test]
+    fn no_more_than_so_many_are_held() {
+        let metrics = Metrics::default();
+        let worker = metrics.worker(0);
+        let first = worker.hold(2);
+        let _second = worker.hold(2).unwrap();
+        assert!(worker.hold(2).is_none());
+        drop(first);
+        assert_eq!(metrics.held(), 1);
+        assert!(worker.hold(2).is_some());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Instant;
 use hythe_balance::{CircuitBreaker, EndpointTable, Pool, PoolCell, RetryBudget, RetryShare, Rules};
 use hythe_model::endpoint::PoolEndpoints;
 use hythe_model::{Endpoints, FullName, Upstream};
+use tokio::sync::Notify;
 
 use crate::respond::Failure;
 
@@ -19,6 +20,8 @@ pub(crate) struct SharedPool {
     budget: RetryBudget,
     /// Whether it has members whose names were never resolved, and no others.
     nameless: AtomicBool,
+    /// Told of every change of the members.
+    pub(crate) changed: Notify,
 }
 
 /// Whether a request may be sent to another member.
@@ -46,9 +49,14 @@ struct Known {
 }
 
 impl SharedPool {
+    /// Whether it has members that may be picked when they are neither full nor left alone for their failures.
+    pub(crate) fn has_members(&self) -> bool {
+        self.cell.load().open_members().next().is_some()
+    }
+
     /// Why nobody could be picked.
     pub(crate) fn nobody(&self) -> Failure {
-        if self.cell.load().open_members().next().is_some() {
+        if self.has_members() {
             // nginx: no live upstreams.
             Failure::BadUpstream
         } else if self.nameless.load(Ordering::Relaxed) {
@@ -95,6 +103,7 @@ impl Pools {
                     breaker: CircuitBreaker::default(),
                     budget: RetryBudget::default(),
                     nameless: AtomicBool::new(is_nameless(&endpoints)),
+                    changed: Notify::new(),
                 }),
                 rules,
                 endpoints,
@@ -134,6 +143,7 @@ impl Known {
         cell.replace(cell.load().next_version(self.rules, members, table));
         let nameless = is_nameless(&self.endpoints);
         self.pool.nameless.store(nameless, Ordering::Relaxed);
+        self.pool.changed.notify_waiters();
     }
 }
 

@@ -6,9 +6,9 @@
 //!
 //! Within that, the service says after which failures there is another try (`retry_on`, nginx's
 //! `proxy_next_upstream`), how many there are and how long all of them may take; no more are made than
-//! there are members. The pool's budget keeps retries a share of its requests, and its circuit breaker refuses at
-//! once what would only queue up. An answer whose status is to be passed over is passed over only if there will be
-//! another try, and otherwise sent on as it is.
+//! there are members. While the pool has nobody, it may hold the request ([`hold`]). The pool's budget keeps retries a
+//! share of its requests, and its circuit breaker refuses at once what would only queue up. An answer whose status is
+//! to be passed over is passed over only if there will be another try, and otherwise sent on as it is.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +22,7 @@ use crate::body::Body;
 use crate::connection::Client;
 use crate::files::{FileLink, Files};
 use crate::hash_key::Keyed;
+use crate::hold;
 use crate::link::Link;
 use crate::pools::Retry;
 use crate::record::Record;
@@ -118,7 +119,16 @@ async fn send_on(
     let mut query = query(client, space, service);
     let mut last = None;
     let mut now = record.started;
-    while let Some(mut lease) = service.pool.cell.pick(&mut query, now.into_std()) {
+    let mut picked = service.pool.cell.pick(&mut query, now.into_std());
+    if let (None, Some(most)) = (&picked, service.hold) {
+        let most = tries
+            .until
+            .map_or(most, |until| most.min(until.saturating_duration_since(now)));
+        let held = hold::pick(worker, client, &service.pool, &mut query, most).await;
+        picked = held.map_err(Unsent::Trouble)?;
+        now = Instant::now();
+    }
+    while let Some(mut lease) = picked {
         record.tries += 1;
         record.instance = Some(Arc::clone(&lease.member().endpoint.id));
         let count = record.tries;
@@ -142,6 +152,9 @@ async fn send_on(
         }
         worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
         query.add_tried(lease.member());
+        // Its failure counts before the next one is chosen.
+        drop(lease);
+        picked = service.pool.cell.pick(&mut query, now.into_std());
     }
     Err(last.map_or_else(|| Unsent::Nobody(service.pool.nobody()), Unsent::Trouble))
 }

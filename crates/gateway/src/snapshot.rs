@@ -68,6 +68,8 @@ pub(crate) struct ServicePlan {
     pub(crate) retry_on: RetryRules,
     pub(crate) retry_share: RetryShare,
     pub(crate) breaker: Option<BreakerRules>,
+    /// How long requests wait while the pool has nobody.
+    pub(crate) hold: Option<Duration>,
     pub(crate) total_timeout: Option<Duration>,
     pub(crate) try_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
@@ -384,6 +386,9 @@ fn service_plan(
         breaker: upstream
             .and_then(|upstream| upstream.circuit_breaker.as_ref())
             .map(breaker),
+        hold: upstream
+            .and_then(|upstream| upstream.hold_ms)
+            .map(Duration::from_millis),
         total_timeout: spec.total_timeout_ms.map(Duration::from_millis),
         try_timeout: spec.try_timeout_ms.map(Duration::from_millis),
         connect_timeout: Duration::from_millis(spec.connect_timeout_ms),

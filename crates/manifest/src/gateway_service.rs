@@ -95,6 +95,7 @@ pub(crate) static SETTINGS: Table = Table {
         HEALTHCHECKS,
         upstream::RETRY_BUDGET,
         upstream::CIRCUIT_BREAKER,
+        upstream::HOLD,
         key("tags", TEXTS, TAGS_DOC),
         upstream::HASH_ON,
         upstream::HASH_FALLBACK,
@@ -114,13 +115,14 @@ pub(crate) static SETTINGS: Table = Table {
 };
 
 /// The keys of [`SETTINGS`] that say something about a pool.
-const OF_POOLS: [&str; 9] = [
+const OF_POOLS: [&str; 10] = [
     "algorithm",
     "panic_threshold",
     "host_header",
     "healthchecks",
     "retry_budget",
     "circuit_breaker",
+    "hold",
     "hash_on",
     "hash_fallback",
     "slots",

@@ -27,6 +27,7 @@ pub(crate) static UPSTREAM: Table = Table {
         HEALTHCHECKS,
         RETRY_BUDGET,
         CIRCUIT_BREAKER,
+        HOLD,
         key("targets", Shape::List(&Shape::Block(&TARGET)), "Its members."),
         key("tags", TEXTS, TAGS_DOC),
         HASH_ON,
@@ -161,6 +162,12 @@ pub(crate) const CIRCUIT_BREAKER: Key = key(
     Shape::Block(&CIRCUIT_BREAKER_BLOCK),
     "When requests are refused at once. Default: never.",
 );
+pub(crate) const HOLD: Key = key(
+    "hold",
+    Shape::Duration,
+    "How long requests wait for a member while there is none that is healthy, before they get a 503. Default: not at \
+     all.",
+);
 pub(crate) const HOST_HEADER: Key = key(
     "host_header",
     Shape::Text,
@@ -262,6 +269,7 @@ pub(crate) fn settings(block: &Block<'_>) -> Upstream {
         panic_threshold: block.integer("panic_threshold"),
         retry_budget: retry_budget(block),
         circuit_breaker: circuit_breaker(block),
+        hold_ms: block.duration("hold"),
         host_header: host_header(block),
         healthchecks: healthchecks::read(block),
         tags: block.tags(),

@@ -173,6 +173,9 @@ pub struct Upstream {
     /// When requests are refused at once. `None`: never.
     #[serde(default)]
     pub circuit_breaker: Option<CircuitBreaker>,
+    /// How long requests wait, milliseconds, while it has nobody to pick. `None`: they do not.
+    #[serde(default)]
+    pub hold_ms: Option<u64>,
     /// Host to send instead of the service's.
     #[serde(default)]
     pub host_header: Option<String>,

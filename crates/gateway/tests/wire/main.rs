@@ -12,6 +12,7 @@ mod documented;
 mod early_answers;
 mod files;
 mod grpc;
+mod held;
 mod http2;
 mod large_bodies;
 mod lost_worker;

@@ -237,7 +237,7 @@ fn merged(mut base: Value, over: &Value) -> Value {
     base
 }
 
-fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
+pub(crate) fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
     let endpoint = |address: &SocketAddr| Endpoint {
         id: address.to_string().into(),
         address: *address,

@@ -1,0 +1,61 @@
+//! Requests that wait for a pool to have somebody.
+//!
+//! A pool without a member that may be picked may be about to get one: an instance is starting or gets well, a name is
+//! being resolved. A pool that says `hold` keeps its requests for that long. They sleep until the pool changes, all
+//! look again, and go on as if they had just come; those that find nobody in time are told what they would have been
+//! told at once. A client that leaves is noticed. How many wait is bounded, as each occupies the memory of a request.
+//!
+//! # What is left out
+//! Waiting for members that are full, or left alone for their failures: no change tells when they may be picked.
+//! Connections of TCP and datagrams of UDP, which end where they find nobody.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use hythe_balance::{Lease, Query};
+use tokio::time::Instant;
+
+use crate::connection::Client;
+use crate::pools::SharedPool;
+use crate::trouble::Trouble;
+use crate::worker::Worker;
+
+/// Most requests that wait on one worker; those beyond are not held.
+const HELD_MOST: u64 = 1_000;
+
+/// Picks as soon as `pool` has somebody, within `most`.
+///
+/// # Errors
+/// The client has left.
+pub(crate) async fn pick(
+    worker: &Worker,
+    client: &mut Client,
+    pool: &SharedPool,
+    query: &mut Query,
+    most: Duration,
+) -> Result<Option<Lease>, Trouble> {
+    let Some(_held) = worker.counters.hold(HELD_MOST) else {
+        return Ok(None);
+    };
+    let (client, _) = client.link.split();
+    let waiting = tokio::time::timeout(most, wait(pool, query));
+    match select(pin!(waiting), pin!(client.broken())).await {
+        Either::Left((picked, _)) => Ok(picked.unwrap_or(None)),
+        Either::Right(((), _)) => Err(Trouble::ClientGone),
+    }
+}
+
+/// `None`: there are members, but none that may be picked.
+async fn wait(pool: &SharedPool, query: &mut Query) -> Option<Lease> {
+    loop {
+        // Asked to be told before looking, so that no change falls between the two.
+        let mut changed = pin!(pool.changed.notified());
+        changed.as_mut().enable();
+        let picked = pool.cell.pick(query, Instant::now().into_std());
+        if picked.is_some() || pool.has_members() {
+            return picked;
+        }
+        changed.await;
+    }
+}
