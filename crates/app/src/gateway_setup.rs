@@ -1,7 +1,7 @@
 //! The gateway's settings from the node's, and the descriptors it may use.
 
-use hythe_config::{AccessLogFormat, NodeConfig, ProxyListen};
-use hythe_gateway::ListenerPlan;
+use hythe_config::{AccessLogFormat, NodeConfig, ProxyListen, TrustedProxies};
+use hythe_gateway::{ListenerPlan, RealIpHeader, Trust};
 use hythe_http1::Limits as WireLimits;
 use hythe_model::ListenerProtocol;
 use hythe_upstream::KeepAlive;
@@ -26,6 +26,7 @@ pub(crate) fn config(config: &NodeConfig) -> hythe_gateway::Config {
         access_log: log.map(|log| (format(log.format), log.path.clone())),
         limits: limits(config),
         plugins: builtin::PLUGINS,
+        trust: trust(&config.trusted_proxies),
     }
 }
 
@@ -60,6 +61,17 @@ pub(crate) fn refuse_what_is_not_served(config: &NodeConfig) -> anyhow::Result<(
         );
     }
     Ok(())
+}
+
+fn trust(given: &TrustedProxies) -> Trust {
+    Trust {
+        proxies: given.networks.clone(),
+        header: match given.header {
+            hythe_config::RealIpHeader::XRealIp => RealIpHeader::XRealIp,
+            hythe_config::RealIpHeader::XForwardedFor => RealIpHeader::XForwardedFor,
+        },
+        recursive: given.recursive,
+    }
 }
 
 fn limits(config: &NodeConfig) -> hythe_gateway::Limits {

@@ -28,6 +28,31 @@ pub struct ServerArgs {
         value_delimiter = ','
     )]
     pub proxy_tls_listen: Vec<String>,
+    /// Addresses of proxies whose word on the client counts, such as `10.0.0.0/8`; several with commas or repeated
+    /// [default: none]
+    #[arg(
+        long,
+        env = "HYTHE_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<String>,
+    /// The field in which they name the client: `X-Real-IP` or `X-Forwarded-For` [default: X-Real-IP]
+    #[arg(
+        long,
+        env = "HYTHE_REAL_IP_HEADER",
+        value_name = "NAME",
+        hide_short_help = true
+    )]
+    pub real_ip_header: Option<String>,
+    /// Pass over trusted addresses in `X-Forwarded-For`, from the last on: `on` or `off` [default: off]
+    #[arg(
+        long,
+        env = "HYTHE_REAL_IP_RECURSIVE",
+        value_name = "SWITCH",
+        hide_short_help = true
+    )]
+    pub real_ip_recursive: Option<String>,
     /// Where the native API listens, or `off` [default: 127.0.0.1:8002]
     #[arg(long, env = "HYTHE_API_LISTEN", value_name = "ADDRESS")]
     pub api_listen: Option<String>,
@@ -63,6 +88,9 @@ impl ServerArgs {
         let mut settings = vec![
             ("proxy_listen", self.proxy_listen.clone()),
             ("proxy_tls_listen", self.proxy_tls_listen.clone()),
+            ("trusted_proxies", self.trusted_proxies.clone()),
+            ("real_ip_header", one(&self.real_ip_header)),
+            ("real_ip_recursive", one(&self.real_ip_recursive)),
             ("api_listen", one(&self.api_listen)),
             ("workers", one(&self.workers)),
             ("access_log", one(&self.access_log)),

@@ -14,6 +14,7 @@ mod listen;
 mod node_file;
 mod problem;
 mod resolve;
+mod trust;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use limits::{GatewayLimits, LimitArgs};
 pub use listen::ProxyListen;
 pub use problem::{ConfigProblem, ConfigProblems};
 pub use resolve::{resolve, resolve_with_file};
+pub use trust::{RealIpHeader, TrustedProxies};
 
 /// A node's settings, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct NodeConfig {
     pub proxy_listen: Vec<ProxyListen>,
     /// Where the gateway listens for HTTPS; none by default.
     pub proxy_tls_listen: Vec<ProxyListen>,
+    /// Proxies in front of the gateway that are believed; none by default.
+    pub trusted_proxies: TrustedProxies,
     /// Where the native API listens; `None`: only on its socket.
     pub api_listen: Option<SocketAddr>,
     /// Gateway workers, 1 to 1,024; by default one for each core.

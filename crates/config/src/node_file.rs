@@ -64,6 +64,7 @@ fn text(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().to_owned()),
         DeValue::Boolean(false) => Ok("off".to_owned()),
+        DeValue::Boolean(true) => Ok("on".to_owned()),
         _ => Err("expected a text, a number, or a list of texts".to_owned()),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::args::ServerArgs;
 use crate::node_file::{self, FileSetting};
 use crate::problem::{ConfigProblem, ConfigProblems};
-use crate::{AccessLog, AccessLogFormat, NodeConfig, ProxyListen, limits, listen};
+use crate::{AccessLog, AccessLogFormat, NodeConfig, ProxyListen, limits, listen, trust};
 
 const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -58,6 +58,7 @@ pub fn resolve_with_file(args: &ServerArgs, file: &str) -> Result<NodeConfig, Co
                 listen::parse_proxy(text, EVERYWHERE, true)
             })
             .unwrap_or_default(),
+        trusted_proxies: trust::resolve(&mut sources),
         api_listen: sources
             .one("api_listen", api_address)
             .unwrap_or(Some(SocketAddr::new(LOOPBACK, 8002))),

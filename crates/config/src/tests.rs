@@ -91,7 +91,7 @@ fn every_problem_is_told_with_its_source() {
     let expected = "\
 hythe.toml:2: unknown setting `worker`; did you mean `workers`?
 hythe.toml:4: expected a text, a number, or a list of texts
-hythe.toml:5: unknown setting `keys`; there are proxy_listen, proxy_tls_listen, api_listen, workers, \
+hythe.toml:5: unknown setting `keys`; there are proxy_listen, proxy_tls_listen, trusted_proxies, real_ip_header, real_ip_recursive, api_listen, workers, \
 access_log, access_log_path, drain_timeout, resolver, log, head_timeout, idle_timeout, body_timeout, body_rate, client_write_timeout, max_line, max_head, max_headers, max_requests_per_connection, max_connections, upstream_idle_timeout, upstream_idle_connections
 hythe.toml:5: string values must be quoted, expected literal string
 --proxy-listen (HYTHE_PROXY_LISTEN): `nowhere` is not an address to listen on; write it like `8000`, \
@@ -183,6 +183,21 @@ fn dns_servers_have_a_port_of_their_own() {
             .contains("is not the address of a DNS server")
     );
     assert!(resolvers("'10.0.0.2:0'").is_err());
+}
+
+#[test]
+fn trusted_proxies_are_networks() {
+    let file = "trusted_proxies = ['10.0.0.0/8', '::1']\nreal_ip_header = 'x-forwarded-for'\nreal_ip_recursive = true";
+    let trusted = resolve_with_file(&args(|_| ()), file).unwrap().trusted_proxies;
+    let networks: Vec<String> = trusted.networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
+    assert_eq!(
+        (trusted.header, trusted.recursive),
+        (RealIpHeader::XForwardedFor, true)
+    );
+    let file =
+        "trusted_proxies = ['10.0.0.0/33', 'proxy']\nreal_ip_header = 'Via'\nreal_ip_recursive = 'yes'";
+    assert_eq!(resolve_with_file(&args(|_| ()), file).unwrap_err().0.len(), 4);
 }
 
 #[test]

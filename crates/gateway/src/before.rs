@@ -63,7 +63,7 @@ fn view<'a>(
         bytes: space.inbox.bytes(),
         peer: client.peer,
         local: client.local,
-        https: false,
+        https: client.https(),
         request_id: &space.request_id,
         project: &matched.entry.name.project,
         route: &plan.label,

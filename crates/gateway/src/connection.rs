@@ -21,7 +21,12 @@ use crate::{proxy, streams};
 /// A client, as exchanges see it.
 pub(crate) struct Client {
     pub(crate) link: Link,
+    /// Who sent the request.
     pub(crate) peer: std::net::IpAddr,
+    /// The other end of the connection, if it is a proxy whose word on its requests counts.
+    pub(crate) proxy: Option<std::net::IpAddr>,
+    /// What that proxy says of the request at hand: whether it came over TLS.
+    pub(crate) told_https: Option<bool>,
     pub(crate) local: SocketAddr,
     /// Where it came in.
     pub(crate) listening: LocalListening,
@@ -29,6 +34,13 @@ pub(crate) struct Client {
     pub(crate) keep: bool,
     /// Whether the connection's end must not look like an end.
     pub(crate) cut_off: bool,
+}
+
+impl Client {
+    /// Whether the request was made over TLS.
+    pub(crate) fn https(&self) -> bool {
+        self.told_https.unwrap_or(false)
+    }
 }
 
 /// What is known after waiting for a head.
@@ -60,10 +72,13 @@ const LAST_NEXT: Duration = Duration::from_millis(50);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, listening: LocalListening) {
+    let peer = plain_ip(ends.client);
     let wire = Wire::new(stream, worker.limits().head_timeout);
     let mut client = Client {
         link: Link::Wire(wire),
-        peer: plain_ip(ends.client),
+        peer,
+        proxy: worker.shared.trust.proxy(peer),
+        told_https: None,
         local: ends.local,
         listening,
         keep: true,

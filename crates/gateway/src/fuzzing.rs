@@ -23,6 +23,7 @@ pub fn head_for_upstream(head: &RequestHead, bytes: &[u8], path: &[u8]) -> Vec<u
         query: head.query.map(|query| query.of(bytes)),
         host: HOST.as_bytes(),
         peer: PEER,
+        proxy: None,
         local: SocketAddr::from(([127, 0, 0, 1], 8000)),
         received: "1.1",
         https: false,

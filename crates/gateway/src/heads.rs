@@ -12,6 +12,7 @@ use hythe_http1::{
 
 use crate::decisions::Decisions;
 use crate::edits::Edits;
+use crate::exchange::known_value;
 
 /// What the request's head gets beside what the client sent.
 pub(crate) struct Forward<'a> {
@@ -22,6 +23,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) query: Option<&'a [u8]>,
     pub(crate) host: &'a [u8],
     pub(crate) peer: IpAddr,
+    /// The proxy it came from, if its word counts: what it says of the way is kept.
+    pub(crate) proxy: Option<IpAddr>,
     pub(crate) local: SocketAddr,
     /// The version that the request came in.
     pub(crate) received: &'static str,
@@ -114,24 +117,50 @@ fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
         let _ = write!(out, "X-Real-IP: {}\r\n", forward.peer);
     }
     if !edits.drops(b"X-Forwarded-For") {
-        let _ = write!(out, "X-Forwarded-For: {}\r\n", forward.peer);
+        push_forwarded_for(out, forward);
     }
     let scheme: &[u8] = if forward.https { b"https" } else { b"http" };
-    push_own(out, edits, b"X-Forwarded-Proto", scheme);
+    push_way(out, forward, Known::XForwardedProto, b"X-Forwarded-Proto", scheme);
     let host = without_port(head.host.of(bytes));
-    if !host.is_empty() {
-        push_own(out, edits, b"X-Forwarded-Host", host);
-    }
+    push_way(out, forward, Known::XForwardedHost, b"X-Forwarded-Host", host);
     // The port in `Host` is what the client says; this is where it came in.
-    if !edits.drops(b"X-Forwarded-Port") {
-        let _ = write!(out, "X-Forwarded-Port: {}\r\n", forward.local.port());
-    }
-    push_own(out, edits, b"X-Forwarded-Path", head.path.of(bytes));
-    if let Some(prefix) = forward.stripped_prefix {
-        push_own(out, edits, b"X-Forwarded-Prefix", prefix);
-    }
+    let mut port = itoa::Buffer::new();
+    let port = port.format(forward.local.port()).as_bytes();
+    push_way(out, forward, Known::XForwardedPort, b"X-Forwarded-Port", port);
+    let path = head.path.of(bytes);
+    push_way(out, forward, Known::XForwardedPath, b"X-Forwarded-Path", path);
+    let prefix = forward.stripped_prefix.unwrap_or_default();
+    push_way(
+        out,
+        forward,
+        Known::XForwardedPrefix,
+        b"X-Forwarded-Prefix",
+        prefix,
+    );
     push_own(out, edits, b"X-Request-Id", forward.request_id.as_bytes());
     push_via(out, edits, bytes, &head.fields, forward.received);
+}
+
+/// The client; or, behind a trusted proxy, the list that it sent and the proxy itself.
+fn push_forwarded_for(out: &mut Vec<u8>, forward: &Forward<'_>) {
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    let fields = forward.head.fields.iter().filter(|_| forward.proxy.is_some());
+    for field in fields.filter(|field| field.known == Some(Known::XForwardedFor) && !field.value.is_empty()) {
+        out.extend_from_slice(field.value.of(forward.bytes));
+        out.extend_from_slice(b", ");
+    }
+    let _ = write!(out, "{}\r\n", forward.proxy.unwrap_or(forward.peer));
+}
+
+/// What a trusted proxy says of the way, otherwise what we see of it, if anything.
+fn push_way(out: &mut Vec<u8>, forward: &Forward<'_>, known: Known, name: &[u8], seen: &[u8]) {
+    let told = forward
+        .proxy
+        .and_then(|_| known_value(forward.head, forward.bytes, known));
+    let value = told.unwrap_or(seen);
+    if !value.is_empty() {
+        push_own(out, forward.edits, name, value);
+    }
 }
 
 /// A field of our own, unless an edit replaces or removes it.
@@ -311,6 +340,10 @@ mod tests {
     use super::*;
 
     fn forwarded(request: &str, edits: &Edits) -> String {
+        forwarded_from(None, request, edits)
+    }
+
+    fn forwarded_from(proxy: Option<IpAddr>, request: &str, edits: &Edits) -> String {
         let mut head = RequestHead::default();
         assert_eq!(
             head.parse(request.as_bytes(), &Limits::default()).unwrap(),
@@ -327,6 +360,7 @@ mod tests {
                 query: head.query.map(|query| query.of(request.as_bytes())),
                 host: b"users",
                 peer: IpAddr::from([10, 0, 0, 9]),
+                proxy,
                 local: SocketAddr::from(([127, 0, 0, 1], 8000)),
                 received: "1.1",
                 https: false,
@@ -353,6 +387,21 @@ mod tests {
              X-Forwarded-Host: shop.test\r\nX-Forwarded-Port: 8000\r\nX-Forwarded-Path: /cut/up\r\n\
              X-Forwarded-Prefix: /cut\r\nX-Request-Id: 00ff\r\nVia: 1.0 old, 1.1 hythe\r\nx-b: 3\r\n\
              Content-Length: 3\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn the_word_of_a_trusted_proxy_is_kept() {
+        let request = "GET /cut/up HTTP/1.1\r\nHost: inner.test\r\nX-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n\
+             X-Forwarded-For: 7.7.7.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.test\r\n\
+             X-Forwarded-Port: 443\r\nX-Forwarded-Prefix: /shop\r\nX-Consumer-Username: admin\r\n\r\n";
+        let proxy = Some(IpAddr::from([10, 0, 0, 1]));
+        assert_eq!(
+            forwarded_from(proxy, request, &Edits::default()),
+            "GET /up HTTP/1.1\r\nHost: users\r\nX-Real-IP: 10.0.0.9\r\n\
+             X-Forwarded-For: 6.6.6.6, 7.7.7.7, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n\
+             X-Forwarded-Host: shop.test\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Path: /cut/up\r\n\
+             X-Forwarded-Prefix: /shop\r\nX-Request-Id: 00ff\r\nVia: 1.1 hythe\r\n\r\n"
         );
     }
 

@@ -29,7 +29,7 @@
 //! An HTTP/2 stream is brought to the same form at the door (`hythe-http2`): a `Link` that is read and written
 //! like a connection of HTTP/1.1, so that there is one exchange, one attempt and one set of rules.
 //!
-//! Left out for now: TLS, trusted proxies in front of us.
+//! Left out for now: TLS.
 
 mod accept;
 mod access_log;
@@ -69,6 +69,7 @@ mod snapshot;
 mod sockets;
 mod streams;
 mod trouble;
+mod trust;
 mod tunnel;
 mod worker;
 
@@ -98,6 +99,7 @@ pub use plugin::{Parse, Plugin, PluginKind, Resume, SettingProblem, Verdict};
 pub use respond::{Failure, Form, Reply};
 pub use snapshot::Problem;
 pub use sockets::KeptSocket;
+pub use trust::{RealIpHeader, Trust};
 
 /// How the gateway is set up.
 #[derive(Debug, Clone)]
@@ -110,6 +112,8 @@ pub struct Config {
     pub limits: Limits,
     /// Every plugin there is.
     pub plugins: &'static [PluginKind],
+    /// Proxies in front that are believed.
+    pub trust: Trust,
 }
 
 /// What clients and upstreams may take of time and memory.
@@ -177,6 +181,7 @@ pub(crate) struct Shared {
     /// How many workers there are.
     pub(crate) workers: usize,
     pub(crate) limits: Limits,
+    pub(crate) trust: Trust,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) endpoints: Arc<EndpointTable>,
 }
@@ -229,6 +234,7 @@ pub fn build(config: Config, mut inputs: Inputs, spine: &Spine) -> std::io::Resu
     let shared = Arc::new(Shared {
         workers,
         limits: config.limits,
+        trust: config.trust,
         metrics: Arc::clone(&metrics),
         endpoints: Arc::clone(&inputs.table),
     });

@@ -18,6 +18,7 @@ use crate::record::Record;
 use crate::respond::{Failure, Form, Reply, ReplyParts};
 use crate::send;
 use crate::snapshot::{RoutePlan, ServicePlan, Snapshot};
+use crate::trust;
 use crate::worker::{Worker, Workspace};
 
 /// What becomes of a request that the gateway answers itself.
@@ -35,9 +36,10 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
     let _busy = worker.counters.enter();
     let snapshot = worker.snapshot();
     let mut record = Record::start();
+    believe(worker, client, space);
     choose_request_id(worker, space);
     let mut body = take_early_body(space);
-    let matched = find(&snapshot, &client.listening.plan.name, space);
+    let matched = find(&snapshot, client, space);
     let plan = matched.as_ref().map(|matched| &matched.entry.payload);
     let run = async {
         let Some(matched) = &matched else {
@@ -66,6 +68,15 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
     space.decisions = None;
     space.answering = None;
     leave_what_follows(space, &body);
+}
+
+/// Whose request it is and how it was made, as a trusted proxy tells it.
+fn believe(worker: &Worker, client: &mut Client, space: &Workspace) {
+    if let Some(proxy) = client.proxy {
+        let (head, bytes) = (&space.head, space.inbox.bytes());
+        client.peer = worker.shared.trust.client(proxy, head, bytes);
+        client.told_https = trust::says_https(head, bytes);
+    }
 }
 
 /// A panic becomes a page, unless an answer is already on its way.
@@ -160,16 +171,16 @@ impl HeaderLookup for Headers<'_> {
     }
 }
 
-fn find<'s>(snapshot: &'s Snapshot, listener: &str, space: &Workspace) -> Option<Match<'s, RoutePlan>> {
+fn find<'s>(snapshot: &'s Snapshot, client: &Client, space: &Workspace) -> Option<Match<'s, RoutePlan>> {
     let (head, bytes) = (&space.head, space.inbox.bytes());
     let normal = path::normalize(head.path.of(bytes));
     snapshot.table.find(&RequestKey {
         method: head.method.of(bytes),
         host: head.host.of(bytes),
         path: &normal,
-        https: false,
+        https: client.https(),
         sni: None,
-        listener: Some(listener),
+        listener: Some(&client.listening.plan.name),
         headers: &Headers { head, bytes },
     })
 }
@@ -276,9 +287,10 @@ fn write_outbox(
         query: head.query.map(|query| query.of(bytes)),
         host,
         peer: client.peer,
+        proxy: client.proxy,
         local: client.local,
         received: client.link.version(head.version),
-        https: false,
+        https: client.https(),
         stripped_prefix: prefix,
         request_id: &space.request_id,
         edits: &space.request_edits,

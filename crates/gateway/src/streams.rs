@@ -126,6 +126,8 @@ async fn serve_stream(connection: &Connection, stream: Box<Stream>) {
     let mut client = Client {
         link: Link::Stream(stream),
         peer: connection.peer,
+        proxy: connection.worker.shared.trust.proxy(connection.peer),
+        told_https: None,
         local: connection.local,
         listening: connection.listening.clone(),
         keep: true,

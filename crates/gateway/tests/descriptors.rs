@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hythe_balance::EndpointTable;
-use hythe_gateway::{Config, Inputs, Limits, ListenerPlan, Listeners};
+use hythe_gateway::{Config, Inputs, Limits, ListenerPlan, Listeners, Trust};
 use hythe_model::{Desired, Endpoints};
 use hythe_spine::{Spine, constant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -51,6 +51,7 @@ fn a_client_without_a_descriptor_is_told() {
         access_log: None,
         limits: Limits::default(),
         plugins: &[],
+        trust: Trust::default(),
     };
     let (gateway, outputs) =
         runtime.block_on(async { hythe_gateway::build(config, inputs, &spine).unwrap() });

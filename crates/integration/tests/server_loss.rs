@@ -184,14 +184,14 @@ fn everything(home: &hythe_testkit::home::Home) -> BTreeMap<String, Vec<u32>> {
 }
 
 /// Clients that open a connection for every request, as fast as they can.
-struct Hammer {
+pub(crate) struct Hammer {
     over: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     clients: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Hammer {
-    fn start(gateway: SocketAddr, path: &'static str) -> Self {
+    pub(crate) fn start(gateway: SocketAddr, path: &'static str) -> Self {
         let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let client = |_| {
             let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
@@ -205,13 +205,13 @@ impl Hammer {
         }
     }
 
-    fn answered(&self) -> u64 {
+    pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
     /// How many were answered; all of them with 200.
     #[track_caller]
-    fn stop(self) -> u64 {
+    pub(crate) fn stop(self) -> u64 {
         self.over.store(true, Ordering::Relaxed);
         let failures: Vec<String> = self
             .clients

@@ -4,13 +4,13 @@
 //! service's host is the upstream of the case, which `pool` is about); `plugin`, a whole document, as often as wanted; `limits` as
 //! `name=milliseconds` (or a number of requests or connections); `members: none` for a pool without members, `dead` for
 //! one where nobody listens, `dead first` and `two` for two members; `pace: whole` when it matters that bytes
-//! come together. `WIRE_CASE=get.txt` plays only that.
+//! come together; `trust` with the field in which a trusted proxy names its client. `WIRE_CASE=get.txt` plays only that.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hythe_gateway::Limits;
+use hythe_gateway::{Limits, RealIpHeader, Trust};
 use hythe_testkit::wire_case::{Pace, WireCase};
 use serde_json::{Value, json};
 
@@ -80,6 +80,7 @@ fn setup(case: &WireCase, port: u16) -> Setup {
         listener: first("listener"),
         plugins: read("plugin"),
         limits: limits(case),
+        trust: trust(case),
         ..Setup::default()
     }
 }
@@ -100,6 +101,22 @@ fn members(wanted: Option<&str>, port: u16) -> Vec<SocketAddr> {
         Some("dead first") => vec![dead, member(1)],
         Some("two") => vec![member(1), member(2)],
         Some(other) => panic!("unknown members: {other}"),
+    }
+}
+
+/// The client of a case is a proxy that is trusted, and names its client in a field.
+fn trust(case: &WireCase) -> Trust {
+    let Some(header) = settings(case, "trust").next() else {
+        return Trust::default();
+    };
+    Trust {
+        proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        header: match header {
+            "X-Real-IP" => RealIpHeader::XRealIp,
+            "X-Forwarded-For" => RealIpHeader::XForwardedFor,
+            other => panic!("unknown field: {other}"),
+        },
+        recursive: true,
     }
 }
 

@@ -16,7 +16,7 @@ use hythe_gateway::plugin::{
 };
 use hythe_gateway::{
     AccessLogFormat, Config, Inputs, Limits, ListenerPlan, Listeners, Metrics, OpenListeners, PluginKind,
-    Status,
+    Status, Trust,
 };
 use hythe_model::endpoint::{EndpointRules, PoolEndpoints};
 use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName};
@@ -42,6 +42,7 @@ pub(crate) struct Setup {
     /// The plugins there are.
     pub(crate) kinds: &'static [PluginKind],
     pub(crate) limits: Limits,
+    pub(crate) trust: Trust,
     pub(crate) access_log: Option<(AccessLogFormat, PathBuf)>,
 }
 
@@ -71,6 +72,7 @@ impl Default for Setup {
                 drain: Duration::from_secs(2),
                 ..Limits::default()
             },
+            trust: Trust::default(),
             access_log: None,
         }
     }
@@ -119,6 +121,7 @@ impl Proxy {
             access_log: setup.access_log,
             limits: setup.limits,
             plugins: setup.kinds,
+            trust: setup.trust,
         };
         let (gateway, outputs) =
             runtime.block_on(async { hythe_gateway::build(config, inputs, &spine).unwrap() });
