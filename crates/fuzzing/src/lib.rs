@@ -7,10 +7,12 @@
 //! "Split" is in most of them: bytes that come in any pieces mean what they mean together, since otherwise a
 //! client could choose the meaning by its timing.
 
+mod announcements;
 mod answers;
 mod chunks;
 mod forwarding;
 mod manifests;
+mod nginx;
 mod paths;
 mod requests;
 
@@ -48,6 +50,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "manifest",
         check: manifests::check,
+    },
+    Target {
+        name: "proxy_protocol",
+        check: announcements::check,
+    },
+    Target {
+        name: "nginx_conf",
+        check: nginx::check,
     },
 ];
 

@@ -168,6 +168,10 @@ fn telling(rng: &mut Rng) -> &'static [u8] {
         b"|\n",
         b"  ",
         b"services:\n",
+        b"location / {",
+        b"}",
+        b"$host",
+        b"PROXY TCP6 ",
     ];
     pick::<&[u8]>(TELLING, rng)
 }

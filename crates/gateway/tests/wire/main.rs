@@ -14,6 +14,7 @@ mod files;
 mod grpc;
 mod held;
 mod http2;
+mod http2_refused;
 mod large_bodies;
 mod lost_worker;
 mod observed;
