@@ -28,7 +28,7 @@ fuzz: ## Look for input that breaks a parser, FUZZ_SECONDS (60) for each
 	scripts/setup test
 	scripts/fuzz
 
-bench: ## Measure against nginx, HAProxy and a plain relay, and print one table
+bench: ## Measure against nginx, HAProxy, Node.js and a plain relay, and print the tables
 	scripts/setup bench
 	cargo build --release -p hythe -p hythe-bench
 	$(TARGET)/release/hythe-bench

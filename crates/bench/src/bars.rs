@@ -5,9 +5,10 @@
 
 use std::fmt::Write as _;
 
-use crate::candidates::Candidate::{self, Full, Haproxy, Nginx, Plain, Relay};
+use crate::candidates::Candidate::{self, Full, Haproxy, Nginx, Plain, Relay, Ten, TenThousand};
 use crate::footprint::Footprint;
 use crate::run::{Results, Row};
+use crate::scenario::Scenario::{self, Handshakes, Http2, Large, Small, Tls};
 use crate::series::Series;
 
 /// One bar and what was measured against it.
@@ -26,8 +27,10 @@ impl Verdict {
 
 /// Compares a run with every bar.
 pub(crate) fn compare(results: &Results) -> Vec<Verdict> {
-    let cpu = |of, over| ratio(results, of, over, |row| &row.cpu_us);
-    let p99 = |of, over| ratio(results, of, over, |row| &row.p99_us);
+    let cpu_in = |scenario, of, over| ratio(results, scenario, of, over, |row| Some(&row.cpu_us));
+    let cpu = |of, over| cpu_in(Small, of, over);
+    let p99 = |of, over| ratio(results, Small, of, over, |row| row.p99_us.as_ref());
+    let idle = results.idle.iter().find(|(candidate, _)| *candidate == Plain);
     let footprint =
         |figure: fn(&Footprint) -> &Series| results.footprint.as_ref().map(|own| figure(own).median());
     let required = |what, limit, measured| Verdict {
@@ -49,6 +52,16 @@ pub(crate) fn compare(results: &Results) -> Vec<Verdict> {
         aim("plain, CPU of the relay", 1.10, cpu(Plain, Relay)),
         required("plain, p99 of nginx", 1.00, p99(Plain, Nginx)),
         required("full, CPU of bare nginx", 1.00, cpu(Full, Nginx)),
+        aim("10,000 routes, CPU of 10", 1.05, cpu(TenThousand, Ten)),
+        aim("1 MB answers, CPU of nginx", 1.00, cpu_in(Large, Plain, Nginx)),
+        aim("TLS kept alive, CPU of nginx", 1.00, cpu_in(Tls, Plain, Nginx)),
+        aim(
+            "TLS handshakes, CPU of nginx",
+            1.00,
+            cpu_in(Handshakes, Plain, Nginx),
+        ),
+        aim("HTTP/2, CPU of nginx", 1.00, cpu_in(Http2, Plain, Nginx)),
+        aim("idle connection, KB", 8.0, idle.map(|(_, bytes)| bytes / 1000.0)),
         aim("memory at rest, MB", 25.0, footprint(|own| &own.memory_mb)),
         aim(
             "hythe ls of 100 services, ms",
@@ -86,8 +99,16 @@ pub(crate) fn render(verdicts: &[Verdict]) -> String {
     text
 }
 
-fn ratio(results: &Results, of: Candidate, over: Candidate, figure: fn(&Row) -> &Series) -> Option<f64> {
-    Some(figure(results.row(of)?).over(figure(results.row(over)?)).median())
+fn ratio(
+    results: &Results,
+    scenario: Scenario,
+    of: Candidate,
+    over: Candidate,
+    figure: fn(&Row) -> Option<&Series>,
+) -> Option<f64> {
+    let of = figure(results.row(scenario, of)?)?;
+    let over = figure(results.row(scenario, over)?)?;
+    Some(of.over(over).median())
 }
 
 #[cfg(test)]
@@ -102,10 +123,11 @@ pub(crate) mod tests {
     /// A made-up run with CPU and p99 figures per candidate.
     pub(crate) fn results(rows: &[(Candidate, &[f64], f64)]) -> Results {
         let row = |&(candidate, cpu_us, p99_us): &(Candidate, &[f64], f64)| Row {
+            scenario: Small,
             candidate,
             cpu_us: series(cpu_us),
             requests_per_second: series(&[50_000.0]),
-            p99_us: series(&[p99_us]),
+            p99_us: Some(series(&[p99_us])),
         };
         Results {
             machine: Machine {
@@ -117,6 +139,7 @@ pub(crate) mod tests {
             seconds: 5,
             rate: 1000,
             rows: rows.iter().map(row).collect(),
+            idle: vec![(Plain, 900.0)],
             footprint: Some(Footprint {
                 memory_mb: series(&[9.0]),
                 list_ms: series(&[3.0, 4.0, 5.0]),
@@ -141,6 +164,12 @@ met     aim       plain, CPU of HAProxy         <= 0.85    0.47
 met     aim       plain, CPU of the relay       <= 1.10    1.04
 met     required  plain, p99 of nginx           <= 1.00    1.00
 met     required  full, CPU of bare nginx       <= 1.00    1.00
+missed  aim       10,000 routes, CPU of 10      <= 1.05    not measured
+missed  aim       1 MB answers, CPU of nginx    <= 1.00    not measured
+missed  aim       TLS kept alive, CPU of nginx  <= 1.00    not measured
+missed  aim       TLS handshakes, CPU of nginx  <= 1.00    not measured
+missed  aim       HTTP/2, CPU of nginx          <= 1.00    not measured
+met     aim       idle connection, KB           <= 8.00    0.90
 met     aim       memory at rest, MB            <= 25.00   9.00
 met     aim       hythe ls of 100 services, ms  <= 15.00   4.00
 met     aim       start to first answer, ms     <= 100.00  40.00

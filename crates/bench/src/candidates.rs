@@ -1,5 +1,5 @@
-//! The proxies that are compared, and how each is set up: one thread, logs off, connections kept alive on
-//! both sides, everything it writes in a folder of its own.
+//! The proxies that are compared: one thread each, logs off, connections kept alive on both sides, everything
+//! it writes in a folder of its own.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use rustix::process::{Pid, geteuid};
+use rustix::process::Pid;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::certificate::Certificate;
 use crate::hythe_server::{self, Server};
-use crate::probe;
 use crate::processes::{ProcessTree, is_alive};
-use crate::programs::pinned;
+use crate::{peers, probe};
 
 /// How long a proxy may take to answer for the first time.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -34,15 +34,30 @@ pub(crate) enum Candidate {
     Plain,
     /// Hythe with 1,000 routes, metrics and a JSON access log
     Full,
+    /// Hythe with 10 routes and no access log
+    Ten,
+    /// Hythe with 10,000 routes and no access log
+    TenThousand,
     /// Debian's nginx, one worker
     Nginx,
     /// Debian's HAProxy, one thread
     Haproxy,
+    /// express and http-proxy from npm, one process
+    Node,
 }
 
 impl Candidate {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 5] = [Self::Relay, Self::Plain, Self::Full, Self::Nginx, Self::Haproxy];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Relay,
+        Self::Plain,
+        Self::Full,
+        Self::Ten,
+        Self::TenThousand,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Node,
+    ];
 
     /// The name in the table.
     pub(crate) fn title(self) -> &'static str {
@@ -50,20 +65,34 @@ impl Candidate {
             Self::Relay => "relay",
             Self::Plain => "hythe plain",
             Self::Full => "hythe full",
+            Self::Ten => "hythe 10 routes",
+            Self::TenThousand => "hythe 10,000 routes",
             Self::Nginx => "nginx",
             Self::Haproxy => "HAProxy",
+            Self::Node => "Node.js gateway",
         }
     }
 
     /// True for the rows that need the hythe binary.
     pub(crate) fn is_hythe(self) -> bool {
-        matches!(self, Self::Plain | Self::Full)
+        self.manifest_routes().is_some()
+    }
+
+    /// How many routes a Hythe row has.
+    fn manifest_routes(self) -> Option<usize> {
+        match self {
+            Self::Plain => Some(1),
+            Self::Full => Some(1000),
+            Self::Ten => Some(10),
+            Self::TenThousand => Some(10_000),
+            Self::Relay | Self::Nginx | Self::Haproxy | Self::Node => None,
+        }
     }
 
     /// What the load asks for; every candidate leads it to the backend.
     pub(crate) fn path(self) -> &'static str {
         match self {
-            Self::Full => hythe_server::FULL_PATH,
+            Self::Full | Self::Ten | Self::TenThousand => hythe_server::ROUTED_PATH,
             _ => "/",
         }
     }
@@ -79,12 +108,26 @@ pub(crate) struct Site {
     pub(crate) this_binary: PathBuf,
     /// The hythe binary.
     pub(crate) hythe: PathBuf,
+    /// What is served over TLS.
+    pub(crate) certificate: Certificate,
+}
+
+/// Where a candidate listens, and the folder for all it writes.
+pub(crate) struct Listens<'a> {
+    /// In clear.
+    pub(crate) address: SocketAddr,
+    /// For TLS.
+    pub(crate) tls_address: SocketAddr,
+    /// Its own.
+    pub(crate) folder: &'a Path,
 }
 
 /// A candidate that answers.
 pub(crate) struct Running {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where it listens for TLS, if it does.
+    pub(crate) tls_address: SocketAddr,
     _home: TempDir,
 }
 
@@ -92,33 +135,20 @@ pub(crate) struct Running {
 pub(crate) async fn start(candidate: Candidate, site: &Site, processes: &ProcessTree) -> Result<Running> {
     let home = tempfile::Builder::new().prefix("hythe-bench-").tempdir()?;
     let address = probe::free_address()?;
+    let tls_address = probe::free_address()?;
+    let listens = Listens {
+        address,
+        tls_address,
+        folder: home.path(),
+    };
     let pid = match candidate {
-        Candidate::Relay => {
-            let mut command = pinned(site.core, &site.this_binary);
-            command.args([
-                "relay",
-                "--listen",
-                &address.to_string(),
-                "--upstream",
-                &site.backend.to_string(),
-            ]);
-            start_quietly(&mut command, home.path(), processes)?
+        Candidate::Plain | Candidate::Full | Candidate::Ten | Candidate::TenThousand => {
+            start_hythe(candidate, site, &listens, processes).await?
         }
-        Candidate::Nginx => start_quietly(&mut nginx(site, address, home.path())?, home.path(), processes)?,
-        Candidate::Haproxy => {
-            start_quietly(&mut haproxy(site, address, home.path())?, home.path(), processes)?
-        }
-        Candidate::Plain | Candidate::Full => {
-            let server = Server::new(&site.hythe, home.path(), address, candidate == Candidate::Full)?;
-            let pid = start_quietly(&mut server.command(Some(site.core)), home.path(), processes)?;
-            until_answered(address, "/", |_| true, pid, home.path()).await?;
-            let manifest = match candidate {
-                Candidate::Full => hythe_server::full_manifest(site.backend),
-                _ => hythe_server::plain_manifest(site.backend),
-            };
-            server.apply(&manifest).await?;
-            pid
-        }
+        Candidate::Relay => start_quietly(&mut peers::relay(site, &listens), home.path(), processes)?,
+        Candidate::Nginx => start_quietly(&mut peers::nginx(site, &listens)?, home.path(), processes)?,
+        Candidate::Haproxy => start_quietly(&mut peers::haproxy(site, &listens)?, home.path(), processes)?,
+        Candidate::Node => start_quietly(&mut peers::node(site, &listens)?, home.path(), processes)?,
     };
     until_answered(
         address,
@@ -129,7 +159,32 @@ pub(crate) async fn start(candidate: Candidate, site: &Site, processes: &Process
     )
     .await
     .with_context(|| format!("{} does not work", candidate.title()))?;
-    Ok(Running { address, _home: home })
+    Ok(Running {
+        address,
+        tls_address,
+        _home: home,
+    })
+}
+
+async fn start_hythe(
+    candidate: Candidate,
+    site: &Site,
+    listens: &Listens<'_>,
+    processes: &ProcessTree,
+) -> Result<Pid> {
+    let server = Server::new(
+        &site.hythe,
+        listens.folder,
+        listens.address,
+        candidate == Candidate::Full,
+    )?
+    .with_tls(listens.tls_address);
+    let pid = start_quietly(&mut server.command(Some(site.core)), listens.folder, processes)?;
+    until_answered(listens.address, "/", |_| true, pid, listens.folder).await?;
+    let routes = candidate.manifest_routes().unwrap_or(1);
+    let manifest = hythe_server::manifest(site.backend, routes, &site.certificate);
+    server.apply(&manifest).await?;
+    Ok(pid)
 }
 
 /// Starts a program whose output goes to a file, shown only when it fails.
@@ -180,83 +235,4 @@ fn last_output(home: &Path) -> String {
 
 fn output_file(home: &Path) -> PathBuf {
     home.join("output.log")
-}
-
-fn nginx(site: &Site, address: SocketAddr, home: &Path) -> Result<Command> {
-    // Its workers give up root unless told otherwise, and then could not write into our folder.
-    let user = if geteuid().is_root() { "user root;" } else { "" };
-    let folder = home.display();
-    let backend = site.backend;
-    let config = format!(
-        "{user}
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log stderr error;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    tcp_nodelay on;
-    keepalive_timeout 600s;
-    keepalive_requests 1000000000;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    upstream backend {{
-        server {backend};
-        keepalive 64;
-        keepalive_timeout 600s;
-        keepalive_requests 1000000000;
-    }}
-    server {{
-        listen {address};
-        location / {{
-            proxy_pass http://backend;
-            proxy_http_version 1.1;
-            proxy_set_header Connection \"\";
-        }}
-    }}
-}}
-"
-    );
-    let file = home.join("nginx.conf");
-    fs::write(&file, config)?;
-    let mut command = pinned(site.core, "nginx");
-    command
-        .arg("-e")
-        .arg("stderr")
-        .arg("-p")
-        .arg(home)
-        .arg("-c")
-        .arg(file);
-    Ok(command)
-}
-
-fn haproxy(site: &Site, address: SocketAddr, home: &Path) -> Result<Command> {
-    let backend = site.backend;
-    let config = format!(
-        "global
-    nbthread 1
-    maxconn 4096
-defaults
-    mode http
-    option http-keep-alive
-    http-reuse always
-    timeout connect 5s
-    timeout client 600s
-    timeout server 600s
-frontend front
-    bind {address}
-    default_backend back
-backend back
-    server backend {backend}
-"
-    );
-    let file = home.join("haproxy.cfg");
-    fs::write(&file, config)?;
-    let mut command = pinned(site.core, "haproxy");
-    command.arg("-db").arg("-f").arg(file);
-    Ok(command)
 }

@@ -1,28 +1,18 @@
 //! Load as fast as the proxy takes it: `wrk` with one thread and 64 connections. Each waits for its answer
 //! before it asks again, which is right for throughput and CPU per request, and useless for latency.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context, Result, ensure};
 
 use crate::programs::pinned;
+use crate::throughput::Throughput;
 
 const CONNECTIONS: u32 = 64;
 
-/// What `wrk` counted.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Throughput {
-    /// Requests answered.
-    pub(crate) requests: u64,
-    /// Requests answered per second.
-    pub(crate) requests_per_second: f64,
-}
-
-/// Loads `address` for some seconds; any failed request fails the measurement.
-pub(crate) async fn load(core: usize, address: SocketAddr, path: &str, seconds: u32) -> Result<Throughput> {
+/// Loads a URL for some seconds; any failed request fails the measurement.
+pub(crate) async fn load(core: usize, url: &str, seconds: u32) -> Result<Throughput> {
     let mut wrk = tokio::process::Command::from(pinned(core, "wrk"));
     wrk.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s")])
-        .arg(format!("http://{address}{path}"));
+        .arg(url);
     let output = wrk.kill_on_drop(true).output().await.context("cannot run wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(

@@ -8,13 +8,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::certificate::Certificate;
 use crate::probe;
 use crate::programs::{pinned, program};
 
-/// How many routes the full row matches among.
-const FULL_ROUTES: usize = 1000;
-/// The path of one in the middle of them.
-pub(crate) const FULL_PATH: &str = "/r500";
+/// The path of a route that is there among ten and more.
+pub(crate) const ROUTED_PATH: &str = "/r7";
 /// How many services the `ls` row lists.
 const LISTED_SERVICES: usize = 100;
 
@@ -23,6 +22,7 @@ pub(crate) struct Server {
     hythe: PathBuf,
     home: PathBuf,
     proxy: SocketAddr,
+    proxy_tls: Option<SocketAddr>,
     api: SocketAddr,
     access_log: bool,
 }
@@ -39,9 +39,16 @@ impl Server {
             hythe: hythe.to_owned(),
             home: folder.join("home"),
             proxy,
+            proxy_tls: None,
             api: probe::free_address()?,
             access_log,
         })
+    }
+
+    /// The same, also listening for TLS.
+    pub(crate) fn with_tls(mut self, address: SocketAddr) -> Self {
+        self.proxy_tls = Some(address);
+        self
     }
 
     /// The command that runs it in the foreground, pinned to a core or not.
@@ -54,6 +61,10 @@ impl Server {
         command.args(["--access-log", if self.access_log { "json" } else { "off" }]);
         command.arg("--home").arg(&self.home);
         command.arg("--proxy-listen").arg(self.proxy.to_string());
+        let tls = self
+            .proxy_tls
+            .map_or_else(|| "off".to_owned(), |address| address.to_string());
+        command.arg("--proxy-tls-listen").arg(tls);
         command.arg("--api-listen").arg(self.api.to_string());
         command
     }
@@ -85,17 +96,27 @@ impl Server {
     }
 }
 
+/// One service, so many routes to it (one: a route that takes everything), and a certificate.
+pub(crate) fn manifest(backend: SocketAddr, routes: usize, certificate: &Certificate) -> String {
+    let (cert, key) = (certificate.cert.display(), certificate.key.display());
+    let tls = format!("certificates:\n  - {{cert_file: {cert}, key_file: {key}, snis: [localhost]}}\n");
+    if routes == 1 {
+        return plain_manifest(backend) + &tls;
+    }
+    routed_manifest(backend, routes) + &tls
+}
+
 /// One service, one route that takes everything.
-pub(crate) fn plain_manifest(backend: SocketAddr) -> String {
+fn plain_manifest(backend: SocketAddr) -> String {
     format!(
         "services:\n  backend: {{url: \"http://{backend}\"}}\nroutes:\n  - {{name: all, service: backend, paths: [/]}}\n"
     )
 }
 
-/// One service, a thousand routes to it.
-pub(crate) fn full_manifest(backend: SocketAddr) -> String {
+/// One service, many routes to it.
+fn routed_manifest(backend: SocketAddr, routes: usize) -> String {
     let mut manifest = format!("services:\n  backend: {{url: \"http://{backend}\"}}\nroutes:\n");
-    for route in 0..FULL_ROUTES {
+    for route in 0..routes {
         let _ = writeln!(
             manifest,
             "  - {{name: r{route}, service: backend, paths: [/r{route}], strip_path: true}}"
@@ -132,10 +153,12 @@ routes:
     }
 
     #[test]
-    fn the_full_manifest_has_the_measured_route_among_a_thousand() {
-        let manifest = full_manifest(backend());
-        assert_eq!(manifest.matches("strip_path: true").count(), FULL_ROUTES);
-        assert_eq!(manifest.matches(&format!("[{FULL_PATH}]")).count(), 1);
+    fn the_measured_route_is_among_the_others() {
+        for routes in [10, 1000] {
+            let manifest = routed_manifest(backend(), routes);
+            assert_eq!(manifest.matches("strip_path: true").count(), routes);
+            assert_eq!(manifest.matches(&format!("[{ROUTED_PATH}]")).count(), 1);
+        }
     }
 
     #[test]

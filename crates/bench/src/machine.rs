@@ -5,6 +5,8 @@ use std::path::Path;
 
 use crate::candidates::Candidate;
 use crate::programs::program;
+use crate::run::RunConfig;
+use crate::scenario::Scenario;
 
 /// The machine and the versions, as text for people.
 pub(crate) struct Machine {
@@ -17,11 +19,11 @@ pub(crate) struct Machine {
 }
 
 /// Looks around; what cannot be found out reads "unknown".
-pub(crate) fn describe(candidates: &[Candidate], hythe: &Path) -> Machine {
+pub(crate) fn describe(config: &RunConfig, hythe: &Path) -> Machine {
     Machine {
         date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
         hardware: hardware(),
-        versions: versions(candidates, hythe),
+        versions: versions(config, hythe),
     }
 }
 
@@ -69,7 +71,8 @@ fn field(path: &str, name: &str) -> String {
     value.map_or_else(|| format!("unknown {name}"), |(_, value)| value.trim().to_owned())
 }
 
-fn versions(candidates: &[Candidate], hythe: &Path) -> Vec<String> {
+fn versions(config: &RunConfig, hythe: &Path) -> Vec<String> {
+    let candidates = &config.candidates;
     let mut versions = vec![first_line("wrk", "-v")];
     if candidates.iter().any(|candidate| candidate.is_hythe()) {
         versions.push(first_line(&hythe.to_string_lossy(), "--version"));
@@ -79,6 +82,12 @@ fn versions(candidates: &[Candidate], hythe: &Path) -> Vec<String> {
     }
     if candidates.contains(&Candidate::Haproxy) {
         versions.push(first_line("haproxy", "-v"));
+    }
+    if candidates.contains(&Candidate::Node) {
+        versions.push(format!("Node.js {}", first_line("node", "--version")));
+    }
+    if config.scenarios.contains(&Scenario::Http2) {
+        versions.push(first_line("h2load", "--version"));
     }
     versions
 }

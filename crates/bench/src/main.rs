@@ -1,8 +1,8 @@
-//! `hythe-bench`: measures the gateway against nginx, HAProxy and a plain TCP relay, in one interleaved run
-//! on one machine, and prints one table. `docs/benchmarks.md` explains the method.
+//! `hythe-bench`: measures the gateway against nginx, HAProxy, a Node.js gateway and a plain TCP relay, in one
+//! interleaved run on one machine, and prints a table for each kind of load. `docs/benchmarks.md` explains the method.
 //!
-//! The binary is also its own tools: the backend behind every proxy, the relay, and the generator of load at
-//! a fixed rate are subcommands that the run starts as processes of their own, so that each has its core.
+//! The binary is also its own tools: the backend behind every proxy, the relay, and the generators of load at
+//! a fixed rate and of TLS handshakes are subcommands that the run starts as processes of their own, so that each has its core.
 //!
 //! Left out on purpose: no assertion on a time outside `--check`, no history, no remote machines. Linux only,
 //! as the figures come from `/proc`.
@@ -18,21 +18,29 @@ use tokio::signal::unix::{SignalKind, signal};
 mod backend;
 mod bars;
 mod candidates;
+mod certificate;
 mod closed_loop;
 mod cores;
 mod footprint;
+mod handshakes;
+mod http2_loop;
 mod hythe_server;
+mod idle;
 mod machine;
 mod open_loop;
+mod peers;
 mod probe;
 mod processes;
 mod programs;
 mod relay;
 mod report;
 mod run;
+mod scenario;
 mod series;
+mod throughput;
 
 use candidates::Candidate;
+use scenario::Scenario;
 
 /// Measure the gateway against nginx, HAProxy and a plain relay.
 #[derive(Parser)]
@@ -56,6 +64,9 @@ struct BenchArgs {
     /// Measure these candidates only
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Candidate>,
+    /// Measure under these kinds of load only
+    #[arg(long, value_enum, value_delimiter = ',')]
+    scenario: Vec<Scenario>,
     /// Requests per second for the latency column [default: half of what nginx saturates at]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
@@ -73,7 +84,7 @@ struct BenchArgs {
 /// The parts of a run, also useful by hand.
 #[derive(Subcommand)]
 enum Tool {
-    /// Serve 12 bytes to every request, over HTTP/1.1 with keep-alive
+    /// Serve 12 bytes (or 1 MB at /large) to every request, over HTTP/1.1 with keep-alive
     Backend {
         /// Where to listen
         #[arg(long)]
@@ -90,6 +101,8 @@ enum Tool {
     },
     /// Send requests at a fixed rate and print latencies, counted from when each should have been sent
     Load(open_loop::Plan),
+    /// Open TLS connections one after another, with one request on each
+    Handshakes(handshakes::Plan),
 }
 
 fn main() -> ExitCode {
@@ -99,6 +112,7 @@ fn main() -> ExitCode {
         Some(Tool::Backend { listen }) => backend::run(listen).map(|()| ExitCode::SUCCESS),
         Some(Tool::Relay { listen, upstream }) => relay::run(listen, upstream).map(|()| ExitCode::SUCCESS),
         Some(Tool::Load(plan)) => open_loop::run_and_print(&plan).map(|()| ExitCode::SUCCESS),
+        Some(Tool::Handshakes(plan)) => handshakes::run_and_print(&plan).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("hythe-bench: {error:#}");
@@ -148,11 +162,8 @@ fn run_config(args: &BenchArgs) -> Result<run::RunConfig> {
     Ok(run::RunConfig {
         rounds: args.rounds,
         seconds: args.seconds,
-        candidates: if args.only.is_empty() {
-            Candidate::ALL.to_vec()
-        } else {
-            args.only.clone()
-        },
+        candidates: chosen(&args.only, &Candidate::ALL),
+        scenarios: chosen(&args.scenario, &Scenario::ALL),
         rate: args.rate,
         hythe: args
             .hythe
@@ -160,4 +171,9 @@ fn run_config(args: &BenchArgs) -> Result<run::RunConfig> {
             .unwrap_or_else(|| this_binary.with_file_name("hythe")),
         this_binary,
     })
+}
+
+/// What was asked for; everything when nothing was.
+fn chosen<T: Clone>(asked: &[T], all: &[T]) -> Vec<T> {
+    if asked.is_empty() { all } else { asked }.to_vec()
 }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use crate::candidates::Candidate;
 use crate::footprint::Footprint;
+use crate::idle;
 use crate::run::{Results, Row};
+use crate::scenario::Scenario;
 use crate::series::Series;
 
 /// For a terminal: aligned columns.
@@ -14,7 +16,10 @@ pub(crate) fn plain(results: &Results) -> String {
         results.machine.hardware,
         results.machine.versions.join("\n")
     );
-    let _ = write!(text, "{}\n\n{}", method(results), aligned(&proxies(results)));
+    let _ = writeln!(text, "{}", method(results));
+    for table in tables(results) {
+        let _ = write!(text, "\n{}", aligned(&table));
+    }
     if let Some(footprint) = &results.footprint {
         let _ = write!(text, "\n{}", aligned(&beside_requests(footprint)));
     }
@@ -30,7 +35,10 @@ pub(crate) fn markdown(results: &Results) -> String {
         machine.hardware,
         machine.versions.join("; ")
     );
-    let _ = write!(text, "{}.\n\n{}", method(results), piped(&proxies(results)));
+    let _ = writeln!(text, "{}.", method(results));
+    for table in tables(results) {
+        let _ = write!(text, "\n{}", piped(&table));
+    }
     if let Some(footprint) = &results.footprint {
         let _ = write!(text, "\n{}", piped(&beside_requests(footprint)));
     }
@@ -46,28 +54,57 @@ fn method(results: &Results) -> String {
 
 type Table = Vec<Vec<String>>;
 
-fn proxies(results: &Results) -> Table {
-    let mut table = vec![vec![
-        "proxy".to_owned(),
-        "CPU us per request".to_owned(),
-        "of nginx".to_owned(),
-        "requests/s".to_owned(),
-        format!("p99 us at {}/s", results.rate),
-    ]];
-    let nginx = results.row(Candidate::Nginx);
-    table.extend(results.rows.iter().map(|row| proxy(row, nginx)));
-    table
+/// One per scenario, then memory of idle connections.
+fn tables(results: &Results) -> Vec<Table> {
+    let measured = |scenario: &Scenario| results.rows.iter().any(|row| row.scenario == *scenario);
+    let scenarios = Scenario::ALL.into_iter().filter(measured);
+    let mut tables: Vec<Table> = scenarios.map(|scenario| proxies(results, scenario)).collect();
+    if !results.idle.is_empty() {
+        tables.push(idle_connections(&results.idle));
+    }
+    tables
+}
+
+fn proxies(results: &Results, scenario: Scenario) -> Table {
+    let mut heading = vec![scenario.title().to_owned(), "CPU us per request".to_owned()];
+    if scenario.body_bytes().is_some() {
+        heading.push("MB per CPU second".to_owned());
+    }
+    heading.extend(["of nginx".to_owned(), "requests/s".to_owned()]);
+    if scenario.has_latency() {
+        heading.push(format!("p99 us at {}/s", results.rate));
+    }
+    let nginx = results.row(scenario, Candidate::Nginx);
+    let rows = results.rows.iter().filter(|row| row.scenario == scenario);
+    std::iter::once(heading)
+        .chain(rows.map(|row| proxy(row, nginx)))
+        .collect()
 }
 
 fn proxy(row: &Row, nginx: Option<&Row>) -> Vec<String> {
     let of_nginx = nginx.map(|nginx| row.cpu_us.over(&nginx.cpu_us).median());
-    vec![
-        row.candidate.title().to_owned(),
-        figure(&row.cpu_us, 1),
-        of_nginx.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
-        figure(&row.requests_per_second, 0),
-        figure(&row.p99_us, 0),
-    ]
+    let mut cells = vec![row.candidate.title().to_owned(), figure(&row.cpu_us, 1)];
+    if let Some(bytes) = row.scenario.body_bytes() {
+        cells.push(format!("{:.0}", bytes as f64 / row.cpu_us.median()));
+    }
+    cells.push(of_nginx.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")));
+    cells.push(figure(&row.requests_per_second, 0));
+    if row.scenario.has_latency() {
+        let p99 = row.p99_us.as_ref();
+        cells.push(p99.map_or_else(|| "-".to_owned(), |p99| figure(p99, 0)));
+    }
+    cells
+}
+
+fn idle_connections(measured: &[(Candidate, f64)]) -> Table {
+    let heading = vec![
+        format!("{} idle connections", idle::CONNECTIONS),
+        "bytes each (PSS)".to_owned(),
+    ];
+    let rows = measured
+        .iter()
+        .map(|(candidate, bytes)| vec![candidate.title().to_owned(), format!("{bytes:.0}")]);
+    std::iter::once(heading).chain(rows).collect()
 }
 
 fn beside_requests(footprint: &Footprint) -> Table {
@@ -146,10 +183,13 @@ wrk 1
 nginx 2
 3 rounds of 5 s, medians (lowest - highest)
 
-proxy         CPU us per request   of nginx   requests/s   p99 us at 1000/s
-relay         10.0                 0.83       50000        300
-hythe plain   10.5 (10.0 - 11.0)   0.88       50000        300
-nginx         12.0                 1.00       50000        310
+small answers   CPU us per request   of nginx   requests/s   p99 us at 1000/s
+relay           10.0                 0.83       50000        300
+hythe plain     10.5 (10.0 - 11.0)   0.88       50000        300
+nginx           12.0                 1.00       50000        310
+
+10000 idle connections   bytes each (PSS)
+hythe plain              900
 
 beside requests                hythe
 memory at rest, MB (PSS)       9.0
@@ -173,12 +213,12 @@ a machine.
 wrk 1; nginx 2.
 3 rounds of 5 s, medians (lowest - highest).
 
-| proxy | CPU us per request | of nginx | requests/s | p99 us at 1000/s |
-| ----- | ------------------ | -------- | ---------- | ---------------- |
-| relay | 10.0               | -        | 50000      | 300              |
+| small answers | CPU us per request | of nginx | requests/s | p99 us at 1000/s |
+| ------------- | ------------------ | -------- | ---------- | ---------------- |
+| relay         | 10.0               | -        | 50000      | 300              |
 ";
         let mut results = results(&[(Candidate::Relay, &[10.0; 3], 300.0)]);
-        results.footprint = None;
+        (results.footprint, results.idle) = (None, Vec::new());
         assert_eq!(markdown(&results), expected);
     }
 }
