@@ -183,6 +183,7 @@ pub(crate) async fn run(
             limits: &worker.limits().wire,
             most: body_limit(space.decisions.as_deref()),
             chunk: CHUNK,
+            pipes: &worker.pipes,
         };
         pump.out.clear();
         let done = overlap(&mut pump, body, &mut bytes_in, &upload, &mut download).await;

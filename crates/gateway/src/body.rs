@@ -1,10 +1,11 @@
 //! Moves bodies: from the client to the upstream, and back.
 //!
 //! Back-pressure is the sockets' own: nothing is read that was not written on. Chunked bodies are decoded
-//! strictly and framed anew; a length or an end that does not come true is an error, never repaired.
+//! strictly and framed anew; a length or an end that does not come true is an error, never repaired. A large body of
+//! known length between plain sockets stays in the kernel.
 
 use hythe_http1::{Chunk, ChunkedDecoder, Framing, LAST_CHUNK, Limits, push_chunk_head, push_field};
-use hythe_upstream::{Buffer, WireError};
+use hythe_upstream::{Buffer, Pipes, WireError};
 use tokio::time::Instant;
 
 use std::time::Duration;
@@ -301,7 +302,12 @@ pub(crate) struct Pump<'a, 'r, 'w> {
     pub(crate) most: u64,
     /// Size of a read.
     pub(crate) chunk: usize,
+    /// For large bodies.
+    pub(crate) pipes: &'a Pipes,
 }
+
+/// From this length on a body is moved in the kernel where that is possible.
+const LARGE: u64 = 256 * 1024;
 
 impl Pump<'_, '_, '_> {
     /// Moves `body` to its end. What is already in `out` (a head) goes with the first write. Returns the
@@ -324,6 +330,9 @@ impl Pump<'_, '_, '_> {
             if body.is_done() {
                 return Ok(());
             }
+            if self.is_large(body) && self.splice(body, moved).await? {
+                return Ok(());
+            }
             if self.passes_through(body) {
                 self.read_and_pass(body, moved).await?;
             } else {
@@ -335,6 +344,39 @@ impl Pump<'_, '_, '_> {
     /// A plain body needs no copy: what is read is written from where it was read to.
     fn passes_through(&self, body: &Body) -> bool {
         self.frame == Frame::Plain && self.filter.is_none() && matches!(body, Body::Length(_))
+    }
+
+    fn is_large(&self, body: &Body) -> bool {
+        self.frame == Frame::Plain && matches!(body, Body::Length(left) if *left >= LARGE)
+    }
+
+    /// Moves all of a large body between sockets without bringing it up. `false`: it has to be copied, as one side
+    /// is no plain socket or there is no descriptor left for a pipe.
+    async fn splice(&mut self, body: &mut Body, moved: &mut u64) -> Result<bool, BodyError> {
+        let (Some(reader), Some(writer)) = (self.reader.as_plain(), self.writer.as_plain()) else {
+            return Ok(false);
+        };
+        let Some(mut pipe) = self.pipes.take() else {
+            return Ok(false);
+        };
+        while let Body::Length(left) = body {
+            reader.set_deadline(Instant::now() + self.patience.read);
+            let most = usize::try_from(*left).unwrap_or(usize::MAX);
+            let filled = pipe.fill(reader, most).await;
+            let count = match filled.map_err(|error| BodyError::Source(SourceError::Wire(error)))? {
+                0 => return Err(BodyError::Source(SourceError::Truncated)),
+                count => count as u64,
+            };
+            writer.set_deadline(Instant::now() + self.patience.write);
+            pipe.drain(writer).await.map_err(|_| BodyError::Sink)?;
+            *moved += count;
+            *left -= count;
+            if *left == 0 {
+                *body = Body::Done;
+            }
+        }
+        self.pipes.give_back(pipe);
+        Ok(true)
     }
 
     async fn read_and_pass(&mut self, body: &mut Body, moved: &mut u64) -> Result<(), BodyError> {

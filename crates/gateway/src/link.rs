@@ -71,7 +71,15 @@ fn version(is_stream: bool, of_head: Version) -> &'static str {
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// The socket's half, if bytes come over it as they are.
+    pub(crate) fn as_plain(&mut self) -> Option<&mut ReadHalf<'a>> {
+        match self {
+            Self::Wire(half) if half.is_plain() => Some(half),
+            _ => None,
+        }
+    }
+
     /// [`Link::version`] of what is read here.
     pub(crate) fn version(&self, of_head: Version) -> &'static str {
         version(matches!(self, Self::Stream(_)), of_head)
@@ -113,7 +121,15 @@ impl Reader<'_> {
     }
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    /// The socket's half, if bytes go over it as they are.
+    pub(crate) fn as_plain(&mut self) -> Option<&mut WriteHalf<'a>> {
+        match self {
+            Self::Wire(half) if half.is_plain() => Some(half),
+            _ => None,
+        }
+    }
+
     /// Moves the deadline of the following writes.
     pub(crate) fn set_deadline(&mut self, deadline: Instant) {
         match self {

@@ -21,7 +21,7 @@ use hythe_http2::Upstreams;
 use hythe_ports::Traffic;
 use hythe_spine::{Cached, Latest, Shutdown};
 use hythe_telemetry::LineSink;
-use hythe_upstream::{Buffer, IdlePool};
+use hythe_upstream::{Buffer, IdlePool, Pipes};
 use tokio::net::TcpStream;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
@@ -58,6 +58,7 @@ pub(crate) struct Worker {
     pub(crate) idle: RefCell<IdlePool>,
     /// Connections to upstreams that speak HTTP/2, by address.
     pub(crate) upstreams: Upstreams<SocketAddr>,
+    pub(crate) pipes: Pipes,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) clock: RefCell<Clock>,
@@ -135,6 +136,7 @@ impl WorkerSeed {
             index: self.index,
             idle: RefCell::new(IdlePool::new(self.shared.limits.upstream_keep_alive)),
             upstreams: Upstreams::new(self.shared.limits.of_upstreams()),
+            pipes: Pipes::default(),
             access_log,
             counters: self.shared.metrics.worker(self.index),
             clock: RefCell::default(),

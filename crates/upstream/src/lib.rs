@@ -9,6 +9,7 @@
 //! - [`proxy_protocol`]: what a proxy says of a connection before the client's first byte.
 //! - [`IdlePool`]: kept-alive upstream connections, last in first out, and the rules for when one may be
 //!   used again.
+//! - [`Pipe`]: moves large bodies between plain sockets in the kernel.
 //!
 //! Left out on purpose: retries. Whether a failed request may be repeated depends on the request, which
 //! the gateway knows; here an error only says how far things got.
@@ -17,11 +18,13 @@ mod buffer;
 mod pool;
 pub mod proxy_protocol;
 mod session;
+mod splice;
 mod watchdog;
 mod wire;
 
 pub use buffer::Buffer;
 pub use pool::{IdlePool, KeepAlive, Reuse};
 pub use session::Negotiated;
+pub use splice::{Pipe, Pipes};
 pub use watchdog::Watchdog;
 pub use wire::{Greeting, ReadHalf, Wire, WireError, WriteHalf, connect, connect_tls};

@@ -41,17 +41,17 @@ struct Tls {
 /// The reading direction of a [`Wire`].
 #[derive(Debug)]
 pub struct ReadHalf<'a> {
-    half: tokio::net::tcp::ReadHalf<'a>,
+    pub(crate) half: tokio::net::tcp::ReadHalf<'a>,
     tls: Option<&'a Tls>,
-    watchdog: &'a mut Watchdog,
+    pub(crate) watchdog: &'a mut Watchdog,
 }
 
 /// The writing direction of a [`Wire`].
 #[derive(Debug)]
 pub struct WriteHalf<'a> {
-    half: tokio::net::tcp::WriteHalf<'a>,
+    pub(crate) half: tokio::net::tcp::WriteHalf<'a>,
     tls: Option<&'a Tls>,
-    watchdog: &'a mut Watchdog,
+    pub(crate) watchdog: &'a mut Watchdog,
 }
 
 /// Why a step on the wire failed.
@@ -238,6 +238,11 @@ impl Tls {
 }
 
 impl ReadHalf<'_> {
+    /// Whether bytes go over the socket as they are, so that a [`Pipe`](crate::Pipe) can move them.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
     /// Moves the deadline of the following reads.
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.watchdog.set(deadline);
@@ -307,6 +312,11 @@ impl ReadHalf<'_> {
 }
 
 impl WriteHalf<'_> {
+    /// Whether bytes go over the socket as they are, so that a [`Pipe`](crate::Pipe) can move them.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
     /// Moves the deadline of the following writes.
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.watchdog.set(deadline);
@@ -365,7 +375,7 @@ impl WriteHalf<'_> {
 }
 
 /// What a step came to, or that it took too long.
-fn or_timed_out<T>(
+pub(crate) fn or_timed_out<T>(
     step: Poll<io::Result<T>>,
     watchdog: &mut Watchdog,
     context: &mut Context<'_>,
