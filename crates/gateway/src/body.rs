@@ -360,17 +360,20 @@ impl Pump<'_, '_, '_> {
             return Ok(false);
         };
         while let Body::Length(left) = body {
-            reader.set_deadline(Instant::now() + self.patience.read);
+            let asked = Instant::now();
+            reader.set_deadline(asked + self.patience.read);
             let most = usize::try_from(*left).unwrap_or(usize::MAX);
             let filled = pipe.fill(reader, most).await;
             let count = match filled.map_err(|error| BodyError::Source(SourceError::Wire(error)))? {
                 0 => return Err(BodyError::Source(SourceError::Truncated)),
-                count => count as u64,
+                count => count,
             };
-            writer.set_deadline(Instant::now() + self.patience.write);
+            let arrived = Instant::now();
+            self.patience.spend(arrived - asked, count);
+            writer.set_deadline(arrived + self.patience.write);
             pipe.drain(writer).await.map_err(|_| BodyError::Sink)?;
-            *moved += count;
-            *left -= count;
+            *moved += count as u64;
+            *left -= count as u64;
             if *left == 0 {
                 *body = Body::Done;
             }
