@@ -347,7 +347,7 @@ impl Pump<'_, '_, '_> {
     }
 
     fn is_large(&self, body: &Body) -> bool {
-        self.frame == Frame::Plain && matches!(body, Body::Length(left) if *left >= LARGE)
+        self.passes_through(body) && matches!(body, Body::Length(left) if *left >= LARGE)
     }
 
     /// Moves all of a large body between sockets without bringing it up. `false`: it has to be copied, as one side

@@ -10,7 +10,7 @@ use hythe_model::health::{
 };
 use regex::Regex;
 
-use crate::keys::{PORT, Shape, TEXT_OR_LIST, Table, key};
+use crate::keys::{PORT, Shape, TEXT_OR_LIST, Table, key, not_yet};
 use crate::matcher::check_header_name;
 use crate::node::Node;
 use crate::problem::Finding;
@@ -23,7 +23,7 @@ pub(crate) static HEALTHCHECKS: Table = Table {
     interpolated: true,
     keys: &[
         key("active", Shape::Block(&ACTIVE), "Checks that Hythe makes."),
-        key(
+        not_yet(
             "passive",
             Shape::Block(&PASSIVE),
             "What is concluded from the answers to clients' requests.",
@@ -151,7 +151,7 @@ static ACTIVE_UNHEALTHY: Table = Table {
 static PASSIVE: Table = Table {
     name: "passive-checks",
     title: "`passive`",
-    doc: "What is concluded from the answers to clients' requests. They are on once a number of failures is set.",
+    doc: "What is concluded from the answers to clients' requests, as Kong does it. `max_fails` of targets acts today.",
     interpolated: true,
     keys: &[
         key(
