@@ -9,8 +9,9 @@ use socket2::{Domain, Socket, Type};
 use crate::proxy::{Proxy, Setup, read_head};
 
 const OFFERED: usize = 64 * 1024 * 1024;
-/// What the kernel's buffers of four sockets may hold, and a little more.
-const MOST: usize = 12 * 1024 * 1024;
+/// What the kernel's buffers of four sockets may hold: one that is filled fast is let grow, to half of what
+/// `tcp_rmem` allows (often 32 MB).
+const MOST: usize = 32 * 1024 * 1024;
 /// Nothing could be written for this long: nobody reads.
 const STALLED: Duration = Duration::from_millis(500);
 
