@@ -126,6 +126,8 @@ pub struct ServerInfo {
     pub workers: u32,
     /// The gateway's addresses as bound.
     pub proxy: Vec<SocketAddr>,
+    /// Where the gateway listens for HTTPS.
+    pub proxy_tls: Vec<SocketAddr>,
     /// The minder's process id, if it can be reached.
     pub minder_pid: Arc<dyn Fn() -> Option<u32> + Send + Sync>,
 }

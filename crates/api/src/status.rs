@@ -38,6 +38,7 @@ pub(crate) async fn status(State(api): crate::State) -> Answer<Json<StatusView>>
         },
         listen: ListenView {
             proxy: info.proxy.iter().map(ToString::to_string).collect(),
+            proxy_tls: info.proxy_tls.iter().map(ToString::to_string).collect(),
             api: api.api.map(|address| address.to_string()),
             socket: api.socket.display().to_string(),
         },

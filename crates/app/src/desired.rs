@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_model::desired::{AppliedManifest, DocumentChange};
-use hythe_model::{Consumer, Desired, Kind, Listener, Plugin, Route, Service, Target, Upstream, Workload};
+use hythe_model::{
+    CaCertificate, Certificate, Consumer, Desired, Kind, Listener, Plugin, Route, Service, Target, Upstream,
+    Workload,
+};
 use hythe_ports::documents::{Change, ChangesError, Document, Documents, Op, Query, Reach, ReadError};
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
 
@@ -16,7 +19,7 @@ const BATCH: usize = 1_000;
 /// Time to the next try when the store does not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 11] = [
     Workload::KIND,
     Service::KIND,
     Route::KIND,
@@ -25,6 +28,8 @@ const KINDS: [&str; 9] = [
     Consumer::KIND,
     Plugin::KIND,
     Listener::KIND,
+    Certificate::KIND,
+    CaCertificate::KIND,
     AppliedManifest::KIND,
 ];
 

@@ -15,19 +15,25 @@ const RESERVED: u64 = 256;
 const MOST: u64 = 1 << 20;
 
 /// How the gateway is set up on this node.
-pub(crate) fn config(config: &NodeConfig) -> hythe_gateway::Config {
+///
+/// # Errors
+/// When the default certificate cannot be kept.
+pub(crate) fn config(config: &NodeConfig) -> anyhow::Result<hythe_gateway::Config> {
     let format = |format| match format {
         AccessLogFormat::Json => hythe_gateway::AccessLogFormat::Json,
         AccessLogFormat::Combined => hythe_gateway::AccessLogFormat::Combined,
     };
     let log = config.access_log.as_ref();
-    hythe_gateway::Config {
+    let now = i64::try_from(hythe_stdx::unix_ms() / 1000).unwrap_or(i64::MAX);
+    let path = config.home.join("default-certificate.pem");
+    Ok(hythe_gateway::Config {
         workers: config.workers,
         access_log: log.map(|log| (format(log.format), log.path.clone())),
         limits: limits(config),
         plugins: builtin::PLUGINS,
         trust: trust(&config.trusted_proxies),
-    }
+        default_certificate: Some(hythe_tls::fallback::load_or_make(&path, now)?),
+    })
 }
 
 /// Where the gateway listens on this node from the beginning to the end.
@@ -49,18 +55,6 @@ pub(crate) fn listeners(config: &NodeConfig) -> Vec<ListenerPlan> {
         .chain(&config.proxy_tls_listen)
         .map(plan)
         .collect()
-}
-
-/// Settings that are read and not served yet.
-pub(crate) fn refuse_what_is_not_served(config: &NodeConfig) -> anyhow::Result<()> {
-    for plan in listeners(config) {
-        let address = plan.address;
-        anyhow::ensure!(
-            !plan.tls(),
-            "cannot listen on {address} for HTTPS: TLS is not built yet; leave it out"
-        );
-    }
-    Ok(())
 }
 
 fn trust(given: &TrustedProxies) -> Trust {

@@ -59,7 +59,6 @@ pub fn run(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
 
 async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
     let started_at = hythe_stdx::unix_ms();
-    gateway_setup::refuse_what_is_not_served(&config)?;
     home::prepare(&config.home)?;
     let signals = Signals::install()?;
     let spine = Spine::default();
@@ -84,7 +83,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
     // After the minder was started: services get the limit that this server was given.
     gateway_setup::raise_descriptor_limit();
     let listeners = listen(&config, &runtime).await?;
-    let proxy: Vec<SocketAddr> = listeners.plans().map(|plan| plan.address).collect();
+    let (proxy_tls, proxy) = addresses(&listeners);
 
     let logs = output::collect(&config.home, &runtime, output, &spine)?;
     let endpoint_table = Arc::new(EndpointTable::default());
@@ -116,7 +115,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         &spine,
     );
     let (gateway, traffic) = hythe_gateway::build(
-        gateway_setup::config(&config),
+        gateway_setup::config(&config)?,
         hythe_gateway::Inputs {
             desired: desired.clone(),
             endpoints: endpoints.clone(),
@@ -138,7 +137,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
             traffic: endpoint_table,
             logs,
             metrics: metrics(&traffic.metrics),
-            info: server_info(&config, proxy.clone(), started_at, &runtime),
+            info: server_info(&config, (proxy.clone(), proxy_tls.clone()), started_at, &runtime),
             control,
             plugin_check: Arc::new(builtin::plugin_complaints),
         },
@@ -146,7 +145,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
     )?;
     kept_sockets::follow(&runtime, traffic.listeners, &spine).await?;
     let workers = gateway.serve()?;
-    tracing::info!(home = %config.home.display(), proxy = ?proxy, "ready");
+    tracing::info!(home = %config.home.display(), proxy = ?proxy, proxy_tls = ?proxy_tls, "ready");
 
     let ending = signals.wait(stop_asked).await;
     tracing::info!(?ending, "stopping");
@@ -195,6 +194,16 @@ async fn listen(config: &NodeConfig, runtime: &ProcessRuntime) -> anyhow::Result
             Err(error.into())
         }
     }
+}
+
+/// Where TLS is spoken, and where it is not.
+fn addresses(listeners: &Listeners) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    let (tls, clear): (Vec<_>, Vec<_>) = listeners.plans().partition(|plan| plan.tls());
+    let address = |plan: &hythe_gateway::ListenerPlan| plan.address;
+    (
+        tls.into_iter().map(address).collect(),
+        clear.into_iter().map(address).collect(),
+    )
 }
 
 /// Waits until the supervisor knows what an earlier server left running.
@@ -276,7 +285,7 @@ fn metrics(gateway: &Arc<hythe_gateway::Metrics>) -> Arc<dyn Fn() -> String + Se
 
 fn server_info(
     config: &NodeConfig,
-    proxy: Vec<SocketAddr>,
+    (proxy, proxy_tls): (Vec<SocketAddr>, Vec<SocketAddr>),
     started_at: u64,
     runtime: &ProcessRuntime,
 ) -> hythe_api::ServerInfo {
@@ -288,6 +297,7 @@ fn server_info(
         home: config.home.clone(),
         workers: u32::try_from(config.workers).unwrap_or(u32::MAX),
         proxy,
+        proxy_tls,
         minder_pid: Arc::new(move || runtime.minder_pid()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hythe_manifest::{DiskFiles, Inputs, Problem, Severity, Source};
+use hythe_manifest::{CertificateProblem, DiskFiles, Inputs, Problem, Severity, Source};
 use hythe_model::{ProjectName, ProjectSpec};
 
 use crate::Context;
@@ -61,6 +61,20 @@ fn show(problems: &[Problem], source: &Source) {
     anstream::eprint!("{}", hythe_manifest::render(problems, source, color));
 }
 
+/// What is wrong with a certificate now, in the manifest's words.
+pub(crate) fn check_certificate(certificate: &str, key: Option<&str>) -> Vec<CertificateProblem> {
+    let now = i64::try_from(hythe_stdx::unix_ms() / 1000).unwrap_or(i64::MAX);
+    let problem = |complaint: hythe_tls::Complaint| CertificateProblem {
+        of_key: complaint.of_key,
+        fatal: complaint.fatal,
+        message: complaint.message,
+    };
+    hythe_tls::complaints(certificate, key, now)
+        .into_iter()
+        .map(problem)
+        .collect()
+}
+
 impl Manifest {
     /// Reads the manifest at `path`, a file or a folder.
     pub(crate) fn read(context: &Context, path: &Path, profiles: &[String]) -> Outcome<Self> {
@@ -69,6 +83,7 @@ impl Manifest {
             environment: std::env::vars().collect(),
             profiles: profiles.to_vec(),
             plugin_check: &context.hooks.check_plugin,
+            certificate_check: &check_certificate,
             files: &DiskFiles,
         };
         let parsed = hythe_manifest::parse(&source, &inputs);

@@ -11,10 +11,10 @@ use hythe_config::ServerArgs;
 use hythe_model::ProjectName;
 use hythe_model::view::StatusView;
 
-use crate::Context;
 use crate::arguments::{RunOptions, StopServerOptions};
 use crate::client::Presence;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::{Context, status};
 
 /// How long a server may take to answer, and how long to end.
 const START: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context, options: RunOptions) -> Outcome {
 pub(crate) fn start(context: &mut Context, options: &ServerArgs) -> Outcome {
     if ensure(context, options)?.is_some() {
         let status: StatusView = context.client.get("/v1/status")?;
-        let gateway = status.listen.proxy.join(", ");
+        let gateway = status::gateway(&status.listen);
         return context.out.line(format!(
             "server started (pid {}), gateway on {gateway}",
             status.server.pid

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hythe_model::view::StatusView;
+use hythe_model::view::{ListenView, StatusView};
 
 use crate::Context;
 use crate::arguments::ReadOptions;
@@ -33,7 +33,7 @@ pub(crate) fn run(context: &mut Context, options: &ReadOptions) -> Outcome {
     field(
         out,
         "gateway",
-        &format!("{} ({} workers)", status.listen.proxy.join(", "), server.workers),
+        &format!("{} ({} workers)", gateway(&status.listen), server.workers),
     )?;
     field(
         out,
@@ -63,6 +63,18 @@ pub(crate) fn run(context: &mut Context, options: &ReadOptions) -> Outcome {
         )?;
     }
     Ok(())
+}
+
+/// Where the gateway listens.
+pub(crate) fn gateway(listen: &ListenView) -> String {
+    let tls = listen.proxy_tls.iter().map(|address| format!("https {address}"));
+    listen
+        .proxy
+        .iter()
+        .cloned()
+        .chain(tls)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn field(out: &mut Terminal, name: &str, value: &str) -> Outcome {

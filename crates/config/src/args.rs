@@ -20,7 +20,7 @@ pub struct ServerArgs {
         value_delimiter = ','
     )]
     pub proxy_listen: Vec<String>,
-    /// Where the gateway listens for HTTPS [default: nowhere]
+    /// Where the gateway listens for HTTPS, or `off` [default: 0.0.0.0:8443]
     #[arg(
         long,
         env = "HYTHE_PROXY_TLS_LISTEN",

@@ -54,10 +54,14 @@ pub fn resolve_with_file(args: &ServerArgs, file: &str) -> Result<NodeConfig, Co
             |listens| listens.into_iter().flatten().collect(),
         ),
         proxy_tls_listen: sources
-            .several("proxy_tls_listen", |text| {
-                listen::parse_proxy(text, EVERYWHERE, true)
+            .several("proxy_tls_listen", |text| match text {
+                "off" => Ok(None),
+                _ => listen::parse_proxy(text, EVERYWHERE, true).map(Some),
             })
-            .unwrap_or_default(),
+            .map_or_else(
+                || vec![ProxyListen::at(SocketAddr::new(EVERYWHERE, 8443), true)],
+                |given| given.into_iter().flatten().collect(),
+            ),
         trusted_proxies: trust::resolve(&mut sources),
         api_listen: sources
             .one("api_listen", api_address)

@@ -29,7 +29,10 @@ fn defaults() {
         Path::new("/data/logs/access.log")
     );
     assert!(config.workers >= 1);
-    assert!(config.proxy_tls_listen.is_empty());
+    assert_eq!(
+        config.proxy_tls_listen,
+        [ProxyListen::at("0.0.0.0:8443".parse().unwrap(), true)]
+    );
 }
 
 #[test]

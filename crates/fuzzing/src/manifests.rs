@@ -27,6 +27,7 @@ pub(crate) fn check(bytes: &[u8]) {
         environment: BTreeMap::new(),
         profiles: Vec::new(),
         plugin_check: &|_, _| Vec::new(),
+        certificate_check: &|_, _| Vec::new(),
         files: &NoFiles,
     };
     let parsed = parse(&source, &inputs);

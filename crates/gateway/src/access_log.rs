@@ -39,6 +39,8 @@ pub(crate) struct Line<'a> {
     pub(crate) target: &'a [u8],
     /// Version of the protocol it came in: `1.0`, `1.1`, `2.0`.
     pub(crate) version: &'static str,
+    /// `TLSv1.3`, if the client spoke TLS.
+    pub(crate) tls: Option<&'static str>,
     pub(crate) host: &'a [u8],
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
@@ -49,6 +51,7 @@ pub(crate) struct Line<'a> {
     pub(crate) service: Option<&'a str>,
     pub(crate) instance: Option<&'a str>,
     pub(crate) tries: u32,
+    pub(crate) upstream_error: Option<&'a str>,
     pub(crate) request_id: &'a str,
     pub(crate) referer: Option<&'a [u8]>,
     pub(crate) user_agent: Option<&'a [u8]>,
@@ -139,6 +142,9 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
     text(out, "method", line.method);
     text(out, "uri", line.target);
     let _ = write!(out, ",\"protocol\":\"HTTP/{}\"", line.version);
+    if let Some(version) = line.tls {
+        text(out, "tls", version.as_bytes());
+    }
     text(out, "host", line.host);
     let _ = write!(
         out,
@@ -155,6 +161,7 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
         ("route", line.route),
         ("service", line.service),
         ("instance", line.instance),
+        ("upstream_error", line.upstream_error),
     ] {
         if let Some(value) = value {
             text(out, name, value.as_bytes());
@@ -265,6 +272,7 @@ mod tests {
             method: b"GET",
             target: b"/a?b=\"c\"",
             version: "1.1",
+            tls: None,
             host: b"shop",
             status: 200,
             bytes_in: 0,
@@ -275,6 +283,7 @@ mod tests {
             service: Some("s"),
             instance: Some("s-1"),
             tries: 2,
+            upstream_error: None,
             request_id: "00ff",
             referer: None,
             user_agent: Some(b"curl\xff\n"),

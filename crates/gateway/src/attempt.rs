@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::pin::pin;
+use std::sync::Arc;
 
 use futures_util::future::{Either, select};
 use http::uri::Scheme;
 use hythe_balance::Lease;
 use hythe_http1::Framing;
 use hythe_model::FullName;
-use hythe_upstream::{Reuse, WireError};
+use hythe_upstream::{Peer, Reuse, WireError};
 use tokio::time::Instant;
 
 use crate::body::{Body, BodyError, Frame, Pace, Patience, Pump, SourceError};
@@ -41,25 +42,34 @@ impl Terms<'_> {
 }
 
 /// A kept connection to the endpoint that may be used now, or a stream of one that others use too.
-pub(crate) fn kept(worker: &Worker, service: &ServicePlan, lease: &Lease, reuse: Reuse) -> Option<Link> {
+pub(crate) fn kept(
+    worker: &Worker,
+    service: &ServicePlan,
+    peer: Option<&Arc<Peer>>,
+    lease: &Lease,
+    reuse: Reuse,
+) -> Option<Link> {
+    let address = lease.member().endpoint.address;
     if service.speaks_http2 {
-        let address = &lease.member().endpoint.address;
+        let place = (address, peer.cloned());
         let stream = worker
             .upstreams
-            .kept(address, Scheme::HTTP, service.connect_timeout);
+            .kept(&place, scheme(peer), service.connect_timeout);
         return stream.map(|stream| Link::Stream(Box::new(stream)));
     }
-    worker
-        .idle
-        .borrow_mut()
-        .take(lease.member().endpoint.address, reuse, Instant::now())
-        .map(Link::Wire)
+    let mut idle = worker.idle.borrow_mut();
+    idle.take(address, peer, reuse, Instant::now()).map(Link::Wire)
 }
 
-/// A new connection to the endpoint, or a stream of one that is there by now.
+fn scheme(peer: Option<&Arc<Peer>>) -> Scheme {
+    peer.map_or(Scheme::HTTP, |_| Scheme::HTTPS)
+}
+
+/// A new connection to the endpoint, which must be `peer` if one is given, or a stream of one that is there by now.
 pub(crate) async fn connect(
     worker: &Worker,
     service: &ServicePlan,
+    peer: Option<&Arc<Peer>>,
     terms: &Terms<'_>,
     lease: &Lease,
 ) -> Result<Link, Trouble> {
@@ -68,10 +78,17 @@ pub(crate) async fn connect(
         .map(|until| until.saturating_duration_since(Instant::now()));
     let timeout = left.map_or(service.connect_timeout, |left| left.min(service.connect_timeout));
     let address = lease.member().endpoint.address;
-    let connect = || hythe_upstream::connect(address, timeout);
+    let place = (address, peer.cloned());
+    let expected = peer.cloned();
+    let connect = || async move {
+        match expected {
+            None => hythe_upstream::connect(address, timeout).await,
+            Some(peer) => hythe_upstream::connect_tls(address, &peer, timeout).await,
+        }
+    };
     if service.speaks_http2 {
         worker.want_chores();
-        let stream = worker.upstreams.stream(&address, Scheme::HTTP, timeout, connect);
+        let stream = worker.upstreams.stream(&place, scheme(peer), timeout, connect);
         let stream = stream.await.map_err(Trouble::Connect)?;
         return Ok(Link::Stream(Box::new(stream)));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hythe_http1::Progress;
 use hythe_http2::PREFACE;
-use hythe_upstream::{Wire, WireError};
+use hythe_upstream::{Negotiated, Wire, WireError};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::link::{Link, Reader};
 use crate::listener::LocalListening;
 use crate::respond::Failure;
 use crate::worker::{CHUNK, Worker, Workspace, plain_ip};
-use crate::{proxy, streams};
+use crate::{proxy, streams, tls};
 
 /// A client, as exchanges see it.
 pub(crate) struct Client {
@@ -28,6 +28,8 @@ pub(crate) struct Client {
     /// What that proxy says of the request at hand: whether it came over TLS.
     pub(crate) told_https: Option<bool>,
     pub(crate) local: SocketAddr,
+    /// What was agreed on, if it speaks TLS.
+    pub(crate) tls: Option<Rc<Negotiated>>,
     /// Where it came in.
     pub(crate) listening: LocalListening,
     /// Whether the connection may be kept after the current exchange.
@@ -39,7 +41,12 @@ pub(crate) struct Client {
 impl Client {
     /// Whether the request was made over TLS.
     pub(crate) fn https(&self) -> bool {
-        self.told_https.unwrap_or(false)
+        self.told_https.unwrap_or(self.tls.is_some())
+    }
+
+    /// The server name it asked for (SNI).
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.tls.as_ref()?.server_name.as_deref()
     }
 }
 
@@ -73,8 +80,10 @@ const LAST_NEXT: Duration = Duration::from_millis(50);
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, listening: LocalListening) {
     let peer = plain_ip(ends.client);
-    let wire = Wire::new(stream, worker.limits().head_timeout);
+    let mut wire = Wire::new(stream, worker.limits().head_timeout);
+    let greeting = tls::greet(worker, &mut wire, &listening.plan).await;
     let mut client = Client {
+        tls: wire.negotiated().cloned().map(Rc::new),
         link: Link::Wire(wire),
         peer,
         proxy: worker.shared.trust.proxy(peer),
@@ -84,6 +93,26 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, li
         keep: true,
         cut_off: false,
     };
+    match greeting {
+        Ok(()) => serve_http(worker, client).await,
+        Err(failure) => {
+            if let Some(failure) = failure {
+                refuse(worker, &mut client, failure).await;
+            }
+            linger(&mut client).await;
+        }
+    }
+}
+
+/// Says why there is nothing to serve.
+async fn refuse(worker: &Worker, client: &mut Client, failure: Failure) {
+    client.keep = false;
+    let mut space = worker.take_space();
+    proxy::refuse(worker, client, &mut space, failure).await;
+    worker.give_back(space);
+}
+
+async fn serve_http(worker: &Rc<Worker>, mut client: Client) {
     let mut served = 0_u32;
     let mut kept: Option<Box<Workspace>> = None;
     while client.keep {

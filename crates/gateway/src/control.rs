@@ -11,6 +11,7 @@ use crate::Inputs;
 use crate::openings::{self, Openings};
 use crate::pools::Pools;
 use crate::snapshot::{Compiler, Problem, Snapshot};
+use crate::tls::ServerTls;
 
 /// How far the gateway is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub struct Status {
 pub(crate) fn start(
     compiler: Compiler,
     openings: Openings,
+    tls: Arc<ServerTls>,
     inputs: Inputs,
     spine: &Spine,
 ) -> (Latest<Snapshot>, Latest<Status>) {
@@ -34,10 +36,12 @@ pub(crate) fn start(
     let mut control = Control {
         compiler,
         openings,
+        tls,
         pools,
         desired: Arc::default(),
         problems: Vec::new(),
         unopened: Vec::new(),
+        unshown: Vec::new(),
         snapshot,
         retired: Vec::new(),
         to_sweep: false,
@@ -75,12 +79,15 @@ async fn run(
 struct Control {
     compiler: Compiler,
     openings: Openings,
+    tls: Arc<ServerTls>,
     pools: Pools,
     desired: Arc<Desired>,
     /// Of routes, services and plugins.
     problems: Vec<Problem>,
     /// Of listeners.
     unopened: Vec<Problem>,
+    /// Of certificates.
+    unshown: Vec<Problem>,
     snapshot: Publisher<Snapshot>,
     /// Snapshots that workers may still use. They are held here so that none has to free thousands of routes in the
     /// middle of a request.
@@ -97,6 +104,9 @@ impl Control {
     /// Takes the newest of both in. Pools first: a new route must find its endpoints.
     fn follow(&mut self, desired: &Arc<Desired>, endpoints: &Arc<Endpoints>) {
         self.pools.update(Arc::clone(endpoints));
+        if !Arc::ptr_eq(&self.desired.certificates, &desired.certificates) {
+            self.show_certificates(desired);
+        }
         if concerns_routes(&self.desired, desired) {
             self.compile(desired);
         }
@@ -107,7 +117,11 @@ impl Control {
         let generation = desired.generation.min(endpoints.generation);
         let status = Status {
             generation,
-            problems: self.problems.iter().chain(&self.unopened).cloned().collect(),
+            problems: [&self.problems, &self.unopened, &self.unshown]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
         };
         if *self.status.get() != status {
             self.status.publish(status);
@@ -126,6 +140,14 @@ impl Control {
             tracing::error!(%problem, "not opened; trying again");
         }
         self.unopened = problems;
+    }
+
+    fn show_certificates(&mut self, desired: &Desired) {
+        let problems = self.tls.show(desired);
+        for problem in problems.iter().filter(|problem| !self.unshown.contains(problem)) {
+            tracing::error!(%problem, "not served as it says");
+        }
+        self.unshown = problems;
     }
 
     fn compile(&mut self, desired: &Desired) {
@@ -151,10 +173,21 @@ fn concerns_routes(before: &Desired, now: &Desired) -> bool {
         && Arc::ptr_eq(&before.plugins, &now.plugins)
         && Arc::ptr_eq(&before.consumers, &now.consumers)
         && Arc::ptr_eq(&before.listeners, &now.listeners)
+        && Arc::ptr_eq(&before.ca_certificates, &now.ca_certificates)
+        && same_client_certificates(before, now)
         && same_names(before, now))
 }
 
 /// Which workloads there are decides what a service's host means; what they say does not.
 fn same_names(before: &Desired, now: &Desired) -> bool {
     Arc::ptr_eq(&before.workloads, &now.workloads) || before.workloads.keys().eq(now.workloads.keys())
+}
+
+/// Certificates that only clients are shown are no part of routes.
+fn same_client_certificates(before: &Desired, now: &Desired) -> bool {
+    let is_used = || {
+        let mut services = now.services.values();
+        services.any(|entry| entry.spec.client_certificate.is_some())
+    };
+    Arc::ptr_eq(&before.certificates, &now.certificates) || !is_used()
 }

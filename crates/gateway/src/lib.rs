@@ -6,6 +6,7 @@
 //! accept       connections come in, from the sockets of one worker
 //! door         whose connection it is, and who serves it
 //! relay        TCP and UDP, passed on as they are
+//! tls          the first step where it is spoken, and whose certificates are shown
 //! worker       one core: owns connections, buffers, counters
 //! connection   one client: heads come in, one exchange after another
 //! streams      one client in HTTP/2: exchanges beside one another
@@ -28,8 +29,6 @@
 //!
 //! An HTTP/2 stream is brought to the same form at the door (`hythe-http2`): a `Link` that is read and written
 //! like a connection of HTTP/1.1, so that there is one exchange, one attempt and one set of rules.
-//!
-//! Left out for now: TLS.
 
 mod accept;
 mod access_log;
@@ -68,9 +67,11 @@ mod send;
 mod snapshot;
 mod sockets;
 mod streams;
+mod tls;
 mod trouble;
 mod trust;
 mod tunnel;
+mod upstream_tls;
 mod worker;
 
 use std::path::PathBuf;
@@ -82,6 +83,7 @@ use hythe_http2::UpstreamLimits;
 use hythe_model::{Desired, Endpoints};
 use hythe_spine::{Latest, Spine};
 use hythe_telemetry::{LineSink, LineSinkConfig};
+use hythe_tls::Identity;
 use hythe_upstream::KeepAlive;
 
 use crate::openings::Openings;
@@ -114,6 +116,9 @@ pub struct Config {
     pub plugins: &'static [PluginKind],
     /// Proxies in front that are believed.
     pub trust: Trust,
+    /// Shown to TLS clients that ask for no name, or for one that nobody has a certificate for. `None`: they
+    /// are turned away.
+    pub default_certificate: Option<Identity>,
 }
 
 /// What clients and upstreams may take of time and memory.
@@ -184,6 +189,7 @@ pub(crate) struct Shared {
     pub(crate) trust: Trust,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) endpoints: Arc<EndpointTable>,
+    pub(crate) tls: Arc<tls::ServerTls>,
 }
 
 impl Default for Limits {
@@ -227,16 +233,18 @@ impl Limits {
 /// [`Gateway::serve`], so nobody is answered 404 or 503 for what is merely not known yet.
 ///
 /// # Errors
-/// When the access log cannot be opened.
+/// When the access log cannot be opened, or TLS cannot be set up.
 pub fn build(config: Config, mut inputs: Inputs, spine: &Spine) -> std::io::Result<(Gateway, Outputs)> {
     let workers = config.workers.max(1);
     let metrics = Arc::new(Metrics::default());
+    let tls = Arc::new(tls::ServerTls::new(config.default_certificate).map_err(std::io::Error::other)?);
     let shared = Arc::new(Shared {
         workers,
         limits: config.limits,
         trust: config.trust,
         metrics: Arc::clone(&metrics),
         endpoints: Arc::clone(&inputs.table),
+        tls: Arc::clone(&tls),
     });
     let access_log = match config.access_log {
         Some((format, path)) => Some((
@@ -252,7 +260,7 @@ pub fn build(config: Config, mut inputs: Inputs, spine: &Spine) -> std::io::Resu
     let compiler = snapshot::Compiler::new(config.plugins, workers, Arc::clone(&metrics));
     let bound = std::mem::take(&mut inputs.listeners);
     let (openings, listeners) = Openings::new(bound, workers, spine.shutdown());
-    let (snapshot, status) = control::start(compiler, openings, inputs, spine);
+    let (snapshot, status) = control::start(compiler, openings, tls, inputs, spine);
     let seeds = (0..workers)
         .map(|index| worker::WorkerSeed {
             index,

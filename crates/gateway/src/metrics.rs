@@ -50,6 +50,10 @@ pub struct Metrics {
     pub retries_refused: AtomicU64,
     /// Requests refused by a circuit breaker.
     pub circuit_open: AtomicU64,
+    /// TLS handshakes with clients that were completed.
+    pub tls_handshakes: AtomicU64,
+    /// Connections that ended before theirs was.
+    pub tls_failed: AtomicU64,
     /// Panics contained.
     pub panics: AtomicU64,
     /// Access log lines that had to be dropped.
@@ -208,6 +212,16 @@ impl Metrics {
                 "hythe_circuit_breaker_refused",
                 "Requests refused by a circuit breaker",
                 &self.circuit_open,
+            ),
+            (
+                "hythe_tls_handshakes",
+                "TLS handshakes with clients that were completed",
+                &self.tls_handshakes,
+            ),
+            (
+                "hythe_tls_handshakes_failed",
+                "Client connections that ended before their TLS handshake was completed",
+                &self.tls_failed,
             ),
             (
                 "hythe_request_panics",

@@ -142,8 +142,8 @@ impl Opened {
 fn refuse_what_is_not_served(wanted: &ListenerPlan) -> Result<(), String> {
     let protocol = wanted.protocol;
     match protocol {
-        ListenerProtocol::Http | ListenerProtocol::Tcp | ListenerProtocol::Udp => Ok(()),
-        ListenerProtocol::Https | ListenerProtocol::Tls => Err(format!("`{protocol}` is not served yet")),
+        ListenerProtocol::Tls => Err(format!("`{protocol}` is not served yet")),
+        _ => Ok(()),
     }
 }
 

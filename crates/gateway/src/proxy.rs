@@ -179,7 +179,7 @@ fn find<'s>(snapshot: &'s Snapshot, client: &Client, space: &Workspace) -> Optio
         host: head.host.of(bytes),
         path: &normal,
         https: client.https(),
-        sni: None,
+        sni: client.server_name(),
         listener: Some(&client.listening.plan.name),
         headers: &Headers { head, bytes },
     })
@@ -298,6 +298,7 @@ fn write_outbox(
     if let Some(decisions) = &space.decisions {
         forward.heed(decisions);
     }
+    space.peer = service.tls.as_ref().map(|tls| tls.peer(forward.host));
     write_request(&mut space.outbox, &forward);
     // A body that breaks its framing at once is found again, and refused, when it is streamed.
     if matches!(body, Body::Length(_)) {

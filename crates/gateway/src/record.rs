@@ -32,6 +32,8 @@ pub(crate) struct Record {
     pub(crate) instance: Option<Arc<str>>,
     /// Endpoints tried.
     pub(crate) tries: u32,
+    /// Why the endpoint tried last and we could not agree on TLS.
+    pub(crate) disagreement: Option<String>,
 }
 
 impl Record {
@@ -45,6 +47,7 @@ impl Record {
             upstream_time: None,
             instance: None,
             tries: 0,
+            disagreement: None,
         }
     }
 
@@ -76,6 +79,7 @@ impl Record {
             method: head.method.of(bytes),
             target: head.target.of(bytes),
             version: client.link.version(head.version),
+            tls: client.tls.as_ref().map(|tls| tls.version),
             host: head.host.of(bytes),
             status: self.status,
             bytes_in: self.bytes_in,
@@ -88,6 +92,7 @@ impl Record {
                 .map(|service| service.label.as_str()),
             instance: self.instance.as_deref(),
             tries: self.tries,
+            upstream_error: self.disagreement.as_deref(),
             request_id: &space.request_id,
             referer: named_value(head, bytes, b"referer"),
             user_agent: known_value(head, bytes, Known::UserAgent),

@@ -44,6 +44,8 @@ pub enum Failure {
     Http2Required,
     /// The route takes calls of gRPC only.
     NotGrpc,
+    /// The request came in clear where TLS is spoken.
+    PlainHttp,
     /// The pool has no usable endpoint.
     NoEndpoint,
     /// The pool's circuit breaker is open.
@@ -195,6 +197,7 @@ impl Failure {
             Self::HttpsRequired => (426, "Please use HTTPS protocol"),
             Self::Http2Required => (426, "Please use HTTP2 protocol"),
             Self::NotGrpc => (415, "Non-gRPC request matched gRPC route"),
+            Self::PlainHttp => (400, "The plain HTTP request was sent to HTTPS port"),
             Self::NoEndpoint => (503, "failure to get a peer from the ring-balancer"),
             Self::NameResolution => (503, "name resolution failed"),
             Self::BadUpstream => (502, "An invalid response was received from the upstream server"),

@@ -145,6 +145,7 @@ async fn send_on(
         if trouble.is_of_endpoint() {
             lease.failed(now.into_std());
         }
+        record.disagreement = trouble.disagreement();
         let again = !record.answered && tries.may_go_on(&trouble, record.tries, now);
         last = Some(trouble);
         if !again {
@@ -275,7 +276,7 @@ async fn try_endpoint(
     } else {
         Reuse::OnlyCertain
     };
-    if let Some(link) = attempt::kept(worker, service, lease, reuse) {
+    if let Some(link) = attempt::kept(worker, service, space.peer.as_ref(), lease, reuse) {
         match attempt::run(
             worker,
             client,
@@ -295,7 +296,7 @@ async fn try_endpoint(
         }
         worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
     }
-    let link = attempt::connect(worker, service, terms, lease).await?;
+    let link = attempt::connect(worker, service, space.peer.as_ref(), terms, lease).await?;
     attempt::run(
         worker,
         client,

@@ -23,6 +23,7 @@ use crate::plugin::chain::Chain;
 use crate::plugin::configured::{PluginProblem, Plugins};
 use crate::pools::{Pools, SharedPool};
 use crate::relay::RelayPlan;
+use crate::upstream_tls::{UpstreamConfigs, UpstreamTls};
 
 /// Everything the request path needs to know at one generation.
 #[derive(Debug)]
@@ -77,6 +78,8 @@ pub(crate) struct ServicePlan {
     pub(crate) read_timeout: Duration,
     /// Whether it is asked in HTTP/2, many requests over one connection.
     pub(crate) speaks_http2: bool,
+    /// How TLS is spoken to it, if it is.
+    pub(crate) tls: Option<UpstreamTls>,
 }
 
 /// After which failures another member is asked.
@@ -118,6 +121,7 @@ pub(crate) struct Compiler {
     routes: Routes,
     counters: BTreeMap<String, Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,
+    upstream_tls: UpstreamConfigs,
 }
 
 type Services = BTreeMap<FullName, Arc<ServicePlan>>;
@@ -143,6 +147,7 @@ impl Compiler {
             routes: Routes::new(),
             counters: BTreeMap::new(),
             unrouted,
+            upstream_tls: UpstreamConfigs::default(),
         }
     }
 
@@ -161,6 +166,7 @@ impl Compiler {
     ) -> (Snapshot, Vec<Problem>) {
         let mut problems = Vec::new();
         self.services = self.service_plans(desired, pools, &mut problems);
+        self.upstream_tls.prune();
         let (plugins, unread) = Plugins::read(desired, self.builtin, &self.plugins, &self.services);
         problems.extend(unread.into_iter().flat_map(plugin_problems));
         self.plugins = plugins;
@@ -284,31 +290,31 @@ impl Compiler {
         }
     }
 
-    fn service_plans(&self, desired: &Desired, pools: &mut Pools, problems: &mut Vec<Problem>) -> Services {
+    fn service_plans(
+        &mut self,
+        desired: &Desired,
+        pools: &mut Pools,
+        problems: &mut Vec<Problem>,
+    ) -> Services {
         let mut plans = Services::new();
         for (name, entry) in desired.services.iter().filter(|(_, entry)| entry.spec.enabled) {
-            if matches!(entry.spec.protocol, Protocol::Http | Protocol::Grpc) {
-                let pool = pool_name(desired, name, &entry.spec);
-                plans.insert(
-                    name.clone(),
-                    Arc::new(service_plan(desired, name, &entry.spec, &pool, pools)),
-                );
-                continue;
+            match self.upstream_tls.of(desired, name, &entry.spec) {
+                Ok(tls) => {
+                    let pool = pool_name(desired, name, &entry.spec);
+                    let mut plan = service_plan(desired, name, &entry.spec, &pool, pools);
+                    plan.tls = tls.map(|config| UpstreamTls::new(&plan.host, config));
+                    plans.insert(name.clone(), Arc::new(plan));
+                }
+                Err(message) => {
+                    problems.push(Problem {
+                        kind: "service",
+                        name: name.to_string(),
+                        message,
+                    });
+                    let earlier = self.services.get(name);
+                    plans.extend(earlier.map(|earlier| (name.clone(), Arc::clone(earlier))));
+                }
             }
-            let message = format!(
-                "`{}` upstreams are not served yet, only `http` and `grpc`",
-                entry.spec.protocol
-            );
-            problems.push(Problem {
-                kind: "service",
-                name: name.to_string(),
-                message,
-            });
-            plans.extend(
-                self.services
-                    .get(name)
-                    .map(|earlier| (name.clone(), Arc::clone(earlier))),
-            );
         }
         plans
     }
@@ -395,6 +401,7 @@ fn service_plan(
         write_timeout: Duration::from_millis(spec.write_timeout_ms),
         read_timeout: Duration::from_millis(spec.read_timeout_ms),
         speaks_http2: matches!(spec.protocol, Protocol::Grpc | Protocol::Grpcs),
+        tls: None,
     }
 }
 
@@ -422,15 +429,16 @@ mod tests {
                 desired: Desired::default(),
             };
             for name in ["good", "other"] {
-                fixture.service(name, Protocol::Http);
+                fixture.service(name, None);
                 fixture.route(name, &format!("/{name}"));
             }
             fixture
         }
 
-        fn service(&mut self, name: &str, protocol: Protocol) {
+        fn service(&mut self, name: &str, authority: Option<&str>) {
             let spec = Service {
-                protocol,
+                protocol: authority.map_or(Protocol::Http, |_| Protocol::Https),
+                ca_certificates: authority.into_iter().map(|name| name.parse().unwrap()).collect(),
                 ..Service::at("far.test")
             };
             Arc::make_mut(&mut self.desired.services).insert(name.parse().unwrap(), entry(spec));
@@ -488,20 +496,17 @@ mod tests {
     #[test]
     fn a_bad_service_is_missing_and_the_others_are_served() {
         let mut fixture = Fixture::new();
-        fixture.service("other", Protocol::Https);
+        fixture.service("other", Some("nobody"));
         let (served, problems) = fixture.compiled(&["/good", "/other"]);
         assert_eq!(served, ["good", "no service"]);
-        assert_eq!(
-            problems,
-            ["service `other`: `https` upstreams are not served yet, only `http` and `grpc`"]
-        );
+        assert_eq!(problems, ["service `other`: there is no CA certificate `nobody`"]);
     }
 
     #[test]
     fn what_became_bad_stays_as_it_was() {
         let mut fixture = Fixture::new();
         assert_eq!(fixture.compiled(&[]).1, [""; 0]);
-        fixture.service("other", Protocol::Grpcs);
+        fixture.service("other", Some("nobody"));
         fixture.route("good", "~/(?!look-around)");
         let (served, problems) = fixture.compiled(&["/good", "/other"]);
         assert_eq!(served, ["good", "other"]);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hythe_http2::{Server, ServerLimits, Stream};
-use hythe_upstream::Watchdog;
+use hythe_upstream::{Negotiated, Watchdog};
 use tokio::time::Instant;
 
 use crate::connection::{Client, serve_request};
@@ -24,6 +24,7 @@ struct Connection {
     worker: Rc<Worker>,
     peer: IpAddr,
     local: SocketAddr,
+    tls: Option<Rc<Negotiated>>,
     listening: LocalListening,
     /// Streams that are being served.
     open: Cell<usize>,
@@ -58,6 +59,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, early: &[u8]) {
         worker: Rc::clone(worker),
         peer: client.peer,
         local: client.local,
+        tls: client.tls,
         listening: client.listening,
         open: Cell::new(0),
     });
@@ -129,6 +131,7 @@ async fn serve_stream(connection: &Connection, stream: Box<Stream>) {
         proxy: connection.worker.shared.trust.proxy(connection.peer),
         told_https: None,
         local: connection.local,
+        tls: connection.tls.clone(),
         listening: connection.listening.clone(),
         keep: true,
         cut_off: false,

@@ -1,5 +1,7 @@
 //! Why an attempt did not end in an answer, and what follows from it.
 
+use std::io::ErrorKind;
+
 use hythe_upstream::WireError;
 
 use crate::respond::Failure;
@@ -52,6 +54,16 @@ impl Trouble {
             | Self::CutOff
             | Self::PassedOver => true,
             Self::Unprocessed | Self::BadBody | Self::TooLarge | Self::SlowClient | Self::ClientGone => false,
+        }
+    }
+
+    /// Why an upstream and we could not agree on TLS, for the log.
+    pub(crate) fn disagreement(&self) -> Option<String> {
+        match self {
+            Self::Connect(WireError::Broken(error)) if error.kind() == ErrorKind::InvalidData => {
+                Some(error.to_string())
+            }
+            _ => None,
         }
     }
 

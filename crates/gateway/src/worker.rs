@@ -21,7 +21,7 @@ use hythe_http2::Upstreams;
 use hythe_ports::Traffic;
 use hythe_spine::{Cached, Latest, Shutdown};
 use hythe_telemetry::LineSink;
-use hythe_upstream::{Buffer, IdlePool, Pipes};
+use hythe_upstream::{Buffer, IdlePool, Peer, Pipes};
 use tokio::net::TcpStream;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
@@ -56,8 +56,8 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) idle: RefCell<IdlePool>,
-    /// Connections to upstreams that speak HTTP/2, by address.
-    pub(crate) upstreams: Upstreams<SocketAddr>,
+    /// Connections to upstreams that speak HTTP/2, by address and by who must be there.
+    pub(crate) upstreams: Upstreams<(SocketAddr, Option<Arc<Peer>>)>,
     pub(crate) pipes: Pipes,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) counters: Arc<WorkerCounters>,
@@ -100,6 +100,8 @@ pub(crate) struct Workspace {
     pub(crate) answering: Option<Chain>,
     pub(crate) request_id: String,
     pub(crate) path: Vec<u8>,
+    /// Who the upstream must be, if it speaks TLS.
+    pub(crate) peer: Option<Arc<Peer>>,
 }
 
 /// Size of a read, and of the buffers that are kept.
@@ -303,7 +305,7 @@ async fn do_chores(worker: Rc<Worker>) {
             idle.sweep(now, |address| endpoints.is_listed(address));
             worker
                 .upstreams
-                .sweep(now, |address| endpoints.is_listed(*address));
+                .sweep(now, |(address, _)| endpoints.is_listed(*address));
             let kept = !idle.is_empty() || !worker.upstreams.is_empty();
             worker.chores_wanted.set(logged || kept);
         }
@@ -338,6 +340,7 @@ impl Default for Workspace {
             answering: None,
             request_id: String::with_capacity(32),
             path: Vec::new(),
+            peer: None,
         }
     }
 }

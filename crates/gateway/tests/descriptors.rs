@@ -52,6 +52,7 @@ fn a_client_without_a_descriptor_is_told() {
         limits: Limits::default(),
         plugins: &[],
         trust: Trust::default(),
+        default_certificate: None,
     };
     let (gateway, outputs) =
         runtime.block_on(async { hythe_gateway::build(config, inputs, &spine).unwrap() });

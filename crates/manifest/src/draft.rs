@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Consumer,
     Plugin,
     Listener,
+    Certificate,
+    CaCertificate,
 }
 
 /// `from` waits for `on`.
@@ -87,7 +89,7 @@ impl Draft {
         let references = std::mem::take(&mut self.references);
         let mut left_out = BTreeSet::new();
         // Routes first: plugins of a route that is left out go with it.
-        for kind in [Kind::Route, Kind::Plugin, Kind::Listener] {
+        for kind in [Kind::Service, Kind::Route, Kind::Plugin, Kind::Listener] {
             for reference in references.iter().filter(|reference| reference.owner.0 == kind) {
                 if left_out.contains(&reference.to) || self.leads_nowhere(cx, reference) {
                     left_out.insert(reference.owner.clone());
@@ -131,6 +133,8 @@ impl fmt::Display for Kind {
             Self::Consumer => "consumer",
             Self::Plugin => "plugin",
             Self::Listener => "listener",
+            Self::Certificate => "certificate",
+            Self::CaCertificate => "CA certificate",
         })
     }
 }

@@ -1,15 +1,17 @@
 //! How the gateway speaks to a service: Kong's service and upstream behind one of ours.
 
-use hythe_model::Service as GatewayService;
 use hythe_model::balancing::RetryOn;
 use hythe_model::traffic::Protocol;
+use hythe_model::{Name, Service as GatewayService};
 
 use crate::context::Context;
 use crate::draft::{Draft, Kind};
 use crate::keys::{MILLISECONDS, Shape, TAGS_DOC, TEXTS, Table, key, not_yet};
 use crate::node::Node;
+use crate::position::Span;
 use crate::problem::Finding;
 use crate::reader::Block;
+use crate::reference::{self, REFERENCE};
 use crate::service::Service;
 use crate::upstream::{self, ALGORITHM, HEALTHCHECKS, HOST_HEADER, PANIC_THRESHOLD};
 use crate::{address, path};
@@ -107,10 +109,26 @@ pub(crate) static SETTINGS: Table = Table {
         upstream::HASH_FALLBACK_QUERY_ARG,
         upstream::SLOTS,
         upstream::USE_SRV_NAME,
-        not_yet("client_certificate", Shape::Anything, "For TLS to the service."),
-        not_yet("ca_certificates", Shape::Anything, "For TLS to the service."),
-        not_yet("tls_verify", Shape::Anything, "For TLS to the service."),
-        not_yet("tls_verify_depth", Shape::Anything, "For TLS to the service."),
+        key(
+            "client_certificate",
+            REFERENCE,
+            "The certificate by which an `https` service knows us. Default: none.",
+        ),
+        key(
+            "ca_certificates",
+            TEXTS,
+            "The CA certificates that vouch for an `https` service, by name. Default: those of the system.",
+        ),
+        key(
+            "tls_verify",
+            Shape::Boolean,
+            "`false`: whoever answers is believed, so that anybody on the way can read and change everything. Default: `true`; the certificate must be of the `Host` that is sent.",
+        ),
+        not_yet(
+            "tls_verify_depth",
+            Shape::Anything,
+            "How long a chain may be; at most 6 authorities are followed.",
+        ),
     ],
 };
 
@@ -134,7 +152,12 @@ pub(crate) fn read_pool(service: &Service<'_>, draft: &mut Draft) {
     if let Some(block) = settings.filter(|block| OF_POOLS.iter().any(|key| block.has(key))) {
         define_upstream(service, Some(&block), draft);
     }
-    let gateway_service = with_settings(GatewayService::at(service.name.as_str()), settings.as_ref());
+    let gateway_service = with_settings(
+        service,
+        GatewayService::at(service.name.as_str()),
+        settings.as_ref(),
+        draft,
+    );
     draft.spec.services.insert(service.name.clone(), gateway_service);
 }
 
@@ -143,7 +166,12 @@ pub(crate) fn read_targets(service: &Service<'_>, draft: &mut Draft) {
     let settings = settings(service);
     define_upstream(service, settings.as_ref(), draft);
     upstream::read_targets(&service.block, &service.name, draft);
-    let gateway_service = with_settings(GatewayService::at(service.name.as_str()), settings.as_ref());
+    let gateway_service = with_settings(
+        service,
+        GatewayService::at(service.name.as_str()),
+        settings.as_ref(),
+        draft,
+    );
     draft.spec.services.insert(service.name.clone(), gateway_service);
 }
 
@@ -166,8 +194,7 @@ pub(crate) fn read_url(service: &Service<'_>, draft: &mut Draft) {
     if let Some(path) = &url.path {
         check_base_path(cx, node, path);
     }
-    refuse_what_is_not_spoken(cx, node, url.protocol);
-    let mut gateway_service = with_settings(GatewayService::at(url.host), settings.as_ref());
+    let mut gateway_service = with_settings(service, GatewayService::at(url.host), settings.as_ref(), draft);
     gateway_service.protocol = url.protocol;
     gateway_service.port = url.port;
     gateway_service.path = url.path;
@@ -181,23 +208,6 @@ pub(crate) fn protocol(word: &str) -> Protocol {
         "grpc" => Protocol::Grpc,
         "grpcs" => Protocol::Grpcs,
         _ => Protocol::Http,
-    }
-}
-
-/// What an upstream block says; only HTTP without TLS is spoken to upstreams so far.
-fn spoken_protocol(block: &Block<'_>) -> Option<Protocol> {
-    let wanted = block.choice("protocol").map(protocol)?;
-    if let Some(node) = block.get("protocol") {
-        refuse_what_is_not_spoken(block.cx, node, wanted);
-    }
-    Some(wanted)
-}
-
-fn refuse_what_is_not_spoken(cx: &Context<'_>, node: &Node, wanted: Protocol) {
-    if !matches!(wanted, Protocol::Http | Protocol::Grpc) {
-        cx.report(node.error(format!(
-            "`{wanted}` upstreams are not served yet, only `http` and `grpc`"
-        )));
     }
 }
 
@@ -216,10 +226,26 @@ fn define_upstream(service: &Service<'_>, settings: Option<&Block<'_>>, draft: &
     draft.spec.upstreams.insert(service.name.clone(), upstream);
 }
 
-fn with_settings(service: GatewayService, settings: Option<&Block<'_>>) -> GatewayService {
+fn with_settings(
+    owner: &Service<'_>,
+    service: GatewayService,
+    settings: Option<&Block<'_>>,
+    draft: &mut Draft,
+) -> GatewayService {
     let Some(block) = settings else { return service };
+    let mut refer = |kind, (name, span): (Name, Span)| {
+        draft.refer((Kind::Service, owner.name.clone()), (kind, name.clone()), span);
+        name
+    };
+    let client_certificate =
+        reference::read(block, "client_certificate").map(|named| refer(Kind::Certificate, named));
+    let ca_certificates = block
+        .texts("ca_certificates")
+        .into_iter()
+        .filter_map(|(node, _)| Some(refer(Kind::CaCertificate, (block.cx.name(node)?, node.span))))
+        .collect();
     GatewayService {
-        protocol: spoken_protocol(block).unwrap_or(service.protocol),
+        protocol: block.choice("protocol").map_or(service.protocol, protocol),
         path: base_path(block),
         retries: block.integer("retries").unwrap_or(service.retries),
         connect_timeout_ms: block
@@ -231,6 +257,9 @@ fn with_settings(service: GatewayService, settings: Option<&Block<'_>>) -> Gatew
         total_timeout_ms: time(block, "total_timeout"),
         try_timeout_ms: time(block, "try_timeout"),
         enabled: block.boolean("enabled").unwrap_or(true),
+        client_certificate,
+        ca_certificates,
+        tls_verify: block.boolean("tls_verify"),
         tags: block.tags(),
         ..service
     }

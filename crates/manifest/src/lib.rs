@@ -14,9 +14,10 @@
 //!
 //! Under `services` the words are the Compose specification's, everywhere else Kong's. Left out on purpose:
 //! merging of several files, `extends`, `include`, custom YAML tags, writing manifests. The settings of
-//! plugins are checked by the caller, who knows the plugins.
+//! plugins and the insides of certificates are checked by the caller, who knows them.
 
 mod address;
+mod certificate;
 mod consumer;
 mod context;
 mod dependency;
@@ -87,7 +88,9 @@ pub struct Inputs<'a> {
     pub profiles: Vec<String>,
     /// What is wrong with the settings of a plugin.
     pub plugin_check: &'a PluginCheck<'a>,
-    /// Where `.env` and environment files are read from.
+    /// What is wrong with a certificate.
+    pub certificate_check: &'a CertificateCheck<'a>,
+    /// Where `.env`, environment files, certificates and keys are read from.
     pub files: &'a dyn Files,
 }
 
@@ -104,6 +107,20 @@ pub struct PluginProblem {
     pub message: String,
     /// What to do about it.
     pub suggestion: Option<String>,
+}
+
+/// Checks a chain of certificates and, unless it is an authority's, its key; both are PEM.
+pub type CertificateCheck<'a> = dyn Fn(&str, Option<&str>) -> Vec<CertificateProblem> + 'a;
+
+/// Something wrong with a certificate or its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateProblem {
+    /// Whether the key is to blame, and not the certificate.
+    pub of_key: bool,
+    /// Whether it cannot be used at all.
+    pub fatal: bool,
+    /// What is wrong, as a lower-case fragment that shows nothing of the key.
+    pub message: String,
 }
 
 /// What became of a manifest.
@@ -135,6 +152,7 @@ pub fn project_name(source: &Source) -> Result<Option<ProjectName>, Vec<Problem>
         environment: BTreeMap::new(),
         profiles: Vec::new(),
         plugin_check: &|_, _| Vec::new(),
+        certificate_check: &|_, _| Vec::new(),
         files: &DiskFiles,
     };
     let cx = context::Context::new(source, &inputs);

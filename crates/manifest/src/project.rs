@@ -11,7 +11,9 @@ use crate::plugin::Scope;
 use crate::position::Span;
 use crate::problem::Finding;
 use crate::reader::Block;
-use crate::{consumer, dependency, interpolate, listener, plugin, route, service, tree, upstream};
+use crate::{
+    certificate, consumer, dependency, interpolate, listener, plugin, route, service, tree, upstream,
+};
 
 const MOST_SERVICES: usize = 1_000;
 
@@ -56,11 +58,20 @@ pub(crate) static PROJECT: Table = Table {
             Shape::Map(&Shape::Block(&listener::LISTENER)),
             "Where the gateway listens besides the node's own addresses, by name.",
         ),
+        key(
+            "certificates",
+            Shape::List(&Shape::Block(&certificate::CERTIFICATE)),
+            "Who the gateway is, by the names that TLS clients ask for.",
+        ),
+        key(
+            "ca_certificates",
+            Shape::List(&Shape::Block(&certificate::CA_CERTIFICATE)),
+            "Authorities that vouch for upstreams.",
+        ),
         not_yet("networks", Shape::Anything, "Compose's networks."),
         not_yet("volumes", Shape::Anything, "Compose's volumes."),
         not_yet("configs", Shape::Anything, "Compose's configs."),
         not_yet("secrets", Shape::Anything, "Compose's secrets."),
-        not_yet("certificates", Shape::Anything, "Kong's certificates."),
         not_yet("snis", Shape::Anything, "Kong's server names of certificates."),
         ignored("version", Shape::Anything, "Of old Compose files."),
         ignored(
@@ -96,6 +107,12 @@ pub(crate) fn read(cx: &Context<'_>) -> Option<ProjectSpec> {
     let listeners = block.get("listeners").and_then(|node| cx.entries(node));
     for entry in listeners.unwrap_or_default() {
         listener::read(cx, entry, &mut draft);
+    }
+    for item in block.list("certificates") {
+        certificate::read(cx, item, &mut draft);
+    }
+    for item in block.list("ca_certificates") {
+        certificate::read_authority(cx, item, &mut draft);
     }
     draft.check_references(cx);
     dependency::check(cx, &mut draft);

@@ -63,6 +63,23 @@ fn check_plugin(name: &str, config: &Map<String, Value>) -> Vec<PluginProblem> {
     }
 }
 
+/// Certificates are words here: one is too old, and a key may be that of another.
+fn check_certificate(certificate: &str, key: Option<&str>) -> Vec<CertificateProblem> {
+    let problem = |of_key, fatal, message: &str| CertificateProblem {
+        of_key,
+        fatal,
+        message: message.to_owned(),
+    };
+    let mut problems = Vec::new();
+    if certificate.contains("old") {
+        problems.push(problem(false, false, "the certificate expired 3 days ago"));
+    }
+    if key.is_some_and(|key| key.contains("other")) {
+        problems.push(problem(true, true, "the key is not that of the certificate"));
+    }
+    problems
+}
+
 fn parse_test(text: &str, files: &dyn Files) -> (Source, Parsed) {
     let source = Source {
         path: "/project/hythe.yaml".into(),
@@ -77,6 +94,7 @@ fn parse_test(text: &str, files: &dyn Files) -> (Source, Parsed) {
         environment,
         profiles,
         plugin_check: &check_plugin,
+        certificate_check: &check_certificate,
         files,
     };
     let parsed = parse(&source, &inputs);
@@ -248,6 +266,7 @@ fn environment_files_follow_composes_rules() {
         environment: BTreeMap::new(),
         profiles: Vec::new(),
         plugin_check: &check_plugin,
+        certificate_check: &check_certificate,
         files: &NoFiles,
     };
     let cx = context::Context::new(&source, &inputs);
@@ -364,7 +383,7 @@ proptest! {
     #[test]
     fn any_environment_file_is_survived(text in "[A-Z =\"'$\\{\\}:\\-#\\\\\n\r\u{e4}]{0,80}") {
         let source = Source { path: "/project/hythe.yaml".into(), text: String::new() };
-        let inputs = Inputs { environment: BTreeMap::new(), profiles: Vec::new(), plugin_check: &check_plugin, files: &NoFiles };
+        let inputs = Inputs { environment: BTreeMap::new(), profiles: Vec::new(), plugin_check: &check_plugin, certificate_check: &check_certificate, files: &NoFiles };
         let cx = context::Context::new(&source, &inputs);
         dotenv::read(&cx, Path::new("/project/.env"), &text, &|_| None);
         for problem in cx.finish().0 {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::{CaCertificate, Certificate};
 use crate::listener::Listener;
 use crate::name::{FullName, Name, ProjectName};
 use crate::project::ProjectSpec;
@@ -71,6 +72,10 @@ pub struct Desired {
     pub plugins: Map<Plugin>,
     /// Where the gateway listens besides the node's own addresses.
     pub listeners: Map<Listener>,
+    /// Certificates.
+    pub certificates: Map<Certificate>,
+    /// Certificates of authorities.
+    pub ca_certificates: Map<CaCertificate>,
     /// The applied manifest of each project, under the name `manifest`.
     pub manifests: Map<AppliedManifest>,
 }
@@ -124,6 +129,8 @@ impl Desired {
             Consumer::KIND => self.apply_to::<Consumer>(change),
             Plugin::KIND => self.apply_to::<Plugin>(change),
             Listener::KIND => self.apply_to::<Listener>(change),
+            Certificate::KIND => self.apply_to::<Certificate>(change),
+            CaCertificate::KIND => self.apply_to::<CaCertificate>(change),
             AppliedManifest::KIND => self.apply_to::<AppliedManifest>(change),
             _ => Ok(()),
         }
@@ -184,5 +191,7 @@ kinds! {
     Consumer, "consumer", false, consumers;
     Plugin, "plugin", false, plugins;
     Listener, "listener", false, listeners;
+    Certificate, "certificate", false, certificates;
+    CaCertificate, "ca_certificate", false, ca_certificates;
     AppliedManifest, "manifest", true, manifests;
 }

@@ -13,6 +13,7 @@
 //! - [`view`]: the documented, versioned shapes that `--json` and the native API show.
 
 pub mod balancing;
+pub mod certificate;
 pub mod desired;
 pub mod endpoint;
 pub mod health;
@@ -24,6 +25,7 @@ pub mod traffic;
 pub mod view;
 pub mod workload;
 
+pub use certificate::{CaCertificate, Certificate};
 pub use desired::{Desired, Entry, Kind};
 pub use endpoint::{Endpoint, Endpoints};
 pub use health::HealthChecks;

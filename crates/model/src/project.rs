@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::{CaCertificate, Certificate};
 use crate::listener::Listener;
 use crate::name::{Name, ProjectName};
 use crate::traffic::{Consumer, Plugin, Route, Service, Target, Upstream};
@@ -42,4 +43,10 @@ pub struct ProjectSpec {
     /// Listeners.
     #[serde(default)]
     pub listeners: BTreeMap<Name, Listener>,
+    /// Certificates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<Name, Certificate>,
+    /// Certificates of authorities.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ca_certificates: BTreeMap<Name, CaCertificate>,
 }

@@ -47,6 +47,16 @@ pub struct Service {
     /// Time for one try, up to the head of an answer.
     #[serde(default)]
     pub try_timeout_ms: Option<u64>,
+    /// The certificate by which an upstream with TLS knows us, in the same project.
+    #[serde(default)]
+    pub client_certificate: Option<Name>,
+    /// The authorities that vouch for an upstream with TLS, in the same project; none: those of the system.
+    #[serde(default)]
+    pub ca_certificates: Vec<Name>,
+    /// Whether an upstream with TLS must show a valid certificate of the `Host` it is sent. `None`: yes (Kong:
+    /// no, unless the node says otherwise).
+    #[serde(default)]
+    pub tls_verify: Option<bool>,
     /// `false`: as if it were not there.
     #[serde(default = "yes")]
     pub enabled: bool,
@@ -317,6 +327,9 @@ impl Service {
             retry_on: error_and_timeout(),
             total_timeout_ms: None,
             try_timeout_ms: None,
+            client_certificate: None,
+            ca_certificates: Vec::new(),
+            tls_verify: None,
             enabled: true,
             tags: Vec::new(),
         }

@@ -136,6 +136,9 @@ pub struct GenerationsView {
 pub struct ListenView {
     /// Gateway.
     pub proxy: Vec<String>,
+    /// Gateway, for HTTPS.
+    #[serde(default)]
+    pub proxy_tls: Vec<String>,
     /// Native API.
     pub api: Option<String>,
     /// Socket of the CLI.

@@ -77,6 +77,7 @@ impl Home {
         let settings = [
             ("HYTHE_HOME", home.as_str()),
             ("HYTHE_PROXY_LISTEN", "127.0.0.1:0"),
+            ("HYTHE_PROXY_TLS_LISTEN", "127.0.0.1:0"),
             ("HYTHE_API_LISTEN", "127.0.0.1:0"),
             ("HYTHE_WORKERS", "2"),
         ];

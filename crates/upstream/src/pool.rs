@@ -13,18 +13,22 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Wire;
+use crate::{Peer, Wire};
 
-/// The idle connections of one worker, by upstream address.
+/// The idle connections of one worker, by upstream address and by who must be there.
 #[derive(Debug)]
 pub struct IdlePool {
     limits: KeepAlive,
-    idle: HashMap<SocketAddr, Vec<Idle>>,
+    idle: HashMap<Place, Vec<Idle>>,
 }
+
+/// Where a connection leads. One that was made for somebody is used for nobody else.
+type Place = (SocketAddr, Option<Arc<Peer>>);
 
 /// Limits of an [`IdlePool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +79,16 @@ impl IdlePool {
         }
     }
 
-    /// A connection to `address` that may be used now: the one used last.
-    pub fn take(&mut self, address: SocketAddr, reuse: Reuse, now: Instant) -> Option<Wire> {
-        let connections = self.idle.get_mut(&address)?;
+    /// A connection to `address` that may be used now: the one used last. `peer`: who must be there; `None`: a
+    /// connection without TLS.
+    pub fn take(
+        &mut self,
+        address: SocketAddr,
+        peer: Option<&Arc<Peer>>,
+        reuse: Reuse,
+        now: Instant,
+    ) -> Option<Wire> {
+        let connections = self.idle.get_mut(&(address, peer.cloned()))?;
         while let Some(mut idle) = connections.pop() {
             if idle.is_usable(reuse, now) {
                 return Some(idle.wire);
@@ -95,7 +106,7 @@ impl IdlePool {
         if keep.is_zero() {
             return;
         }
-        let connections = self.idle.entry(address).or_default();
+        let connections = self.idle.entry((address, wire.peer().cloned())).or_default();
         if connections.len() < self.limits.connections {
             connections.push(Idle {
                 wire,
@@ -108,7 +119,7 @@ impl IdlePool {
 
     /// Closes what may not be used any more, and whatever `keep` says no to.
     pub fn sweep(&mut self, now: Instant, mut keep: impl FnMut(SocketAddr) -> bool) {
-        self.idle.retain(|address, connections| {
+        self.idle.retain(|(address, _), connections| {
             if keep(*address) {
                 connections.retain_mut(|idle| idle.until > now && !idle.wire.has_news());
             } else {
@@ -180,11 +191,11 @@ mod tests {
             pool.put(address, wire, None, now);
         }
         assert_eq!(pool.len(), 2);
-        let taken = pool.take(address, Reuse::Likely, now).unwrap();
+        let taken = pool.take(address, None, Reuse::Likely, now).unwrap();
         assert_ne!(taken.stream().local_addr().unwrap(), first_port);
-        let taken = pool.take(address, Reuse::Likely, now).unwrap();
+        let taken = pool.take(address, None, Reuse::Likely, now).unwrap();
         assert_eq!(taken.stream().local_addr().unwrap(), first_port);
-        assert!(pool.take(address, Reuse::Likely, now).is_none());
+        assert!(pool.take(address, None, Reuse::Likely, now).is_none());
     }
 
     #[tokio::test]
@@ -195,13 +206,13 @@ mod tests {
         drop(peer);
         until_noticed(&mut wire).await;
         pool.put(address, wire, None, now);
-        assert!(pool.take(address, Reuse::Likely, now).is_none());
+        assert!(pool.take(address, None, Reuse::Likely, now).is_none());
 
         let (address, mut wire, peer) = pair().await;
         peer.try_write(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
         until_noticed(&mut wire).await;
         pool.put(address, wire, None, now);
-        assert!(pool.take(address, Reuse::Likely, now).is_none());
+        assert!(pool.take(address, None, Reuse::Likely, now).is_none());
     }
 
     #[tokio::test]
@@ -211,15 +222,20 @@ mod tests {
         let later = |seconds| now + Duration::from_millis(seconds);
         let mut pool = pool();
         pool.put(address, wire, Some(5), now);
-        let wire = pool.take(address, Reuse::OnlyCertain, later(3_900)).unwrap();
+        let wire = pool
+            .take(address, None, Reuse::OnlyCertain, later(3_900))
+            .unwrap();
         pool.put(address, wire, Some(5), now);
-        assert!(pool.take(address, Reuse::Likely, later(4_100)).is_none());
+        assert!(pool.take(address, None, Reuse::Likely, later(4_100)).is_none());
 
         let (address, wire, _peer) = pair().await;
         pool.put(address, wire, None, now);
-        let wire = pool.take(address, Reuse::OnlyCertain, later(900)).unwrap();
+        let wire = pool.take(address, None, Reuse::OnlyCertain, later(900)).unwrap();
         pool.put(address, wire, None, now);
-        assert!(pool.take(address, Reuse::OnlyCertain, later(1_100)).is_none());
+        assert!(
+            pool.take(address, None, Reuse::OnlyCertain, later(1_100))
+                .is_none()
+        );
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Both directions of a TLS connection are one state. The two halves share it behind a lock that is held within a
 //! poll only, by one task, so nobody ever waits for it. A plain connection has none, and costs a branch.
 
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -31,11 +32,37 @@ pub struct Wire {
     writing: Watchdog,
 }
 
+/// Who an upstream must be, and how that is found out. Connections made for one are used for no other.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The name that is asked for and verified.
+    pub name: ServerName<'static>,
+    /// Whom we believe, and who we are. Two peers are the same only if they share it.
+    pub config: Arc<ClientConfig>,
+}
+
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && Arc::ptr_eq(&self.config, &other.config)
+    }
+}
+
+impl Eq for Peer {}
+
+impl Hash for Peer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        Arc::as_ptr(&self.config).hash(state);
+    }
+}
+
 /// TLS on a [`Wire`].
 #[derive(Debug)]
 struct Tls {
     session: Mutex<Session>,
     negotiated: Negotiated,
+    /// Whom we connected to; `None` on the side that accepted.
+    peer: Option<Arc<Peer>>,
 }
 
 /// The reading direction of a [`Wire`].
@@ -94,20 +121,22 @@ pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<Wire, Wir
     Ok(Wire::new(stream, timeout))
 }
 
-/// Connects to `address` and agrees on TLS with whoever is there, as `name`, all within `timeout`.
+/// Connects to `address` and agrees on TLS with whoever is there, who must be `peer`; all within `timeout`.
 ///
 /// # Errors
 /// As [`connect`]; [`WireError::Broken`] with `InvalidData` when the other side is not who it should be.
 pub async fn connect_tls(
     address: SocketAddr,
-    name: ServerName<'static>,
-    config: Arc<ClientConfig>,
+    peer: &Arc<Peer>,
     timeout: Duration,
 ) -> Result<Wire, WireError> {
     let deadline = Instant::now() + timeout;
     let mut wire = connect(address, timeout).await?;
-    let connection = ClientConnection::new(config, name).map_err(not_tls)?;
+    let connection = ClientConnection::new(Arc::clone(&peer.config), peer.name.clone()).map_err(not_tls)?;
     wire.handshake(Session::new(connection, &[]), deadline).await?;
+    if let Some(tls) = &mut wire.tls {
+        tls.peer = Some(Arc::clone(peer));
+    }
     Ok(wire)
 }
 
@@ -136,6 +165,11 @@ impl Wire {
     /// What was agreed on with the other side; `None` on a plain connection.
     pub fn negotiated(&self) -> Option<&Negotiated> {
         self.tls.as_deref().map(|tls| &tls.negotiated)
+    }
+
+    /// Whom this is a connection to, if they had to say who they are.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        self.tls.as_deref()?.peer.as_ref()
     }
 
     /// Lets the client begin with TLS, within `allowed`. `early` is what was read of it already.
@@ -183,6 +217,7 @@ impl Wire {
         self.tls = Some(Box::new(Tls {
             negotiated: session.negotiated(),
             session: Mutex::new(session),
+            peer: None,
         }));
         Ok(())
     }

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_upstream::{Buffer, Greeting, IdlePool, KeepAlive, Reuse, Wire, WireError, connect, connect_tls};
+use hythe_upstream::{
+    Buffer, Greeting, IdlePool, KeepAlive, Peer, Reuse, Wire, WireError, connect, connect_tls,
+};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -56,8 +58,14 @@ async fn listener() -> (TcpListener, SocketAddr) {
 }
 
 async fn client(address: SocketAddr, settings: &Settings) -> Result<Wire, WireError> {
-    let name = "Hythe.test".try_into().unwrap();
-    connect_tls(address, name, Arc::clone(&settings.client), PATIENCE).await
+    connect_tls(address, &peer("Hythe.test", settings), PATIENCE).await
+}
+
+fn peer(name: &'static str, settings: &Settings) -> Arc<Peer> {
+    Arc::new(Peer {
+        name: name.try_into().unwrap(),
+        config: Arc::clone(&settings.client),
+    })
 }
 
 async fn server(listener: &TcpListener, settings: &Settings) -> Result<Wire, WireError> {
@@ -290,17 +298,19 @@ async fn silence_is_not_waited_for() {
 async fn a_kept_connection_takes_tickets_and_nothing_else() {
     let now = Instant::now();
     let mut pool = IdlePool::new(KeepAlive::default());
-    let (client, mut server) = pair(&settings(&TLS13)).await;
+    let settings = settings(&TLS13);
+    let (client, mut server) = pair(&settings).await;
     let address = client.stream().peer_addr().unwrap();
+    let peer = peer("hythe.test", &settings);
 
     client.stream().readable().await.unwrap();
     pool.put(address, client, None, now);
-    let client = pool.take(address, Reuse::OnlyCertain, now).unwrap();
+    let client = pool.take(address, Some(&peer), Reuse::OnlyCertain, now).unwrap();
 
     pool.put(address, client, None, now);
     pool.sweep(now, |_| true);
     assert_eq!(pool.len(), 1);
-    let mut client = pool.take(address, Reuse::Likely, now).unwrap();
+    let mut client = pool.take(address, Some(&peer), Reuse::Likely, now).unwrap();
 
     let (_, mut writer) = server.split();
     writer
@@ -309,5 +319,28 @@ async fn a_kept_connection_takes_tickets_and_nothing_else() {
         .unwrap();
     client.split().0.readable().await.unwrap();
     pool.put(address, client, None, now);
-    assert!(pool.take(address, Reuse::Likely, now).is_none());
+    assert!(pool.take(address, Some(&peer), Reuse::Likely, now).is_none());
+}
+
+#[tokio::test]
+async fn a_connection_made_for_one_name_serves_no_other() {
+    let now = Instant::now();
+    let settings = settings(&TLS13);
+    let mut pool = IdlePool::new(KeepAlive::default());
+    let (client, _server) = pair(&settings).await;
+    let address = client.stream().peer_addr().unwrap();
+    pool.put(address, client, None, now);
+    let others = [
+        None,
+        Some(peer("other.test", &settings)),
+        Some(Arc::new(Peer {
+            config: Arc::new(ClientConfig::clone(&settings.client)),
+            ..Peer::clone(&peer("hythe.test", &settings))
+        })),
+    ];
+    for other in others {
+        assert!(pool.take(address, other.as_ref(), Reuse::Likely, now).is_none());
+    }
+    let same = peer("HYTHE.test", &settings);
+    assert!(pool.take(address, Some(&same), Reuse::Likely, now).is_some());
 }

@@ -1,5 +1,5 @@
-//! Differences of one field, in words. Values of environments and of plugin settings are never shown: they
-//! hold secrets.
+//! Differences of one field, in words. Values of environments, of plugin settings and of keys are never shown: they
+//! hold secrets. Certificates are not shown either: nobody reads them.
 
 use serde_json::{Map, Value};
 
@@ -22,6 +22,7 @@ pub(crate) fn show(field: &str, value: &Value) -> String {
             (1, Some(count)) => count.to_string(),
             _ => value.to_string(),
         },
+        Value::String(_) if is_pem(field) => "(PEM)".to_owned(),
         Value::Null => "none".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) if items.iter().all(Value::is_string) => {
@@ -35,6 +36,10 @@ pub(crate) fn show(field: &str, value: &Value) -> String {
 
 fn is_secret(field: &str) -> bool {
     matches!(field, "environment" | "config")
+}
+
+fn is_pem(field: &str) -> bool {
+    matches!(field, "cert" | "key" | "cert_alt" | "key_alt")
 }
 
 fn keys(before: &Map<String, Value>, after: &Map<String, Value>) -> String {

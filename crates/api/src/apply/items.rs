@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hythe_model::desired::Kind;
 use hythe_model::{
-    Consumer, Listener, Name, Plugin, ProjectName, ProjectSpec, Route, Service, Target, Upstream, Workload,
+    CaCertificate, Certificate, Consumer, Listener, Name, Plugin, ProjectName, ProjectSpec, Route, Service,
+    Target, Upstream, Workload,
 };
 use hythe_ports::documents::{Expect, Identity, NodeId, OnDelete, Placement, Put, Reference};
 use serde::Serialize;
@@ -24,6 +25,8 @@ pub(crate) struct ItemKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ItemKind {
     Workload,
+    Certificate,
+    CaCertificate,
     Service,
     Upstream,
     Target,
@@ -34,8 +37,10 @@ pub(crate) enum ItemKind {
 }
 
 impl ItemKind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Workload,
+        Self::Certificate,
+        Self::CaCertificate,
         Self::Service,
         Self::Upstream,
         Self::Target,
@@ -49,6 +54,8 @@ impl ItemKind {
     pub(crate) fn in_store(self) -> &'static str {
         match self {
             Self::Workload => Workload::KIND,
+            Self::Certificate => Certificate::KIND,
+            Self::CaCertificate => CaCertificate::KIND,
             Self::Service => Service::KIND,
             Self::Upstream => Upstream::KIND,
             Self::Target => Target::KIND,
@@ -63,6 +70,10 @@ impl ItemKind {
     /// with it; a route keeps its service.
     fn references(self) -> &'static [(&'static str, Self, OnDelete)] {
         match self {
+            Self::Service => &[
+                ("client_certificate", Self::Certificate, OnDelete::Restrict),
+                ("ca_certificates", Self::CaCertificate, OnDelete::Restrict),
+            ],
             Self::Route | Self::Listener => &[("service", Self::Service, OnDelete::Restrict)],
             Self::Target => &[("upstream", Self::Upstream, OnDelete::Cascade)],
             Self::Plugin => &[
@@ -70,7 +81,7 @@ impl ItemKind {
                 ("route", Self::Route, OnDelete::Cascade),
                 ("consumer", Self::Consumer, OnDelete::Cascade),
             ],
-            Self::Workload | Self::Service | Self::Upstream | Self::Consumer => &[],
+            Self::Workload | Self::Certificate | Self::CaCertificate | Self::Upstream | Self::Consumer => &[],
         }
     }
 
@@ -79,6 +90,8 @@ impl ItemKind {
     pub(crate) fn complete(self, body: &Value) -> Fields {
         let complete = match self {
             Self::Workload => reread::<Workload>(body),
+            Self::Certificate => reread::<Certificate>(body),
+            Self::CaCertificate => reread::<CaCertificate>(body),
             Self::Service => reread::<Service>(body),
             Self::Upstream => reread::<Upstream>(body),
             Self::Target => reread::<Target>(body),
@@ -124,23 +137,34 @@ impl ItemKey {
 }
 
 fn references(kind: ItemKind, project: &ProjectName, fields: &Fields) -> BTreeSet<Reference> {
-    let reference = |(field, target, on_delete): &(&str, ItemKind, OnDelete)| {
-        let name = fields.get(*field)?.as_str()?;
-        Some(Reference {
+    let of_field = |(field, target, on_delete): &(&str, ItemKind, OnDelete)| {
+        let reference = |name: &str| Reference {
             field: (*field).to_owned(),
             kind: target.in_store().to_owned(),
             scope: project.as_str().to_owned(),
             name: name.to_owned(),
             on_delete: *on_delete,
-        })
+        };
+        names(fields.get(*field)).map(reference).collect::<Vec<_>>()
     };
-    kind.references().iter().filter_map(reference).collect()
+    kind.references().iter().flat_map(of_field).collect()
+}
+
+/// A field that names one document, or a list of them.
+fn names(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    let (one, several) = match value {
+        Some(Value::Array(names)) => (None, names.as_slice()),
+        other => (other, [].as_slice()),
+    };
+    one.into_iter().chain(several).filter_map(Value::as_str)
 }
 
 /// Every document that a manifest asks for.
 pub(crate) fn items(spec: &ProjectSpec) -> serde_json::Result<BTreeMap<ItemKey, Fields>> {
     let mut items = BTreeMap::new();
     add(&mut items, ItemKind::Workload, &spec.workloads)?;
+    add(&mut items, ItemKind::Certificate, &spec.certificates)?;
+    add(&mut items, ItemKind::CaCertificate, &spec.ca_certificates)?;
     add(&mut items, ItemKind::Service, &spec.services)?;
     add(&mut items, ItemKind::Upstream, &spec.upstreams)?;
     add(&mut items, ItemKind::Target, &spec.targets)?;

@@ -1,9 +1,8 @@
 //! What a project must be beyond its shape: references hold, values are in their bounds, routes can be
 //! matched. The command line has said so with positions; here it is said again, because others ask as well.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hythe_model::traffic::Protocol;
 use hythe_model::workload::{HealthCheck, Probe, Replicas};
 use hythe_model::{FullName, Listener, ListenerProtocol, Name, Plugin, ProjectSpec, Workload};
 use hythe_routing::{RouteEntry, RouteTable};
@@ -29,15 +28,15 @@ pub(crate) fn validate(
         checker.workload(name, workload);
     }
     for (name, service) in &spec.services {
-        let protocol = service.protocol;
-        let spoken = matches!(protocol, Protocol::Http | Protocol::Grpc);
-        checker.require(spoken, || {
-            format!("service {name}: `{protocol}` upstreams are not served yet, only `http` and `grpc`")
-        });
         let timeouts = [service.total_timeout_ms, service.try_timeout_ms];
         checker.require(!timeouts.contains(&Some(0)), || {
             format!("service {name}: total_timeout and try_timeout must not be 0")
         });
+        let from = format!("service {name}");
+        checker.reference(&from, ItemKind::Certificate, service.client_certificate.as_ref());
+        for authority in &service.ca_certificates {
+            checker.reference(&from, ItemKind::CaCertificate, Some(authority));
+        }
     }
     for (name, route) in &spec.routes {
         checker.reference(
@@ -84,6 +83,7 @@ pub(crate) fn validate(
     for (name, plugin) in &spec.plugins {
         checker.plugin(name, plugin, check_plugin);
     }
+    checker.certificates();
     checker.routes();
     checker.problems
 }
@@ -113,6 +113,8 @@ impl Checker<'_> {
             ItemKind::Route => self.spec.routes.contains_key(name),
             ItemKind::Consumer => self.spec.consumers.contains_key(name),
             ItemKind::Workload => self.spec.workloads.contains_key(name),
+            ItemKind::Certificate => self.spec.certificates.contains_key(name),
+            ItemKind::CaCertificate => self.spec.ca_certificates.contains_key(name),
             ItemKind::Target | ItemKind::Plugin | ItemKind::Listener => false,
         };
         let there = there || self.live.contains(&key);
@@ -195,6 +197,33 @@ impl Checker<'_> {
         let problems = check(&plugin.name, &plugin.config);
         self.problems
             .extend(problems.into_iter().map(|problem| format!("{from}: {problem}")));
+    }
+
+    /// Certificates that fit their keys, and names that only one of them is shown for.
+    fn certificates(&mut self) {
+        let mut named: BTreeMap<String, &Name> = BTreeMap::new();
+        for (name, certificate) in &self.spec.certificates {
+            for (cert, key) in certificate.pairs() {
+                self.pem(&format!("certificate {name}"), cert, Some(key));
+            }
+            for sni in certificate.snis.iter().flatten() {
+                let other = named.insert(sni.to_ascii_lowercase(), name);
+                self.require(other.is_none(), || {
+                    format!("certificate {name}: another certificate is shown for `{sni}`")
+                });
+            }
+        }
+        for (name, authority) in &self.spec.ca_certificates {
+            self.pem(&format!("CA certificate {name}"), &authority.cert, None);
+        }
+    }
+
+    fn pem(&mut self, from: &str, cert: &str, key: Option<&str>) {
+        let now = i64::try_from(hythe_stdx::unix_ms() / 1000).unwrap_or(i64::MAX);
+        let complaints = hythe_tls::complaints(cert, key, now);
+        let fatal = complaints.into_iter().filter(|complaint| complaint.fatal);
+        self.problems
+            .extend(fatal.map(|complaint| format!("{from}: {}", complaint.message)));
     }
 
     /// A route that cannot be compiled would keep the gateway from every later change.

@@ -267,6 +267,7 @@ fn inputs(folder: &std::path::Path) -> (Inputs, Publishers, Arc<Recorded>) {
             home: PathBuf::from("/data"),
             workers: 1,
             proxy: Vec::new(),
+            proxy_tls: Vec::new(),
             minder_pid: Arc::new(|| Some(8)),
         },
         control: Arc::clone(&control) as Arc<dyn Control>,

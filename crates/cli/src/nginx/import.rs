@@ -104,6 +104,7 @@ fn spec(context: &Context, file: &Path, translation: &Translation) -> Outcome<Pr
         environment: std::collections::BTreeMap::new(),
         profiles: Vec::new(),
         plugin_check: &context.hooks.check_plugin,
+        certificate_check: &crate::manifest_file::check_certificate,
         files: &DiskFiles,
     };
     let parsed = hythe_manifest::parse(&source, &inputs);

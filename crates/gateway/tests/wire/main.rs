@@ -25,3 +25,4 @@ mod shutdown;
 mod slow_client;
 mod spread;
 mod swaps;
+mod tls;

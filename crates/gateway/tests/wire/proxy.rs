@@ -19,7 +19,7 @@ use hythe_gateway::{
     Status, Trust,
 };
 use hythe_model::endpoint::{EndpointRules, PoolEndpoints};
-use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName};
+use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName, ListenerProtocol};
 use hythe_spine::{Latest, Publisher, Spine, latest};
 use serde_json::{Value, json};
 
@@ -39,6 +39,10 @@ pub(crate) struct Setup {
     pub(crate) listeners: Vec<(&'static str, Value)>,
     /// Whole documents of plugins.
     pub(crate) plugins: Vec<Value>,
+    /// Whole documents of certificates.
+    pub(crate) certificates: Vec<Value>,
+    /// Whole documents of authorities.
+    pub(crate) authorities: Vec<Value>,
     /// The plugins there are.
     pub(crate) kinds: &'static [PluginKind],
     pub(crate) limits: Limits,
@@ -67,6 +71,8 @@ impl Default for Setup {
             listener: json!({}),
             listeners: Vec::new(),
             plugins: Vec::new(),
+            certificates: Vec::new(),
+            authorities: Vec::new(),
             kinds: KINDS,
             limits: Limits {
                 drain: Duration::from_secs(2),
@@ -81,6 +87,8 @@ impl Default for Setup {
 /// The gateway, serving.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    /// Where TLS is spoken.
+    pub(crate) https: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
     desired: Publisher<Desired>,
     endpoints: Publisher<Endpoints>,
@@ -98,16 +106,18 @@ impl Proxy {
             .build()
             .unwrap();
         let spine = Spine::default();
-        let listeners = Listeners::bind(
-            &[ListenerPlan {
-                proxy_protocol: setup.listener["proxy_protocol"] == true,
-                ..ListenerPlan::http("127.0.0.1:0".parse().unwrap())
-            }],
-            1,
-            Vec::new(),
-        )
-        .unwrap();
-        let address = listeners.plans().next().unwrap().address;
+        let any = "127.0.0.1:0".parse().unwrap();
+        let http = ListenerPlan {
+            proxy_protocol: setup.listener["proxy_protocol"] == true,
+            ..ListenerPlan::http(any)
+        };
+        let https = ListenerPlan {
+            name: "https".to_owned(),
+            protocol: ListenerProtocol::Https,
+            ..ListenerPlan::http(any)
+        };
+        let listeners = Listeners::bind(&[http, https], 1, Vec::new()).unwrap();
+        let addresses: Vec<SocketAddr> = listeners.plans().map(|plan| plan.address).collect();
         let (desired, desired_reader) = latest(desired(&setup));
         let (endpoints, endpoints_reader) = latest(endpoints(&setup.upstream));
         let inputs = Inputs {
@@ -122,13 +132,15 @@ impl Proxy {
             limits: setup.limits,
             plugins: setup.kinds,
             trust: setup.trust,
+            default_certificate: None,
         };
         let (gateway, outputs) =
             runtime.block_on(async { hythe_gateway::build(config, inputs, &spine).unwrap() });
         assert_eq!(outputs.status.get().problems, []);
         let workers = gateway.serve().unwrap();
         Self {
-            address,
+            address: addresses[0],
+            https: addresses[1],
             metrics: outputs.metrics,
             desired,
             endpoints,
@@ -160,6 +172,14 @@ impl Proxy {
         let open = self.listeners.get();
         let found = open.list.iter().find(|listening| listening.plan.name == name);
         found.unwrap().plan.address
+    }
+
+    /// Replaces the certificates; returns when the gateway shows them.
+    pub(crate) fn show(&mut self, certificates: &[Value]) {
+        self.change(|desired, _| {
+            desired.certificates = Arc::default();
+            insert_all(&mut desired.certificates, certificates);
+        });
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -213,10 +233,19 @@ fn desired(setup: &Setup) -> Desired {
     for (name, listener) in &setup.listeners {
         insert(&mut desired.listeners, name, listener.clone());
     }
-    for (number, plugin) in setup.plugins.iter().enumerate() {
-        insert(&mut desired.plugins, &format!("plugin-{number}"), plugin.clone());
-    }
+    insert_all(&mut desired.plugins, &setup.plugins);
+    insert_all(&mut desired.certificates, &setup.certificates);
+    insert_all(&mut desired.ca_certificates, &setup.authorities);
     desired
+}
+
+fn insert_all<T: serde::de::DeserializeOwned + Clone>(
+    map: &mut hythe_model::desired::Map<T>,
+    specs: &[Value],
+) {
+    for (number, spec) in specs.iter().enumerate() {
+        insert(map, &format!("number-{number}"), spec.clone());
+    }
 }
 
 pub(crate) fn insert<T: serde::de::DeserializeOwned + Clone>(
@@ -255,7 +284,8 @@ pub(crate) fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
     };
     let up: FullName = "up".parse().unwrap();
     Endpoints {
-        generation: 1,
+        // They are never what is waited for.
+        generation: u64::MAX,
         pools: BTreeMap::from([(up, Arc::new(pool))]),
     }
 }
