@@ -55,7 +55,7 @@ impl fmt::Display for Note {
 }
 
 /// Directives that are translated; what cannot be said of them there is told by who translates them.
-const TRANSLATED: [&str; 47] = [
+const TRANSLATED: [&str; 50] = [
     "add_header",
     "alias",
     "allow",
@@ -71,6 +71,8 @@ const TRANSLATED: [&str; 47] = [
     "hash",
     "http",
     "if",
+    "index",
+    "internal",
     "ip_hash",
     "keepalive",
     "least_conn",
@@ -100,6 +102,7 @@ const TRANSLATED: [&str; 47] = [
     "sticky",
     "stream",
     "stub_status",
+    "try_files",
     "upstream",
     "worker_processes",
     "zone",
@@ -266,7 +269,12 @@ const FAMILIES: [(&str, &str); 22] = [
     ("memcached_", "there is no memcached protocol"),
     ("proxy_cache", "answers are not cached"),
     ("proxy_store", "answers are not stored"),
-    ("auth_jwt", "tokens are not checked by the gateway yet"),
+    (
+        "auth_jwt",
+        "tokens are not checked by the gateway yet; requests get a 501",
+    ),
+    ("auth_request", "nobody else is asked; requests get a 501"),
+    ("satisfy", "a request has to pass all that guards the location"),
     ("ssi", "pages are not put together from parts"),
     ("dav_", "files are only read"),
     ("http2_", "HTTP/2 has the node's own limits"),
@@ -279,9 +287,7 @@ const FAMILIES: [(&str, &str); 22] = [
     ("match", "write `healthchecks` for what a healthy member answers"),
     ("error_page", "pages of errors are the gateway's own"),
     ("limit_", "write a plugin for the route: `concurrency-limit`"),
-    ("try_files", "files are not looked for"),
-    ("index", "files are not looked for"),
-    ("types", "files are not served"),
+    ("types", "the types of files are known by their names"),
     ("ssl_", "certificates are not taken over; write `certificates`"),
     ("proxy_ssl_", "TLS to a service is set at the service"),
     ("proxy_redirect", "the service's `Location` is passed on as it is"),

@@ -10,6 +10,7 @@
 //! Left out: conditions (`if`), variables as targets, and whatever nginx computes per request beyond the templates
 //! that plugins take.
 
+mod files;
 mod locations;
 mod plugins;
 mod proxy;

@@ -161,6 +161,12 @@ impl MapOf {
         }
     }
 
+    /// With the entries of another.
+    pub(crate) fn with_all(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

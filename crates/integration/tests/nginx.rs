@@ -311,6 +311,205 @@ fn the_same_location_takes_a_request() {
     assert!(theirs.len() > 400);
 }
 
+/// A service that answers with the head of the request, its lines in order of the alphabet.
+fn start_echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || echo(&stream.unwrap()));
+        }
+    });
+    address
+}
+
+fn echo(mut stream: &TcpStream) {
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let mut head: Vec<_> = lines
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.to_lowercase())
+        .collect();
+    head.sort();
+    let head = head.join("\n");
+    let length = head.len();
+    let _ = write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nX-Secret: 1\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{head}"
+    );
+}
+
+/// What is asked of both: the request line, fields, and which fields of the answer must be the same.
+const PRACTICE: [(&str, &str, &[&str]); 20] = [
+    ("GET /plain HTTP/1.1", "", &["content-encoding"]),
+    (
+        "GET /gzip HTTP/1.1",
+        "Accept-Encoding: gzip\r\n",
+        &["content-encoding", "vary"],
+    ),
+    ("GET /gzip HTTP/1.1", "", &["content-encoding"]),
+    (
+        "GET /api/x?y=1 HTTP/1.1",
+        "X-Forwarded-For: 9.9.9.9\r\n",
+        &["x-secret", "x-frame-options"],
+    ),
+    ("POST /small HTTP/1.1", "Content-Length: 0\r\n", &[]),
+    ("POST /small HTTP/1.1", "Content-Length: 11\r\n", &[]),
+    ("GET /status HTTP/1.1", "", &["www-authenticate"]),
+    (
+        "GET /status HTTP/1.1",
+        "Authorization: Basic YW5uOndyb25n\r\n",
+        &["www-authenticate"],
+    ),
+    ("GET /closed HTTP/1.1", "", &[]),
+    ("GET /guarded HTTP/1.1", "", &["www-authenticate"]),
+    (
+        "GET /guarded HTTP/1.1",
+        "Authorization: Basic YW5uOnNlY3JldA==\r\n",
+        &[],
+    ),
+    ("GET /say?a=1 HTTP/1.1", "", &["content-type", "x-frame-options"]),
+    ("GET /go/there?a=1 HTTP/1.1", "", &["location"]),
+    ("GET /internal HTTP/1.1", "", &[]),
+    (
+        "GET /files/a.txt HTTP/1.1",
+        "",
+        &["content-type", "last-modified", "etag"],
+    ),
+    ("GET /files/none HTTP/1.1", "", &[]),
+    ("GET /files/ HTTP/1.1", "", &["content-type"]),
+    (
+        "GET /alias/a.txt HTTP/1.1",
+        "Range: bytes=0-1\r\n",
+        &["content-range"],
+    ),
+    ("GET /app/none HTTP/1.1", "", &["content-type"]),
+    ("POST /files/a.txt HTTP/1.1", "Content-Length: 0\r\n", &[]),
+];
+
+#[test]
+fn what_stands_in_files_in_practice_does_the_same() {
+    let echo = start_echo();
+    let home = Home::new();
+    home.write("users", "ann:{PLAIN}secret\n");
+    std::fs::create_dir_all(home.folder().join("files")).unwrap();
+    std::fs::create_dir_all(home.folder().join("app")).unwrap();
+    home.write("files/a.txt", "of a file\n");
+    home.write("files/index.html", "<p>index</p>\n");
+    home.write("app/index.html", "<p>app</p>\n");
+    let http = PRACTICE_CONF
+        .replace("ECHO", &echo.to_string())
+        .replace("FOLDER", &home.folder().display().to_string());
+    let site = Site::new(&http);
+    let (theirs, ours) = site.both(|| PRACTICE.map(|row| asked(&site, row)));
+    let different = theirs.iter().zip(&ours).filter(|(theirs, ours)| theirs != ours);
+    assert_eq!(different.collect::<Vec<_>>(), Vec::new(), "nginx on the left");
+
+    // What only one of them tells, and what Debian's nginx needs a module for.
+    let raw = free_address();
+    let conf = std::fs::read_to_string(site.file()).unwrap();
+    let stream = format!("stream {{ server {{ listen {raw}; proxy_pass {echo}; }} }}\n");
+    site.home.write("nginx.conf", &(conf + &stream));
+    site.start(Proxy::Hythe);
+    let answer = Connection::open(raw)
+        .unwrap()
+        .exchange("GET /raw HTTP/1.1\r\n\r\n");
+    assert_eq!(answer.unwrap().body, "get /raw http/1.1");
+    let page = "Authorization: Basic YW5uOnNlY3JldA==\r\n";
+    let page = asked(&site, ("GET /status HTTP/1.1", page, &[]));
+    site.stop(Proxy::Hythe);
+    assert!(page.contains("server accepts handled requests"), "{page}");
+}
+
+const PRACTICE_CONF: &str = r#"
+    types { text/html html; text/plain txt; }
+    upstream app { server ECHO; keepalive 4; }
+    map $http_upgrade $connection_upgrade { default upgrade; "" close; }
+    absolute_redirect off;
+    server {
+        listen LISTEN;
+        server_name shop.test;
+        proxy_http_version 1.1;
+        location / { proxy_pass http://app; proxy_set_header Connection ""; }
+        location /gzip { proxy_pass http://app; gzip on; gzip_vary on; }
+        location /api/ {
+            proxy_pass http://app/v1/;
+            proxy_set_header Host inside.test;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-From $remote_addr-$http_x_forwarded_for;
+            proxy_set_header Connection $connection_upgrade;
+            proxy_hide_header X-Secret;
+            add_header X-Frame-Options DENY always;
+        }
+        location /small { proxy_pass http://app; client_max_body_size 10; }
+        location = /status { stub_status; auth_basic "status page"; auth_basic_user_file FOLDER/users; }
+        location /closed { proxy_pass http://app; allow 10.0.0.0/8; deny all; }
+        location /guarded {
+            proxy_pass http://app;
+            auth_basic "all";
+            auth_basic_user_file FOLDER/users;
+            allow 127.0.0.0/8;
+            deny all;
+        }
+        location /say {
+            default_type text/plain;
+            add_header X-Frame-Options DENY;
+            return 200 "$request_method $host$uri $args $remote_addr\n";
+        }
+        location /go/ { return 302 https://$host$request_uri; }
+        location /internal { internal; proxy_pass http://app; }
+        location /files/ { root FOLDER; try_files $uri $uri/ =404; }
+        location /alias/ { alias FOLDER/files/; }
+        location /app/ { root FOLDER; try_files $uri /app/index.html; }
+    }
+"#;
+
+/// Status, the fields of `row`, and the body where it is not a page of the proxy's own.
+fn asked(site: &Site, row: (&str, &str, &[&str])) -> String {
+    let (line, fields, shown) = row;
+    let body = if fields.contains("Content-Length: 11") {
+        "eleven byte"
+    } else {
+        ""
+    };
+    let request = format!("{line}\r\nHost: shop.test\r\n{fields}Connection: close\r\n\r\n{body}");
+    let answer = Connection::open(site.address)
+        .unwrap()
+        .exchange(&request)
+        .unwrap();
+    let mut seen = format!("{line} {fields}: {}\n", answer.status);
+    for name in shown {
+        let value = answer.header(name).unwrap_or("none");
+        seen.push_str(&format!("{name}: {value}\n"));
+    }
+    let zipped = answer.header("content-encoding").is_some();
+    if answer.status < 300 && !zipped {
+        let lines = answer.body.lines().filter(|line| !is_own(line, fields));
+        seen.extend(lines.flat_map(|line| [line, "\n"]));
+    }
+    seen
+}
+
+/// Whether the gateway sends a field by itself, and nothing in the configuration says so.
+fn is_own(line: &str, fields: &str) -> bool {
+    const ALWAYS: [&str; 8] = [
+        "connection:",
+        "via:",
+        "x-credential-identifier:",
+        "x-forwarded-host:",
+        "x-forwarded-path:",
+        "x-forwarded-port:",
+        "x-forwarded-prefix:",
+        "x-request-id:",
+    ];
+    let unless_set = !fields.contains("X-Forwarded-For")
+        && ["x-forwarded-", "x-real-ip:"]
+            .iter()
+            .any(|name| line.starts_with(name));
+    unless_set || ALWAYS.iter().any(|name| line.starts_with(name))
+}
+
 #[test]
 fn the_same_member_is_chosen() {
     let mut members = ["a", "b", "c", "d"].map(Backend::start);

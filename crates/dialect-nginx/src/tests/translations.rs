@@ -10,9 +10,13 @@ use crate::{check, load, translate};
 
 const SEPARATOR: &str = "----------\n";
 
-/// Knows every plugin but one.
-fn plugin_check(name: &str, _: &Map<String, Value>) -> Vec<String> {
+/// Knows every plugin but one, and finds all files but one.
+fn plugin_check(name: &str, config: &Map<String, Value>) -> Vec<String> {
+    let file = config.get("users_file").and_then(Value::as_str);
     match name {
+        "basic-auth" if file.is_some_and(|file| file.ends_with("missing")) => {
+            vec!["config.users_file: cannot be read".to_owned()]
+        }
         "compression" => vec!["plugin 'compression' not enabled".to_owned()],
         _ => Vec::new(),
     }

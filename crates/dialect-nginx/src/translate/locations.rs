@@ -85,8 +85,9 @@ impl<'a> Draft<'a> {
             let handling = self.handling(place.directive, &place.scope, place.shape);
             self.routes_of(server, bindings, &path, &handling);
         }
-        if !covered && (server.has_neighbours() || self.serves_files(&server.scope)) {
-            let handling = self.files(&server.scope, None);
+        let has_files = server.scope.get("root").is_some();
+        if !covered && (server.has_neighbours() || has_files) {
+            let handling = self.handling(server.directive, &server.scope, Shape::Prefix("/"));
             self.routes_of(server, bindings, &everything(), &handling);
         }
     }

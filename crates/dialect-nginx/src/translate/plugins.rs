@@ -14,7 +14,7 @@ const LARGEST_BODY: u64 = 1 << 20;
 /// Fields that the gateway sends by itself as these variables say.
 const SENT_ANYWAY: [(&str, &[&str]); 6] = [
     ("x-real-ip", &["$remote_addr"]),
-    ("x-forwarded-for", &["$proxy_add_x_forwarded_for", "$remote_addr"]),
+    ("x-forwarded-for", &["$remote_addr"]),
     ("x-forwarded-proto", &["$scheme"]),
     ("x-forwarded-host", &["$host", "$http_host"]),
     ("x-forwarded-port", &["$server_port"]),
@@ -23,11 +23,24 @@ const SENT_ANYWAY: [(&str, &[&str]); 6] = [
 
 impl<'a> Draft<'a> {
     /// What a request has to pass before it is answered.
-    pub(super) fn guards(&mut self, scope: &Scope<'a>) -> Vec<Yaml> {
-        let mut plugins = Vec::new();
-        plugins.extend(self.addresses(scope));
-        plugins.extend(self.users(scope));
-        plugins
+    ///
+    /// # Errors
+    /// The directive that cannot be translated: what it guards must not stand open.
+    pub(super) fn guards(&mut self, scope: &Scope<'a>) -> Result<Vec<Yaml>, &'a Directive> {
+        for name in ["auth_request", "auth_jwt"] {
+            if let Some(guard) = scope.get(name).filter(|guard| guard.arg(0) != "off") {
+                return Err(guard);
+            }
+        }
+        if let Some(limit) = scope.own().and_then(|own| own.last("limit_except")) {
+            self.not_applied(
+                limit,
+                "write a route with `methods` for what is allowed; requests get a 501",
+            );
+            return Err(limit);
+        }
+        let guards = [self.addresses(scope)?, self.users(scope)?];
+        Ok(guards.into_iter().flatten().collect())
     }
 
     /// What is changed in a request that is passed on, and in its answer.
@@ -35,27 +48,40 @@ impl<'a> Draft<'a> {
         let mut plugins = Vec::new();
         plugins.extend(self.body_size(scope));
         plugins.extend(self.request_fields(scope, handling));
+        plugins.extend(self.answer_edits(scope));
+        plugins
+    }
+
+    /// What is changed in an answer, whoever gives it.
+    pub(super) fn answer_edits(&mut self, scope: &Scope<'a>) -> Vec<Yaml> {
+        let mut plugins = Vec::new();
         plugins.extend(self.answer_fields(scope));
         plugins.extend(self.compression(scope));
         plugins
     }
 
-    fn addresses(&mut self, scope: &Scope<'a>) -> Option<Yaml> {
+    fn addresses(&mut self, scope: &Scope<'a>) -> Result<Option<Yaml>, &'a Directive> {
         let rules = scope.any_of(&["allow", "deny"]);
-        let first = *rules.first()?;
+        let Some(first) = rules.first().copied() else {
+            return Ok(None);
+        };
         let rules = rules.iter().map(|rule| format!("{} {}", rule.name, rule.arg(0)));
         let config = MapOf::default().with("rules", Yaml::texts(rules));
-        self.plugin("ip-restriction", config.done(), first)
+        let plugin = self.plugin("ip-restriction", config.done(), first);
+        plugin.map(Some).ok_or(first)
     }
 
-    fn users(&mut self, scope: &Scope<'a>) -> Option<Yaml> {
-        let realm = scope.get("auth_basic").filter(|realm| realm.arg(0) != "off")?;
-        let file = scope.get("auth_basic_user_file")?;
+    fn users(&mut self, scope: &Scope<'a>) -> Result<Option<Yaml>, &'a Directive> {
+        let realm = scope.get("auth_basic").filter(|realm| realm.arg(0) != "off");
+        let (Some(realm), Some(file)) = (realm, scope.get("auth_basic_user_file")) else {
+            return Ok(None);
+        };
         let path = self.configuration.folder.join(file.arg(0));
         let config = MapOf::default()
             .with("realm", Yaml::text(realm.arg(0)))
             .with("users_file", Yaml::text(path.to_string_lossy()));
-        self.plugin("basic-auth", config.done(), realm)
+        let plugin = self.plugin("basic-auth", config.done(), realm);
+        plugin.map(Some).ok_or(realm)
     }
 
     fn body_size(&mut self, scope: &Scope<'a>) -> Option<Yaml> {
@@ -76,6 +102,7 @@ impl<'a> Draft<'a> {
     fn request_fields(&mut self, scope: &Scope<'a>, handling: &mut Handling) -> Option<Yaml> {
         let mut removed = Vec::new();
         let mut set = Vec::new();
+        let mut host = Vec::new();
         let mut because = None;
         for field in scope.all("proxy_set_header") {
             let (name, value) = (field.arg(0), field.arg(1));
@@ -93,6 +120,11 @@ impl<'a> Draft<'a> {
                     continue;
                 }
                 "host" if value == "$proxy_host" => continue,
+                "host" => {
+                    because = Some(field);
+                    host.push(format!("Host:{value}"));
+                    continue;
+                }
                 "connection" if self.says_what_connections_do(value) => continue,
                 lower
                     if SENT_ANYWAY
@@ -112,6 +144,7 @@ impl<'a> Draft<'a> {
         let headers = |names: Vec<String>| MapOf::default().with("headers", Yaml::texts(names)).done();
         let config = MapOf::default()
             .with("remove", headers(removed))
+            .with("replace", headers(host))
             .with("add", headers(set));
         self.plugin("request-transformer", config.done(), because?)
     }
@@ -123,7 +156,7 @@ impl<'a> Draft<'a> {
             || value.eq_ignore_ascii_case("upgrade")
     }
 
-    fn answer_fields(&mut self, scope: &Scope<'a>) -> Option<Yaml> {
+    pub(super) fn answer_fields(&mut self, scope: &Scope<'a>) -> Option<Yaml> {
         let added = scope.all("add_header");
         let hidden = scope.all("proxy_hide_header");
         let because: &Directive = added.first().or(hidden.first())?;
@@ -152,7 +185,11 @@ impl<'a> Draft<'a> {
             .and_then(|size| value::bytes(size.arg(0)));
         let types = scope.get("gzip_types").map(|types| {
             let always = std::iter::once("text/html");
-            Yaml::texts(always.chain(types.args.iter().map(String::as_str)))
+            let named = types.args.iter().map(String::as_str);
+            match types.args.iter().any(|name| name == "*") {
+                true => Yaml::texts(["text/*", "application/*", "font/*", "image/*"]),
+                false => Yaml::texts(always.chain(named)),
+            }
         });
         let config = MapOf::default()
             .with("algorithms", Yaml::texts(["gzip"]))

@@ -28,18 +28,19 @@ impl<'a> Draft<'a> {
         scope: &Scope<'a>,
         shape: Shape<'a>,
     ) -> Handling {
-        for condition in location.inside() {
-            match condition.name.as_str() {
-                "if" => self.not_applied(condition, "conditions are not translated; say it with routes"),
-                "limit_except" => {
-                    self.not_applied(condition, "write a route with `methods` for what is allowed");
-                }
-                _ => {}
-            }
+        for condition in location.all("if") {
+            self.not_applied(condition, "conditions are not translated; say it with routes");
         }
         if let Some(answer) = location.last("return") {
             return self.answer(scope, answer);
         }
+        if location.last("internal").is_some() {
+            return self.nothing(location);
+        }
+        let guards = match self.guards(scope) {
+            Ok(guards) => guards,
+            Err(guard) => return self.unavailable(guard),
+        };
         let mut handling = if let Some(pass) = location.last("proxy_pass") {
             self.passed_on(scope, pass, shape)
         } else if let Some(page) = location.last("stub_status") {
@@ -47,14 +48,14 @@ impl<'a> Draft<'a> {
         } else if let Some(other) = OTHER_PROTOCOLS.iter().find_map(|name| location.last(name)) {
             self.unavailable(other)
         } else {
-            self.files(scope, Some(location))
+            self.files(scope, location, shape)
         };
-        let guards = self.guards(scope);
         handling.plugins.extend(guards);
-        if handling.service.is_some() {
-            let edits = self.edits(scope, &mut handling);
-            handling.plugins.extend(edits);
-        }
+        let edits = match handling.service {
+            Some(_) if location.last("proxy_pass").is_some() => self.edits(scope, &mut handling),
+            _ => self.answer_edits(scope),
+        };
+        handling.plugins.extend(edits);
         handling
     }
 
@@ -70,7 +71,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Requests that would need what is not there must not end up elsewhere.
-    fn unavailable(&mut self, because: &'a Directive) -> Handling {
+    pub(super) fn unavailable(&mut self, because: &'a Directive) -> Handling {
         let config = MapOf::default().with("status_code", Yaml::Number(501)).with(
             "message",
             Yaml::Text(format!("{} is not translated", because.name)),
@@ -97,7 +98,7 @@ impl<'a> Draft<'a> {
             );
         }
         let code = i64::try_from(if code == 444 { 400 } else { code }).unwrap_or(500);
-        match text {
+        let mut handling = match text {
             Some(location) if [301, 302, 303, 307, 308].contains(&code) => {
                 let config = MapOf::default()
                     .with("status_code", Yaml::Number(code))
@@ -105,23 +106,20 @@ impl<'a> Draft<'a> {
                 self.ends_with("redirect", config, answer)
             }
             _ => self.text(scope, answer, code, text),
-        }
+        };
+        let fields = self.answer_fields(scope);
+        handling.plugins.extend(fields);
+        handling
     }
 
     fn text(&mut self, scope: &Scope<'a>, answer: &'a Directive, code: i64, text: Option<&str>) -> Handling {
-        if text.is_some_and(|text| text.contains('$')) {
-            self.note(
-                answer,
-                Effect::Differs,
-                "the text is sent with its variables as they are written",
-            );
-        }
         let kind = scope.get("default_type").map_or("text/plain", |kind| kind.arg(0));
         let config = MapOf::default().with("status_code", Yaml::Number(code));
         let config = match text {
-            Some(text) => config
-                .with("content_type", Yaml::text(kind))
-                .with("body", Yaml::text(text)),
+            Some(text) => config.with("content_type", Yaml::text(kind)).with(
+                if text.contains('$') { "template" } else { "body" },
+                Yaml::text(text),
+            ),
             None => config.with("message", Yaml::text(reason(code))),
         };
         self.ends_with("request-termination", config, answer)
@@ -177,56 +175,46 @@ impl<'a> Draft<'a> {
             let time = scope.get(name).and_then(|time| value::milliseconds(time.arg(0)));
             settings = settings.with_some(key, time.map(|time| number(time.max(1))));
         }
-        settings.with_some("retries", self.retries(scope, members).map(number))
+        let failures = scope
+            .get("proxy_next_upstream")
+            .filter(|next| next.arg(0) != "off");
+        let time = scope.get("proxy_next_upstream_timeout");
+        let total = time.and_then(|time| value::milliseconds(time.arg(0)));
+        if let (Some(time), Some(1..)) = (time, total) {
+            self.note(time, Effect::Differs, "it also ends the last try");
+        }
+        settings
+            .with_some("retries", retries(scope, members).map(number))
+            .with_some("retry_on", failures.map(|failures| Yaml::texts(&failures.args)))
+            .with_some(
+                "total_timeout",
+                total.filter(|total| *total > 0).map(super::duration),
+            )
     }
 
-    /// nginx tries each member once unless told otherwise.
-    fn retries(&mut self, scope: &Scope<'a>, members: usize) -> Option<u64> {
-        let others = u64::try_from(members.saturating_sub(1)).unwrap_or(u64::MAX);
-        if let Some(next) = scope.get("proxy_next_upstream") {
-            if next.arg(0) == "off" {
-                return Some(0);
-            }
-            let plain = ["error", "timeout", "invalid_header"];
-            if next.args.iter().any(|case| !plain.contains(&case.as_str())) {
-                self.not_applied(next, "only errors and timeouts are tried again");
-            }
-        }
-        if let Some(time) = scope
-            .get("proxy_next_upstream_timeout")
-            .filter(|time| time.arg(0) != "0")
-        {
-            self.not_applied(time, "the time of all tries together has no bound of its own");
-        }
-        let tries = scope.get("proxy_next_upstream_tries");
-        match tries.and_then(|tries| value::number(tries.arg(0))) {
-            Some(tries @ 1..) => Some(others.min(tries - 1)),
-            _ if members > 1 => Some(others),
-            _ => None,
-        }
-    }
-
-    /// Whether files are served where no location says anything else.
-    pub(super) fn serves_files(&self, scope: &Scope<'a>) -> bool {
-        scope.get("root").is_some()
-    }
-
-    /// Files of a folder, or 404 where there is none.
-    pub(super) fn files(&mut self, scope: &Scope<'a>, location: Option<&'a Directive>) -> Handling {
-        let folder = location
-            .and_then(|location| location.last("alias"))
-            .or(scope.get("root"));
-        if let Some(folder) = folder {
-            self.not_applied(folder, "files are not served; requests get a 501");
-            return self.unavailable(folder);
-        }
+    /// The answer where there is nothing.
+    pub(super) fn nothing(&mut self, because: &'a Directive) -> Handling {
         let config = MapOf::default()
             .with("status_code", Yaml::Number(404))
             .with("message", Yaml::text(reason(404)));
-        match location.or(scope.own()) {
-            Some(because) => self.ends_with("request-termination", config, because),
-            None => Handling::default(),
-        }
+        self.ends_with("request-termination", config, because)
+    }
+}
+
+/// nginx tries each member once unless told otherwise.
+fn retries(scope: &Scope<'_>, members: usize) -> Option<u64> {
+    let others = u64::try_from(members.saturating_sub(1)).unwrap_or(u64::MAX);
+    if scope
+        .get("proxy_next_upstream")
+        .is_some_and(|next| next.arg(0) == "off")
+    {
+        return Some(0);
+    }
+    let tries = scope.get("proxy_next_upstream_tries");
+    match tries.and_then(|tries| value::number(tries.arg(0))) {
+        Some(tries @ 1..) => Some(others.min(tries - 1)),
+        _ if members > 1 => Some(others),
+        _ => None,
     }
 }
 

@@ -28,6 +28,10 @@ impl<'a> Draft<'a> {
             addresses.push(address);
         }
         let algorithm = self.algorithm(upstream);
+        let key = upstream
+            .last("hash")
+            .filter(|_| algorithm == Some("consistent-hashing"));
+        let key = key.and_then(|hash| hash_on(hash.arg(0))).unwrap_or_default();
         for unknown in upstream.all("sticky") {
             self.not_applied(
                 unknown,
@@ -44,6 +48,7 @@ impl<'a> Draft<'a> {
         let upstream = MapOf::default()
             .with("name", Yaml::Text(name))
             .with_some("algorithm", algorithm.map(Yaml::text))
+            .with_all(key)
             // As in nginx: while all have failed nobody is asked.
             .with("panic_threshold", Yaml::Number(0))
             .with("targets", Yaml::List(targets));
@@ -63,6 +68,14 @@ impl<'a> Draft<'a> {
                     self.note(method, Effect::Differs, "the less busy of two is taken");
                 }
                 Some("random")
+            }
+            "hash" if hash_on(method.arg(0)).is_some() => {
+                self.note(
+                    method,
+                    Effect::Differs,
+                    "a key keeps its member, which is another one than nginx's",
+                );
+                Some("consistent-hashing")
             }
             _ => {
                 self.not_applied(method, "members take turns by weight instead");
@@ -113,5 +126,33 @@ impl<'a> Draft<'a> {
             }
         }
         target.done()
+    }
+}
+
+/// The settings that say the same as the key of `hash`, if there are any.
+fn hash_on(key: &str) -> Option<MapOf> {
+    let on = |kind: &str| MapOf::default().with("hash_on", Yaml::text(kind));
+    match key {
+        "$remote_addr" | "$binary_remote_addr" => Some(on("ip")),
+        "$uri" => Some(on("path")),
+        _ => {
+            let plain = |name: &str| {
+                name.bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            };
+            let kinds = [
+                ("$http_", "header"),
+                ("$cookie_", "cookie"),
+                ("$arg_", "query_arg"),
+            ];
+            kinds.into_iter().find_map(|(prefix, kind)| {
+                let name = key.strip_prefix(prefix).filter(|name| plain(name))?;
+                let name = match kind {
+                    "header" => name.replace('_', "-"),
+                    _ => name.to_owned(),
+                };
+                Some(on(kind).with(&format!("hash_on_{kind}"), Yaml::Text(name)))
+            })
+        }
     }
 }
