@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hythe_model::traffic::Algorithm;
-use hythe_stdx::StableHash;
 
 use crate::ip_hash::{IpHash, place_of};
 use crate::member::Member;
@@ -179,6 +178,12 @@ impl Group {
         self.all.get(place)
     }
 
+    /// The member of this token, if it may be picked.
+    pub(crate) fn choose_again(&self, token: u64, query: &Query, now: u64) -> Option<&Arc<Member>> {
+        let place = self.all.iter().position(|member| member.token == token)?;
+        self.may_take(place, query, now).then(|| self.all.get(place))?
+    }
+
     /// Whether one of all members may be picked by a request that turns to it and not to whose turn it is.
     fn may_take(&self, place: usize, query: &Query, now: u64) -> bool {
         self.all.get(place).is_some_and(|member| {
@@ -275,7 +280,7 @@ impl Group {
     /// The table of slots; the one before, if the members are the same.
     fn slots_after(&self, before: Option<&Self>, count: u32) -> Arc<Slots> {
         let owner = |member: &Arc<Member>| Owner {
-            id: StableHash::default().with(member.endpoint.id.as_bytes()).finish(),
+            id: member.token,
             weight: if member.rules().down {
                 0
             } else {

@@ -19,6 +19,8 @@ pub struct Member {
     pub stats: Arc<EndpointStats>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) memory: Arc<Memory>,
+    /// Names it to clients, without telling what or where it is.
+    pub(crate) token: u64,
     /// Whether failures are held against it; nginx: not if it is alone.
     pub(crate) may_fail: bool,
 }
@@ -61,6 +63,11 @@ impl Clock {
 }
 
 impl Member {
+    /// What names it to clients that are to come back to it. Differs from that of every other member.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
     pub(crate) fn rules(&self) -> &EndpointRules {
         &self.endpoint.rules
     }

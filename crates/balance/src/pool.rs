@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use hythe_model::traffic::Algorithm;
 use hythe_model::{Endpoint, FullName};
+use hythe_stdx::StableHash;
 
 use crate::endpoint_table::EndpointTable;
 use crate::group::{Choice, Group};
@@ -92,6 +93,7 @@ impl Pool {
         let member = |endpoint: Endpoint| {
             let before = before.and_then(|before| before.member_at(endpoint.address));
             Arc::new(Member {
+                token: StableHash::default().with(endpoint.id.as_bytes()).finish(),
                 stats: table.get(endpoint.address),
                 standing: before
                     .map(|before| Arc::clone(&before.standing))
@@ -144,6 +146,9 @@ impl Pool {
     /// Picks a member that was not tried. `None` if there is none, or if this pool was replaced and no current
     /// pool has its members; [`PoolCell::pick`](crate::PoolCell::pick) looks again in the new one.
     pub fn pick(&self, query: &mut Query, now: Instant) -> Option<Lease> {
+        if let Some(lease) = self.pick_again(query, now) {
+            return Some(lease);
+        }
         match self.rules.algorithm {
             Algorithm::RoundRobin => self.pick_by_turn(query).or_else(|| self.pick_locked(query, now)),
             Algorithm::LeastConnections => self.pick_locked(query, now),
@@ -161,6 +166,12 @@ impl Pool {
     pub fn peek(&self, query: &Query, now: Instant) -> Option<&Arc<Member>> {
         let now = self.memory.clock.ms(now);
         let mut query = query.clone();
+        let had = query
+            .token
+            .and_then(|token| self.choose_again(token, &query, now));
+        if had.is_some() {
+            return had;
+        }
         match (self.rules.algorithm, query.ip_hash.take()) {
             (Algorithm::RoundRobin, _) if query.is_first() && self.primaries.has_cycle() => {
                 if let Some(turn) = self.memory.turn.peek() {
@@ -242,6 +253,26 @@ impl Pool {
         };
         query.ip_hash = Some(hash);
         lease
+    }
+
+    /// The member that the client had before.
+    fn pick_again(&self, query: &Query, now: Instant) -> Option<Lease> {
+        let token = query.token?;
+        let now = self.memory.clock.ms(now);
+        let lease = Lease::take(self.choose_again(token, query, now)?)?;
+        lease.member().note_pick(now);
+        Some(lease)
+    }
+
+    /// A backup is only gone back to while it is needed.
+    fn choose_again(&self, token: u64, query: &Query, now: u64) -> Option<&Arc<Member>> {
+        let primary = self.primaries.choose_again(token, query, now);
+        primary.or_else(|| {
+            let needs_backups = !self.primaries.is_available(now);
+            needs_backups
+                .then(|| self.backups.choose_again(token, query, now))
+                .flatten()
+        })
     }
 
     fn pick_by_key(&self, query: &Query, now: Instant) -> Option<Lease> {

@@ -14,6 +14,8 @@ pub struct Query {
     pub(crate) ip_hash: Option<IpHash>,
     /// The hash of what it is to be known by.
     pub(crate) key: Option<u64>,
+    /// The member that the client had before.
+    pub(crate) token: Option<u64>,
 }
 
 impl Query {
@@ -37,6 +39,16 @@ impl Query {
             key: Some(key),
             ..Self::default()
         }
+    }
+
+    /// The client had the member of this [`token`](Member::token) before and is to have it again, if that can be.
+    pub fn come_back_to(&mut self, token: u64) {
+        self.token = Some(token);
+    }
+
+    /// Whether `member` is the one that the client had before.
+    pub fn is_back_at(&self, member: &Member) -> bool {
+        self.token == Some(member.token)
     }
 
     /// This member is not to be picked again for this request.

@@ -116,7 +116,7 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// The value of a cookie in a `Cookie` field.
-fn cookie<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     value_of(field.split(|byte| *byte == b';'), name)
 }
 

@@ -66,6 +66,7 @@ mod respond;
 mod send;
 mod snapshot;
 mod sockets;
+mod sticky;
 mod streams;
 mod tls;
 mod trouble;

@@ -117,6 +117,7 @@ async fn send_on(
 ) -> Result<(), Unsent> {
     let tries = Tries::of(worker, service, space, body, record.started);
     let mut query = query(client, space, service);
+    let edited = space.answer_edits.len();
     let mut last = None;
     let mut now = record.started;
     let mut picked = service.pool.cell.pick(&mut query, now.into_std());
@@ -131,6 +132,10 @@ async fn send_on(
     while let Some(mut lease) = picked {
         record.tries += 1;
         record.instance = Some(Arc::clone(&lease.member().endpoint.id));
+        if let Some(sticky) = &service.sticky {
+            space.answer_edits.truncate(edited);
+            sticky.remember(lease.member(), &query, &mut space.answer_edits);
+        }
         let count = record.tries;
         let terms = Terms {
             until: tries.until(now),
@@ -157,11 +162,24 @@ async fn send_on(
         drop(lease);
         picked = service.pool.cell.pick(&mut query, now.into_std());
     }
+    // A client does not come back to a member that did not answer.
+    space.answer_edits.truncate(edited);
     Err(last.map_or_else(|| Unsent::Nobody(service.pool.nobody()), Unsent::Trouble))
 }
 
 /// What is asked of the pool. A cookie that the request should have had is set in the answer.
 fn query(client: &Client, space: &mut Workspace, service: &ServicePlan) -> Query {
+    let mut query = query_by_rule(client, space, service);
+    let sticky = service.sticky.as_ref();
+    let had = sticky.and_then(|sticky| sticky.token(&space.head, space.inbox.bytes()));
+    if let Some(token) = had {
+        query.come_back_to(token);
+    }
+    query
+}
+
+/// What the pool's rule of picking goes by.
+fn query_by_rule(client: &Client, space: &mut Workspace, service: &ServicePlan) -> Query {
     if service.by_client {
         return Query::from_client(client.peer);
     }

@@ -23,6 +23,7 @@ use crate::plugin::chain::Chain;
 use crate::plugin::configured::{PluginProblem, Plugins};
 use crate::pools::{Pools, SharedPool};
 use crate::relay::RelayPlan;
+use crate::sticky::StickyCookie;
 use crate::upstream_tls::{UpstreamConfigs, UpstreamTls};
 
 /// Everything the request path needs to know at one generation.
@@ -69,6 +70,8 @@ pub(crate) struct ServicePlan {
     pub(crate) retry_on: RetryRules,
     pub(crate) retry_share: RetryShare,
     pub(crate) breaker: Option<BreakerRules>,
+    /// The cookie by which clients come back to a member.
+    pub(crate) sticky: Option<StickyCookie>,
     /// How long requests wait while the pool has nobody.
     pub(crate) hold: Option<Duration>,
     pub(crate) total_timeout: Option<Duration>,
@@ -392,6 +395,9 @@ fn service_plan(
         breaker: upstream
             .and_then(|upstream| upstream.circuit_breaker.as_ref())
             .map(breaker),
+        sticky: upstream
+            .and_then(|upstream| upstream.sticky.as_ref())
+            .map(StickyCookie::of),
         hold: upstream
             .and_then(|upstream| upstream.hold_ms)
             .map(Duration::from_millis),

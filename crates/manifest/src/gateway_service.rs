@@ -98,6 +98,7 @@ pub(crate) static SETTINGS: Table = Table {
         upstream::RETRY_BUDGET,
         upstream::CIRCUIT_BREAKER,
         upstream::HOLD,
+        upstream::STICKY,
         key("tags", TEXTS, TAGS_DOC),
         upstream::HASH_ON,
         upstream::HASH_FALLBACK,
@@ -133,7 +134,7 @@ pub(crate) static SETTINGS: Table = Table {
 };
 
 /// The keys of [`SETTINGS`] that say something about a pool.
-const OF_POOLS: [&str; 10] = [
+const OF_POOLS: [&str; 11] = [
     "algorithm",
     "panic_threshold",
     "host_header",
@@ -141,6 +142,7 @@ const OF_POOLS: [&str; 10] = [
     "retry_budget",
     "circuit_breaker",
     "hold",
+    "sticky",
     "hash_on",
     "hash_fallback",
     "slots",

@@ -1,6 +1,6 @@
 //! Kong's upstreams and targets.
 
-use hythe_model::balancing::{CircuitBreaker, HashOn, RetryBudget};
+use hythe_model::balancing::{CircuitBreaker, HashOn, RetryBudget, SameSite, Sticky};
 use hythe_model::traffic::Algorithm;
 use hythe_model::{Name, Target, Upstream};
 
@@ -28,6 +28,7 @@ pub(crate) static UPSTREAM: Table = Table {
         RETRY_BUDGET,
         CIRCUIT_BREAKER,
         HOLD,
+        STICKY,
         key("targets", Shape::List(&Shape::Block(&TARGET)), "Its members."),
         key("tags", TEXTS, TAGS_DOC),
         HASH_ON,
@@ -168,6 +169,42 @@ pub(crate) const HOLD: Key = key(
     "How long requests wait for a member while there is none that is healthy, before they get a 503. Default: not at \
      all.",
 );
+pub(crate) static STICKY_BLOCK: Table = Table {
+    name: "sticky",
+    title: "`sticky`",
+    doc: "A cookie by which clients come back to the member they had: nginx's `sticky cookie`. It names the member by a \
+          hash. When that one cannot be picked another is, and the cookie set anew.",
+    interpolated: true,
+    keys: &[
+        key("cookie", Shape::Text, "Its name. Required."),
+        key("path", Shape::Text, "Its path. Default: `/`."),
+        key(
+            "max_age",
+            Shape::Duration,
+            "How long clients keep it, to the second. Default: as long as they run.",
+        ),
+        key(
+            "http_only",
+            Shape::Boolean,
+            "`true`: scripts do not see it. Default: `true`.",
+        ),
+        key(
+            "secure",
+            Shape::Boolean,
+            "`true`: only sent over TLS. Default: `false`.",
+        ),
+        key(
+            "same_site",
+            Shape::OneOf(&["strict", "lax", "none"]),
+            "Whether it is sent with requests that other sites cause. Default: the client decides.",
+        ),
+    ],
+};
+pub(crate) const STICKY: Key = key(
+    "sticky",
+    Shape::Block(&STICKY_BLOCK),
+    "The cookie by which clients come back to the member they had. Default: none.",
+);
 pub(crate) const HOST_HEADER: Key = key(
     "host_header",
     Shape::Text,
@@ -270,6 +307,7 @@ pub(crate) fn settings(block: &Block<'_>) -> Upstream {
         retry_budget: retry_budget(block),
         circuit_breaker: circuit_breaker(block),
         hold_ms: block.duration("hold"),
+        sticky: sticky(block),
         host_header: host_header(block),
         healthchecks: healthchecks::read(block),
         tags: block.tags(),
@@ -313,6 +351,33 @@ fn circuit_breaker(block: &Block<'_>) -> Option<CircuitBreaker> {
         window_ms: block.duration("window").unwrap_or(usual.window_ms),
         open_ms: block.duration("open").unwrap_or(usual.open_ms),
     })
+}
+
+fn sticky(block: &Block<'_>) -> Option<Sticky> {
+    let block = block.block("sticky", &STICKY_BLOCK)?;
+    let text = |key| block.text(key).map(str::to_owned);
+    if !block.has("cookie") {
+        block
+            .cx
+            .report(block.node.error("`sticky` needs a `cookie`: its name"));
+    }
+    let sticky = Sticky {
+        cookie: text("cookie")?,
+        path: text("path"),
+        max_age_ms: block.duration("max_age"),
+        http_only: block.boolean("http_only").unwrap_or(true),
+        secure: block.boolean("secure").unwrap_or_default(),
+        same_site: match block.choice("same_site") {
+            Some("strict") => Some(SameSite::Strict),
+            Some("lax") => Some(SameSite::Lax),
+            Some("none") => Some(SameSite::None),
+            _ => None,
+        },
+    };
+    if let Some(problem) = sticky.problem() {
+        block.cx.report(block.node.error(problem));
+    }
+    Some(sticky)
 }
 
 /// The targets listed in `block`, as members of `upstream`.

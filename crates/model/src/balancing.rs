@@ -91,6 +91,59 @@ pub struct CircuitBreaker {
     pub open_ms: u64,
 }
 
+/// By which cookie a client comes back to the member it had: nginx's `sticky cookie`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sticky {
+    /// Its name.
+    pub cookie: String,
+    /// `None`: `/`.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// How long clients keep it, milliseconds, to the second. `None`: as long as they run.
+    #[serde(default)]
+    pub max_age_ms: Option<u64>,
+    /// Whether it is kept from scripts.
+    #[serde(default = "yes")]
+    pub http_only: bool,
+    /// Whether it is only sent over TLS.
+    #[serde(default)]
+    pub secure: bool,
+    /// Whether it is sent with requests that other sites cause. `None`: the client decides.
+    #[serde(default)]
+    pub same_site: Option<SameSite>,
+}
+
+/// `SameSite` of a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SameSite {
+    /// Not sent.
+    Strict,
+    /// Sent when a link is followed.
+    Lax,
+    /// Sent.
+    None,
+}
+
+impl Sticky {
+    /// Why no client would take such a cookie, in words.
+    pub fn problem(&self) -> Option<&'static str> {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_in_path = |byte: u8| matches!(byte, b' '..=b'~') && byte != b';';
+        let path = self.path.as_deref().unwrap_or("/");
+        if self.cookie.is_empty() || !self.cookie.bytes().all(is_token) {
+            Some("`cookie` is not the name of a cookie")
+        } else if !path.starts_with('/') || !path.bytes().all(is_in_path) {
+            Some("`path` must begin with `/` and have no `;`")
+        } else if self.same_site == Some(SameSite::None) && !self.secure {
+            Some("`same_site: none` needs `secure: true`, or browsers refuse the cookie")
+        } else {
+            None
+        }
+    }
+}
+
 impl RetryOn {
     /// The status it is about.
     pub fn status(self) -> Option<u16> {
@@ -126,6 +179,10 @@ impl Default for CircuitBreaker {
             open_ms: five_seconds(),
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn ten() -> u32 {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balancing::{CircuitBreaker, HashOn, RetryBudget, RetryOn};
+use crate::balancing::{CircuitBreaker, HashOn, RetryBudget, RetryOn, Sticky};
 use crate::endpoint::EndpointRules;
 use crate::health::HealthChecks;
 use crate::name::Name;
@@ -186,6 +186,9 @@ pub struct Upstream {
     /// How long requests wait, milliseconds, while it has nobody to pick. `None`: they do not.
     #[serde(default)]
     pub hold_ms: Option<u64>,
+    /// The cookie by which clients come back to the member they had. `None`: they need not.
+    #[serde(default)]
+    pub sticky: Option<Sticky>,
     /// Host to send instead of the service's.
     #[serde(default)]
     pub host_header: Option<String>,

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hythe_model::balancing::Sticky;
 use hythe_model::workload::{HealthCheck, Probe, Replicas};
 use hythe_model::{FullName, Listener, ListenerProtocol, Name, Plugin, ProjectSpec, Workload};
 use hythe_routing::{RouteEntry, RouteTable};
@@ -53,6 +54,10 @@ pub(crate) fn validate(
         let hashing = upstream.hashing_problem();
         checker.require(hashing.is_none(), || {
             format!("upstream {name}: {}", hashing.unwrap_or_default())
+        });
+        let sticky = upstream.sticky.as_ref().and_then(Sticky::problem);
+        checker.require(sticky.is_none(), || {
+            format!("upstream {name}: sticky: {}", sticky.unwrap_or_default())
         });
         let slots = upstream.slots.is_none_or(|slots| (10..=65_536).contains(&slots));
         checker.require(slots, || {

@@ -259,3 +259,38 @@ fn keys_stay_with_their_members() {
     assert_ne!(id(&cell.pick(&mut query, now).unwrap()), id(&first));
     assert_eq!(sequence(&cell.load(), 3), "abc");
 }
+
+#[test]
+fn clients_come_back() {
+    for algorithm in ALL {
+        let mut scene = Scene::new(by(algorithm), &[(1, plain()), (1, plain()), (1, backup())]);
+        let tokens: Vec<u64> = scene.pool.members().iter().map(|member| member.token()).collect();
+        let back_at = |scene: &Scene, place: usize| {
+            let mut query = Query::new();
+            query.come_back_to(tokens[place]);
+            let peeked = scene
+                .pool
+                .peek(&query, scene.now)
+                .unwrap()
+                .endpoint
+                .id
+                .to_string();
+            let lease = scene.pool.pick(&mut query, scene.now).unwrap();
+            if query.is_back_at(lease.member()) {
+                assert_eq!(peeked, id(&lease), "{algorithm}");
+            }
+            lease
+        };
+        for place in [0, 0, 1, 1] {
+            let expected = &scene.pool.members()[place].endpoint.id;
+            assert_eq!(id(&back_at(&scene, place)), **expected, "{algorithm}");
+        }
+        // A backup is not needed.
+        assert_ne!(id(&back_at(&scene, 2)), "c", "{algorithm}");
+        // Who has failed is left alone, and come back to.
+        back_at(&scene, 0).failed(scene.now);
+        assert_eq!(id(&back_at(&scene, 0)), "b", "{algorithm}");
+        scene.later(11);
+        assert_eq!(id(&back_at(&scene, 0)), "a", "{algorithm}");
+    }
+}

@@ -35,7 +35,7 @@ impl<'a> Draft<'a> {
         for unknown in upstream.all("sticky") {
             self.not_applied(
                 unknown,
-                "members are not remembered in cookies yet; `ip_hash` keeps a client with one",
+                "not translated: the pool's `sticky` in the manifest does it, and `ip_hash` keeps a client with one",
             );
         }
         self.pools.insert(

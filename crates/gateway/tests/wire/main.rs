@@ -24,5 +24,6 @@ mod relays;
 mod shutdown;
 mod slow_client;
 mod spread;
+mod sticky;
 mod swaps;
 mod tls;
