@@ -70,6 +70,7 @@ impl Master {
         let settings = ServerArgs {
             home: home.clone(),
             proxy_listen: vec!["off".to_owned()],
+            proxy_tls_listen: vec!["off".to_owned()],
             api_listen: Some("off".to_owned()),
             workers: workers.map(str::to_owned),
             drain_timeout: Some(drain.to_owned()),
