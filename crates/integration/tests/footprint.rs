@@ -22,7 +22,8 @@ fn server_and_minder_stay_small() {
     assert!(server_pss + minder_pss < MOST);
 }
 
-fn memory(pid: u32, what: &str) -> u64 {
+/// A sum over all of a process's memory, kibibytes.
+pub(crate) fn memory(pid: u32, what: &str) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = rollup.lines().find_map(|line| line.strip_prefix(what)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -13,6 +13,7 @@ mod example;
 mod explanations;
 mod footprint;
 mod health;
+mod hostile;
 mod listeners;
 mod nginx;
 mod output;
