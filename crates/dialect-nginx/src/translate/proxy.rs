@@ -143,6 +143,16 @@ impl<'a> Draft<'a> {
             self.not_applied(pass, "services are reached by TCP; let it listen on a port");
             return self.unavailable(pass);
         }
+        let verified = scope
+            .get("proxy_ssl_verify")
+            .is_some_and(|verify| verify.arg(0) == "on");
+        if scheme == "https" && !verified {
+            self.note(
+                pass,
+                Effect::Differs,
+                "the certificate is verified; `tls_verify: false` at the service turns that off",
+            );
+        }
         let replaced = uri.filter(|_| !matches!(shape, Shape::Regex { .. } | Shape::Named(_)));
         // `location / { proxy_pass http://a/; }` changes nothing.
         let strip =
