@@ -10,6 +10,7 @@ use hythe_testkit::home::{Home, copy_folder};
 use hythe_testkit::load::{Load, Plan};
 
 pub(crate) const ECHO: &str = include_str!("../services/echo.js");
+const STREAMS: &str = include_str!("../services/streams.js");
 const NUMBERS: &str = include_str!("../services/numbers.js");
 
 /// Two copies behind one route that takes everything; quick to notice what happens to them.
@@ -25,11 +26,20 @@ routes:
   - {name: all, service: echo, paths: [/], strip_path: false}
 ";
 
+/// Bodies that have no end in sight.
+pub(crate) const STREAMS_MANIFEST: &str = "\
+services:
+  streams: {command: node streams.js, port: 3000}
+routes:
+  - {name: all, service: streams, paths: [/], strip_path: false}
+";
+
 /// A home with the manifest in its folder and the services it may run beside it.
 pub(crate) fn home_with(manifest: &str) -> Home {
     let home = Home::new();
     home.write("echo.js", ECHO);
     home.write("numbers.js", NUMBERS);
+    home.write("streams.js", STREAMS);
     home.write("hythe.yaml", manifest);
     home
 }
@@ -64,6 +74,54 @@ pub(crate) fn load(home: &Home) -> Load {
         pause: Duration::from_millis(50),
         post_every: Some(Duration::from_secs(6)),
     })
+}
+
+/// Bytes that are streamed to see that nobody keeps them; a gigabyte when there is time.
+pub(crate) fn volume() -> u64 {
+    if std::env::var_os("HYTHE_LONG").is_some() {
+        1 << 30
+    } else {
+        192 << 20
+    }
+}
+
+/// The most memory that a home's server ever held, when this was made.
+pub(crate) struct Peak {
+    server: u32,
+    kibibytes: u64,
+}
+
+impl Peak {
+    /// As it is now.
+    pub(crate) fn of(home: &Home) -> Self {
+        let server = home.status().server.pid;
+        Self {
+            server,
+            kibibytes: peak(server),
+        }
+    }
+
+    /// Fails if the server has since held 32 MiB more: far above its windows and buffers, far below what went
+    /// through it.
+    #[track_caller]
+    pub(crate) fn stayed(&self) {
+        let now = peak(self.server);
+        println!("the server's peak: {} KiB, then {now} KiB", self.kibibytes);
+        assert!(
+            now < self.kibibytes + 32 * 1024,
+            "{} KiB, then {now}",
+            self.kibibytes
+        );
+    }
+}
+
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// GETs that go with each disturbance.

@@ -1,0 +1,53 @@
+//! gRPC's own client and server with the gateway between them.
+
+use hythe_testkit::home::Home;
+
+use crate::programs::{python_command, run_python};
+use crate::world::{Peak, alone, up, volume};
+
+/// A home with so many processes that answer calls.
+fn calls(replicas: u32) -> Home {
+    let command = python_command("grpc_service.py");
+    up(&format!(
+        "\
+services:
+  calls:
+    command: {command}
+    port: 50051
+    upstream: {{protocol: grpc}}
+    deploy: {{replicas: {replicas}}}
+routes:
+  - {{name: calls, service: calls, protocols: [grpc], paths: [/walk.Calls]}}
+"
+    ))
+}
+
+#[track_caller]
+fn client(home: &Home, args: &[&str]) {
+    let gateway = home.gateway().to_string();
+    run_python(home, "grpc_client.py", &[&[gateway.as_str()], args].concat());
+}
+
+#[test]
+fn calls_of_every_shape_errors_and_deadlines_pass_through() {
+    let home = calls(1);
+    for case in ["shapes", "error", "unknown", "deadline"] {
+        client(&home, &[case]);
+    }
+}
+
+#[test]
+fn a_killed_process_fails_its_own_calls_only() {
+    let home = calls(2);
+    client(&home, &["kill"]);
+}
+
+#[test]
+fn long_streams_of_messages_take_no_memory() {
+    let _turn = alone();
+    let home = calls(1);
+    client(&home, &["shapes"]);
+    let peak = Peak::of(&home);
+    client(&home, &["volume", &(volume() / 4).to_string()]);
+    peak.stayed();
+}
