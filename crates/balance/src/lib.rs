@@ -13,12 +13,12 @@
 //!
 //! Health and weights are part of a pool: a change makes a new one, so that picking reads nothing that changes but
 //! counters. Choices are nginx's, exactly, for one request after the other: smooth weighted round robin
-//! ([`rotation`]), least connections, `ip_hash` ([`ip_hash`]), and what failures do to all three ([`standing`]). State
+//! (module `rotation`), least connections, `ip_hash` (module `ip_hash`), and what failures do to all three (module `standing`). State
 //! is the whole node's, as if nginx had one worker (or a `zone`).
 //!
-//! What must be exact needs an order of requests. Round robin takes it from one shared counter ([`turn`]) as long as
+//! What must be exact needs an order of requests. Round robin takes it from one shared counter (module `turn`) as long as
 //! nothing is held against any member, which is nearly always; then a pick costs an increment. Otherwise,
-//! and for least connections, a short lock gives the order. Chance, addresses and keys ([`slots`]) need none.
+//! and for least connections, a short lock gives the order. Chance, addresses and keys (module `slots`) need none.
 //!
 //! Beside the picking: how many retries a pool takes ([`RetryBudget`]), and when it takes no requests at all
 //! ([`CircuitBreaker`]).

@@ -76,6 +76,8 @@ pub(crate) enum Served {
 const LAST_FIRST: Duration = Duration::from_secs(1);
 /// And for a further one, which may have been sent before the end was decided.
 const LAST_NEXT: Duration = Duration::from_millis(50);
+/// A connection on which nothing comes for this long is idle.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, listening: LocalListening) {
@@ -112,26 +114,31 @@ async fn refuse(worker: &Worker, client: &mut Client, failure: Failure) {
     worker.give_back(space);
 }
 
+/// How far a connection is.
+struct Course {
+    /// Requests so far.
+    served: u32,
+    /// Since when nothing has happened on it.
+    quiet_since: Instant,
+}
+
 async fn serve_http(worker: &Rc<Worker>, mut client: Client) {
-    let mut served = 0_u32;
-    let mut kept: Option<Box<Workspace>> = None;
+    let mut course = Course {
+        served: 0,
+        quiet_since: Instant::now(),
+    };
     while client.keep {
-        let Some(mut space) = await_bytes(worker, &mut client, kept.take(), served == 0).await else {
+        if !bytes_come(worker, &mut client, &course).await {
             return;
-        };
-        served += 1;
-        let last = served >= worker.limits().requests_per_connection;
-        match serve_request(worker, &mut client, &mut space, last).await {
-            Served::Request => {}
-            Served::Http2 if served == 1 => {
+        }
+        // On the heap, and only as long as the connection is busy: what serves a request is large, and an idle
+        // connection must not be.
+        match Box::pin(serve_burst(worker, &mut client, &mut course)).await {
+            Burst::Over => {}
+            Burst::Nobody => return,
+            Burst::Http2(space) => {
                 return Box::pin(streams::serve(worker, client, space.inbox.bytes())).await;
             }
-            Served::Http2 | Served::Nothing => return,
-        }
-        if space.inbox.is_empty() {
-            worker.give_back(space);
-        } else {
-            kept = Some(space);
         }
     }
     if client.cut_off {
@@ -139,6 +146,47 @@ async fn serve_http(worker: &Rc<Worker>, mut client: Client) {
     } else {
         linger(&mut client).await;
     }
+}
+
+/// How requests that came one after another ended.
+enum Burst {
+    /// The last one is answered, and no other has come since.
+    Over,
+    /// There is nobody to serve any more.
+    Nobody,
+    /// The client speaks HTTP/2, and this much has come.
+    Http2(Box<Workspace>),
+}
+
+/// Serves requests as long as the next one comes soon. No buffer is held while it is waited for.
+async fn serve_burst(worker: &Worker, client: &mut Client, course: &mut Course) -> Burst {
+    let mut space = worker.take_space();
+    loop {
+        course.served += 1;
+        let last = course.served >= worker.limits().requests_per_connection;
+        match serve_request(worker, client, &mut space, last).await {
+            Served::Request => {}
+            Served::Http2 if course.served == 1 => return Burst::Http2(space),
+            Served::Http2 | Served::Nothing => return Burst::Nobody,
+        }
+        if !space.inbox.is_empty() && client.keep {
+            continue;
+        }
+        worker.give_back(space);
+        course.quiet_since = Instant::now();
+        if !client.keep || !comes_soon(worker, client, course).await {
+            return Burst::Over;
+        }
+        space = worker.take_space();
+    }
+}
+
+/// Whether the client sends more before its connection counts as idle.
+async fn comes_soon(worker: &Worker, client: &mut Client, course: &Course) -> bool {
+    let (mut reader, _) = client.link.split();
+    reader.set_deadline(course.quiet_since + SOON.min(worker.limits().idle_timeout));
+    let shutdown = client.listening.shutdown.clone();
+    matches!(shutdown.unless_requested(reader.readable()).await, Some(Ok(())))
 }
 
 /// Reads a head and serves its request. `last`: the client's connection is not kept after it.
@@ -163,24 +211,17 @@ pub(crate) async fn serve_request(
     Served::Request
 }
 
-/// Waits for the next request's first byte, holding no buffer meanwhile. `None`: it will not come.
-async fn await_bytes(
-    worker: &Worker,
-    client: &mut Client,
-    kept: Option<Box<Workspace>>,
-    first: bool,
-) -> Option<Box<Workspace>> {
-    if kept.is_some() {
-        return kept;
-    }
+/// Waits for the next request's first byte; `false`: it will not come.
+async fn bytes_come(worker: &Worker, client: &mut Client, course: &Course) -> bool {
     let limits = worker.limits();
+    let first = course.served == 0;
     let patience = if first {
         limits.head_timeout
     } else {
         limits.idle_timeout
     };
     let (mut reader, _) = client.link.split();
-    reader.set_deadline(Instant::now() + patience);
+    reader.set_deadline(course.quiet_since + patience);
     let shutdown = client.listening.shutdown.clone();
     let arrived = match shutdown.unless_requested(reader.readable()).await {
         Some(arrived) => arrived,
@@ -189,8 +230,7 @@ async fn await_bytes(
             reader.readable().await
         }
     };
-    arrived.ok()?;
-    Some(worker.take_space())
+    arrived.is_ok()
 }
 
 /// Reads until the head is complete. The whole head must come within one deadline: a byte a minute does
@@ -258,5 +298,23 @@ async fn drain(reader: &mut Reader<'_>) {
             Ok(count) => taken += count,
         }
         sink.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(
+        _: impl FnOnce(&'static Rc<Worker>, TcpStream, Ends, LocalListening) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    /// 10,000 idle connections are 10,000 of these.
+    #[test]
+    fn a_connection_that_waits_is_small() {
+        let size = size_of_future(serve);
+        assert!(size < 4096, "{size} bytes");
     }
 }

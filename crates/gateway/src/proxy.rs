@@ -14,6 +14,7 @@ use crate::exchange::known_value;
 use crate::grpc;
 use crate::heads::{Forward, without_port, write_request};
 use crate::plugin::answer::{AnswerBody, AnswerView, Fields};
+use crate::plugin::chain::Chain;
 use crate::record::Record;
 use crate::respond::{Failure, Form, Reply, ReplyParts};
 use crate::send;
@@ -48,7 +49,7 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
         pass_on(worker, client, space, &snapshot, matched, &mut body, &mut record).await
     };
     let outcome = std::panic::AssertUnwindSafe(run).catch_unwind().await;
-    let outcome = outcome.unwrap_or_else(|_| after_panic(worker, client, &record));
+    let outcome = outcome.unwrap_or_else(|_| after_panic(worker, client, space, &record));
     drop_early_body(worker, space, &mut body, &outcome);
     match outcome {
         Outcome::Served => {}
@@ -79,9 +80,10 @@ fn believe(worker: &Worker, client: &mut Client, space: &Workspace) {
     }
 }
 
-/// A panic becomes a page, unless an answer is already on its way.
-fn after_panic(worker: &Worker, client: &mut Client, record: &Record) -> Outcome {
+/// A panic becomes a page that no plugin sees, unless an answer is already on its way.
+fn after_panic(worker: &Worker, client: &mut Client, space: &mut Workspace, record: &Record) -> Outcome {
     worker.count_panic();
+    space.answering = None;
     if record.answered {
         client.keep = false;
         return Outcome::Served;
@@ -331,7 +333,8 @@ async fn answer(
     reply: &Reply,
 ) {
     client.keep &= body.is_done();
-    edit_own_answer(space, reply);
+    let instead = edit_own_answer(worker, client, space, reply);
+    let reply = instead.as_ref().unwrap_or(reply);
     record.status = reply.status;
     record.answered = true;
     record.bytes_out = write_reply(worker, client, space, reply) as u64;
@@ -343,11 +346,24 @@ async fn answer(
     space.reply.clear();
 }
 
-/// Lets the plugins that look at answers edit one of our own.
-fn edit_own_answer(space: &mut Workspace, reply: &Reply) {
-    let Some(chain) = space.answering.take() else {
-        return;
-    };
+/// Lets the plugins that look at answers edit one of our own. When one of them panics there is a page instead.
+fn edit_own_answer(
+    worker: &Worker,
+    client: &mut Client,
+    space: &mut Workspace,
+    reply: &Reply,
+) -> Option<Reply> {
+    let chain = space.answering.take()?;
+    let edit = std::panic::AssertUnwindSafe(|| show_own_answer(&chain, space, reply));
+    std::panic::catch_unwind(edit).err()?;
+    worker.count_panic();
+    client.keep = false;
+    space.answer_edits.clear();
+    let form = Form::wanted_by(&space.head, space.inbox.bytes());
+    Some(Reply::page(Failure::Internal, form, &space.request_id))
+}
+
+fn show_own_answer(chain: &Chain, space: &mut Workspace, reply: &Reply) {
     let caller = space
         .decisions
         .as_ref()
@@ -361,7 +377,7 @@ fn edit_own_answer(space: &mut Workspace, reply: &Reply) {
         body: AnswerBody::Fixed,
         filter: None,
     };
-    after::run(&chain, caller.as_ref().map(|caller| &caller.name), &mut view);
+    after::run(chain, caller.as_ref().map(|caller| &caller.name), &mut view);
 }
 
 fn write_reply(worker: &Worker, client: &Client, space: &mut Workspace, reply: &Reply) -> usize {

@@ -65,6 +65,22 @@ async fn read_to(upstream: &mut TcpStream, end: &str) -> String {
     String::from_utf8(text).unwrap()
 }
 
+/// What came behind a head by the time that it was complete.
+async fn behind_head(upstream: &mut TcpStream) -> Vec<u8> {
+    const END: &[u8] = b"\r\n\r\n";
+    let mut bytes = Vec::new();
+    loop {
+        assert!(
+            upstream.read_buf(&mut bytes).await.unwrap() > 0,
+            "{}",
+            bytes.escape_ascii()
+        );
+        if let Some(at) = bytes.windows(END.len()).position(|window| window == END) {
+            return bytes.split_off(at + END.len());
+        }
+    }
+}
+
 /// Answers one request without a body.
 async fn answer(listener: &TcpListener, text: &str) -> (String, TcpStream) {
     let mut upstream = listener.accept().await.unwrap().0;
@@ -194,9 +210,14 @@ fn a_megabyte_both_ways() {
         };
         let upstream = async {
             let mut upstream = listener.accept().await.unwrap().0;
-            read_to(&mut upstream, "\r\n\r\n").await;
-            let mut got = vec![0; sent.len()];
-            upstream.read_exact(&mut got).await.unwrap();
+            let mut got = behind_head(&mut upstream).await;
+            while got.len() < sent.len() {
+                assert!(
+                    upstream.read_buf(&mut got).await.unwrap() > 0,
+                    "{} bytes",
+                    got.len()
+                );
+            }
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", got.len());
             upstream.write_all(head.as_bytes()).await.unwrap();
             upstream.write_all(&got).await.unwrap();
