@@ -182,8 +182,8 @@ async fn start_hythe(
     let pid = start_quietly(&mut server.command(Some(site.core)), listens.folder, processes)?;
     until_answered(listens.address, "/", |_| true, pid, listens.folder).await?;
     let routes = candidate.manifest_routes().unwrap_or(1);
-    let manifest = hythe_server::manifest(site.backend, routes, &site.certificate);
-    server.apply(&manifest).await?;
+    let manifests = hythe_server::manifests(site.backend, routes, &site.certificate);
+    server.apply_all(&manifests).await?;
     Ok(pid)
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,6 +59,7 @@ impl Server {
             None => program(&self.hythe),
         };
         command.args(["server", "run", "--workers", "1"]);
+        command.args(["--max-connections", "16384"]);
         command.args(["--access-log", if self.access_log { "json" } else { "off" }]);
         command.arg("--home").arg(&self.home);
         command.arg("--proxy-listen").arg(self.proxy.to_string());
@@ -71,7 +73,19 @@ impl Server {
 
     /// Applies a manifest to the running server.
     pub(crate) async fn apply(&self, manifest: &str) -> Result<()> {
-        let file = self.home.with_file_name("hythe.yaml");
+        self.apply_as("hythe.yaml", manifest).await
+    }
+
+    /// Applies manifests of several projects.
+    pub(crate) async fn apply_all(&self, manifests: &[String]) -> Result<()> {
+        for (number, manifest) in manifests.iter().enumerate() {
+            self.apply_as(&format!("hythe-{number}.yaml"), manifest).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_as(&self, name: &str, manifest: &str) -> Result<()> {
+        let file = self.home.with_file_name(name);
         fs::write(&file, manifest).context("cannot write the manifest")?;
         let file = file.to_string_lossy();
         self.ask(&["up", "-d", &file]).await
@@ -96,14 +110,29 @@ impl Server {
     }
 }
 
-/// One service, so many routes to it (one: a route that takes everything), and a certificate.
-pub(crate) fn manifest(backend: SocketAddr, routes: usize, certificate: &Certificate) -> String {
+/// How many routes one manifest has at most; more are spread over projects.
+const PROJECT_ROUTES: usize = 2500;
+
+/// The manifests, a project each, of so many routes to one service (one: a route that takes everything). The first
+/// has the route that is measured and a certificate.
+pub(crate) fn manifests(backend: SocketAddr, routes: usize, certificate: &Certificate) -> Vec<String> {
+    let others = (PROJECT_ROUTES..routes).step_by(PROJECT_ROUTES);
+    let other = |first: usize| {
+        let last = routes.min(first + PROJECT_ROUTES);
+        format!("name: from-{first}\n{}", routed_manifest(backend, first..last))
+    };
+    std::iter::once(first_manifest(backend, routes.min(PROJECT_ROUTES), certificate))
+        .chain(others.map(other))
+        .collect()
+}
+
+fn first_manifest(backend: SocketAddr, routes: usize, certificate: &Certificate) -> String {
     let (cert, key) = (certificate.cert.display(), certificate.key.display());
-    let tls = format!("certificates:\n  - {{cert_file: {cert}, key_file: {key}, snis: [localhost]}}\n");
+    let tls = format!("certificates:\n  - {{cert_file: {cert}, key_file: {key}, snis: [\"*\"]}}\n");
     if routes == 1 {
         return plain_manifest(backend) + &tls;
     }
-    routed_manifest(backend, routes) + &tls
+    routed_manifest(backend, 0..routes) + &tls
 }
 
 /// One service, one route that takes everything.
@@ -114,9 +143,9 @@ fn plain_manifest(backend: SocketAddr) -> String {
 }
 
 /// One service, many routes to it.
-fn routed_manifest(backend: SocketAddr, routes: usize) -> String {
+fn routed_manifest(backend: SocketAddr, routes: Range<usize>) -> String {
     let mut manifest = format!("services:\n  backend: {{url: \"http://{backend}\"}}\nroutes:\n");
-    for route in 0..routes {
+    for route in routes {
         let _ = writeln!(
             manifest,
             "  - {{name: r{route}, service: backend, paths: [/r{route}], strip_path: true}}"
@@ -155,7 +184,7 @@ routes:
     #[test]
     fn the_measured_route_is_among_the_others() {
         for routes in [10, 1000] {
-            let manifest = routed_manifest(backend(), routes);
+            let manifest = routed_manifest(backend(), 0..routes);
             assert_eq!(manifest.matches("strip_path: true").count(), routes);
             assert_eq!(manifest.matches(&format!("[{ROUTED_PATH}]")).count(), 1);
         }
