@@ -41,19 +41,21 @@ pub(crate) async fn send(
     body: &mut Body,
     record: &mut Record,
 ) -> Option<Failure> {
-    let Some(breaker) = service.breaker else {
-        return send_on(worker, client, space, service, body, record)
-            .await
-            .err()?
-            .tell(client, record);
-    };
-    let Some(pass) = service.pool.breaker.enter(breaker, record.started.into_std()) else {
-        worker.metrics().circuit_open.fetch_add(1, Ordering::Relaxed);
-        return Some(Failure::Overloaded);
+    let pass = match service.breaker {
+        None => None,
+        Some(breaker) => match service.pool.breaker.enter(breaker, record.started.into_std()) {
+            Some(pass) => Some(pass),
+            None => {
+                worker.metrics().circuit_open.fetch_add(1, Ordering::Relaxed);
+                return Some(Failure::Overloaded);
+            }
+        },
     };
     let sent = send_on(worker, client, space, service, body, record).await;
-    let failed = sent.as_ref().is_err_and(Unsent::is_of_pool);
-    pass.ended(failed, Instant::now().into_std());
+    if let Some(pass) = pass {
+        let failed = sent.as_ref().is_err_and(Unsent::is_of_pool);
+        pass.ended(failed, Instant::now().into_std());
+    }
     sent.err()?.tell(client, record)
 }
 
@@ -294,39 +296,22 @@ async fn try_endpoint(
     } else {
         Reuse::OnlyCertain
     };
-    if let Some(link) = attempt::kept(worker, service, space.peer.as_ref(), lease, reuse) {
-        match attempt::run(
-            worker,
-            client,
-            space,
-            service,
-            terms,
-            Some(lease),
-            link,
-            body,
-            record,
-        )
-        .await
-        {
-            Err(Trouble::Unprocessed) => {}
-            Err(Trouble::Broken) if repeatable => {}
+    let mut kept = attempt::kept(worker, service, space.peer.as_ref(), lease, reuse);
+    loop {
+        let is_kept = kept.is_some();
+        let link = match kept.take() {
+            Some(link) => link,
+            None => attempt::connect(worker, service, space.peer.as_ref(), terms, lease).await?,
+        };
+        let lease = Some(lease);
+        let tried = attempt::run(worker, client, space, service, terms, lease, link, body, record).await;
+        match tried {
+            Err(Trouble::Unprocessed) if is_kept => {}
+            Err(Trouble::Broken) if is_kept && repeatable => {}
             other => return other,
         }
         worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
     }
-    let link = attempt::connect(worker, service, space.peer.as_ref(), terms, lease).await?;
-    attempt::run(
-        worker,
-        client,
-        space,
-        service,
-        terms,
-        Some(lease),
-        link,
-        body,
-        record,
-    )
-    .await
 }
 
 /// RFC 9110 9.2.2: sending these twice is the same as once.
