@@ -214,7 +214,7 @@ impl Algorithm {
         Ok(match self {
             Self::Brotli => {
                 let quality = level.unwrap_or(4).min(11);
-                Box::new(Brotli(brotli::CompressorWriter::new(
+                Box::new(Encoding(brotli::CompressorWriter::new(
                     Vec::new(),
                     4096,
                     quality,
@@ -225,78 +225,78 @@ impl Algorithm {
                 let level = i32::try_from(level.unwrap_or(3)).unwrap_or(3);
                 let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
                 encoder.window_log(WINDOW)?;
-                Box::new(Zstd(encoder))
+                Box::new(Encoding(encoder))
             }
             Self::Gzip => {
                 let level = flate2::Compression::new(level.unwrap_or(5).min(9));
-                Box::new(Gzip(flate2::write::GzEncoder::new(Vec::new(), level)))
+                Box::new(Encoding(flate2::write::GzEncoder::new(Vec::new(), level)))
             }
         })
     }
 }
 
-struct Brotli(brotli::CompressorWriter<Vec<u8>>);
-struct Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>);
-struct Gzip(flate2::write::GzEncoder<Vec<u8>>);
+/// An encoder that writes into a vector of its own.
+trait Encoder: Write {
+    /// What it has written and nobody has taken.
+    fn written(&mut self) -> &mut Vec<u8>;
 
-impl BodyFilter for Brotli {
+    /// Writes the end.
+    fn end(&mut self) -> io::Result<()>;
+}
+
+/// An encoder as a filter of bodies.
+struct Encoding<E>(E);
+
+impl<E: Encoder> BodyFilter for Encoding<E> {
     fn push(&mut self, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.0.write_all(data)?;
-        out.append(self.0.get_mut());
+        out.append(self.0.written());
         Ok(())
     }
 
     fn flush(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         self.0.flush()?;
-        out.append(self.0.get_mut());
+        out.append(self.0.written());
         Ok(())
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.0.end()?;
+        out.append(self.0.written());
+        Ok(())
+    }
+}
+
+impl Encoder for brotli::CompressorWriter<Vec<u8>> {
+    fn written(&mut self) -> &mut Vec<u8> {
+        self.get_mut()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
         // The end is written when the writer is taken apart.
-        let fresh = brotli::CompressorWriter::new(Vec::new(), 4096, 0, 10);
-        out.append(&mut std::mem::replace(&mut self.0, fresh).into_inner());
+        let fresh = Self::new(Vec::new(), 4096, 0, 10);
+        *self.get_mut() = std::mem::replace(self, fresh).into_inner();
         Ok(())
     }
 }
 
-impl BodyFilter for Zstd {
-    fn push(&mut self, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.write_all(data)?;
-        out.append(self.0.get_mut());
-        Ok(())
+impl Encoder for zstd::stream::write::Encoder<'static, Vec<u8>> {
+    fn written(&mut self) -> &mut Vec<u8> {
+        self.get_mut()
     }
 
-    fn flush(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.flush()?;
-        out.append(self.0.get_mut());
-        Ok(())
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.do_finish()?;
-        out.append(self.0.get_mut());
-        Ok(())
+    fn end(&mut self) -> io::Result<()> {
+        self.do_finish()
     }
 }
 
-impl BodyFilter for Gzip {
-    fn push(&mut self, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.write_all(data)?;
-        out.append(self.0.get_mut());
-        Ok(())
+impl Encoder for flate2::write::GzEncoder<Vec<u8>> {
+    fn written(&mut self) -> &mut Vec<u8> {
+        self.get_mut()
     }
 
-    fn flush(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.flush()?;
-        out.append(self.0.get_mut());
-        Ok(())
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.try_finish()?;
-        out.append(self.0.get_mut());
-        Ok(())
+    fn end(&mut self) -> io::Result<()> {
+        self.try_finish()
     }
 }
 
