@@ -39,6 +39,8 @@ use crate::shutdown::{Ending, Signals};
 const ADOPTION: Duration = Duration::from_secs(10);
 /// How long tasks may take to end.
 const TASKS_END: Duration = Duration::from_secs(5);
+/// What workers have seen of endpoints and the registry has not heard yet; beyond, it is told again later.
+const OBSERVATIONS: usize = 256;
 
 /// Runs a server until it is told to stop. `exe` is this program, which is also the minder.
 ///
@@ -86,7 +88,8 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
     let (proxy_tls, proxy) = addresses(&listeners);
 
     let logs = output::collect(&config.home, &runtime, output, &spine)?;
-    let endpoint_table = Arc::new(EndpointTable::default());
+    let (observer, observations) = tokio::sync::mpsc::channel(OBSERVATIONS);
+    let endpoint_table = Arc::new(EndpointTable::observed_by(observer));
     let supervisor = hythe_supervisor::build(
         hythe_supervisor::Config {
             cores: cores(),
@@ -111,6 +114,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         hythe_registry::Inputs {
             desired: desired.clone(),
             instances: supervisor.instances.clone(),
+            observations,
         },
         &spine,
     );

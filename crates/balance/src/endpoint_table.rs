@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use hythe_ports::traffic::Traffic;
+use hythe_ports::traffic::{Observer, Traffic};
 
 /// Counters of one address. They have cache lines of their own: two endpoints never slow each other down.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct EndpointStats {
 #[derive(Debug, Default)]
 pub struct EndpointTable {
     known: Mutex<Known>,
+    observer: Option<Observer>,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +105,18 @@ impl EndpointStats {
 }
 
 impl EndpointTable {
+    /// A table of endpoints whose conduct `observer` hears of.
+    pub fn observed_by(observer: Observer) -> Self {
+        Self {
+            observer: Some(observer),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.observer.as_ref()
+    }
+
     /// The counters of `address`; the same for everybody who asks while they are in use.
     pub fn get(&self, address: SocketAddr) -> Arc<EndpointStats> {
         self.known().get(address)

@@ -55,7 +55,7 @@ impl Choice<'_> {
 impl Group {
     pub(crate) fn new<'m>(
         members: impl Iterator<Item = &'m Arc<Member>>,
-        rules: Rules,
+        rules: &Rules,
         before: Option<&Self>,
     ) -> Self {
         let all: Box<[Arc<Member>]> = members.cloned().collect();
@@ -124,8 +124,8 @@ impl Group {
     }
 
     /// Whether turns depend on weights alone.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.cycle.is_some() && self.open.iter().all(|member| member.standing.is_clean())
+    pub(crate) fn is_clean(&self, now: u64) -> bool {
+        self.cycle.is_some() && self.open.iter().all(|member| member.is_clean(now))
     }
 
     /// Whether anybody could be picked.

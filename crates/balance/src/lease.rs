@@ -17,10 +17,22 @@ pub struct Lease {
 
 /// What a request tells about the member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     Unknown,
-    Answered,
-    Failed(Instant),
+    /// With this status, if it was an answer that has one; and when, if that matters.
+    Answered(Option<u16>, Option<Instant>),
+    Failed(Fault, Instant),
+}
+
+/// How a member failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No connection, or it broke, or what came over it is no answer.
+    Connection,
+    /// No connection or no answer in time.
+    Timeout,
+    /// An answer of this status, which is passed over.
+    Status(u16),
 }
 
 impl Lease {
@@ -38,13 +50,14 @@ impl Lease {
     }
 
     /// The request failed, now. Counted once.
-    pub fn failed(&mut self, now: Instant) {
-        self.outcome = Outcome::Failed(now);
+    pub fn failed(&mut self, fault: Fault, now: Instant) {
+        self.outcome = Outcome::Failed(fault, now);
     }
 
-    /// The member answered.
-    pub fn answered(&mut self) {
-        self.outcome = Outcome::Answered;
+    /// The member answered, with this status if its protocol has them. `now` is asked only for pools that care.
+    pub fn answered(&mut self, status: Option<u16>, now: impl FnOnce() -> Instant) {
+        let at = self.member.is_timed().then(now);
+        self.outcome = Outcome::Answered(status, at);
     }
 }
 
@@ -52,11 +65,12 @@ impl Drop for Lease {
     fn drop(&mut self) {
         match self.outcome {
             Outcome::Unknown => {}
-            Outcome::Answered => self.member.count_answer(),
-            Outcome::Failed(at) => self.member.count_failure(at),
+            Outcome::Answered(..) => self.member.count_answer(),
+            Outcome::Failed(_, at) => self.member.count_failure(at),
         }
+        self.member.observe(&self.outcome);
         self.member
             .stats
-            .leave(matches!(self.outcome, Outcome::Failed(_)));
+            .leave(matches!(self.outcome, Outcome::Failed(..)));
     }
 }

@@ -39,15 +39,18 @@
 //! long somebody holds on to an old pool.
 //!
 //! # What is left out
-//! Active checks: they are judged elsewhere and arrive as a new pool. Picking from more members than a scan should go
+//! Active checks: they are judged elsewhere and arrive as a new pool, as does what passive checks (module `conduct`)
+//! lead to; only ejected outliers (module `outlier`) come and go by the clock. Picking from more members than a scan should go
 //! over: while something is held against a member, and for least connections, a pick costs by their number.
 
 mod circuit_breaker;
+mod conduct;
 mod endpoint_table;
 mod group;
 mod ip_hash;
 mod lease;
 mod member;
+mod outlier;
 mod pool;
 mod pool_cell;
 mod query;
@@ -55,16 +58,20 @@ mod retry_budget;
 mod rotation;
 mod slots;
 mod standing;
+mod statuses;
 mod turn;
 
 #[cfg(test)]
 mod tests;
 
 pub use circuit_breaker::{BreakerRules, BreakerState, CircuitBreaker, Pass};
+pub use conduct::PassiveRules;
 pub use endpoint_table::{EndpointStats, EndpointTable};
-pub use lease::Lease;
+pub use lease::{Fault, Lease};
 pub use member::{Member, Obstacle};
+pub use outlier::OutlierRules;
 pub use pool::{Pool, Rules};
 pub use pool_cell::PoolCell;
 pub use query::Query;
 pub use retry_budget::{RetryBudget, RetryShare};
+pub use statuses::Statuses;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use hythe_model::Endpoint;
 use hythe_model::endpoint::EndpointRules;
 
+use crate::conduct::Conduct;
 use crate::endpoint_table::EndpointStats;
+use crate::lease::Outcome;
+use crate::outlier::{Outlier, OutlierRules, Roster};
 use crate::standing::Standing;
 use crate::turn::Turn;
 
@@ -23,6 +26,10 @@ pub struct Member {
     pub(crate) token: u64,
     /// Whether failures are held against it; nginx: not if it is alone.
     pub(crate) may_fail: bool,
+    /// Of pools with passive checks.
+    pub(crate) conduct: Option<Arc<Conduct>>,
+    /// Of pools that eject.
+    pub(crate) outlier: Option<(OutlierRules, Arc<Outlier>)>,
 }
 
 /// What all versions of a pool share.
@@ -30,6 +37,8 @@ pub struct Member {
 pub(crate) struct Memory {
     pub(crate) turn: Turn,
     pub(crate) clock: Clock,
+    /// Of pools that eject.
+    pub(crate) roster: Roster,
 }
 
 /// Milliseconds since the pool was made.
@@ -48,6 +57,13 @@ pub enum Obstacle {
         /// How many.
         fails: u32,
         /// Until it is tried again, milliseconds.
+        for_ms: u64,
+    },
+    /// It was ejected for its errors.
+    Ejected {
+        /// How often in a row.
+        times: u32,
+        /// Until it comes back, milliseconds.
         for_ms: u64,
     },
     /// It has as many requests as it may have.
@@ -80,8 +96,48 @@ impl Member {
             let fails = self.standing.fails();
             return Some(Obstacle::Failed { fails, for_ms });
         }
+        if let Some((_, outlier)) = &self.outlier
+            && !forgiving
+            && let Some(for_ms) = outlier.out_for(now)
+        {
+            let times = outlier.ejections();
+            return Some(Obstacle::Ejected { times, for_ms });
+        }
         let most = u64::from(self.rules().max_conns);
         (most > 0 && self.stats.in_flight() >= most).then_some(Obstacle::Full)
+    }
+
+    /// Whether nothing is held against it, so that its turns come by weight alone.
+    pub(crate) fn is_clean(&self, now: u64) -> bool {
+        let is_in = |(_, outlier): &(_, Arc<Outlier>)| outlier.out_for(now).is_none();
+        self.standing.is_clean() && self.outlier.as_ref().is_none_or(is_in)
+    }
+
+    /// Whether it matters when it answered.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.outlier.is_some()
+    }
+
+    /// What came of a request, for those who conclude something from it.
+    pub(crate) fn observe(&self, outcome: &Outcome) {
+        if let Some(conduct) = &self.conduct {
+            conduct.take(outcome);
+        }
+        if let Some((rules, outlier)) = &self.outlier
+            && outlier.take(outcome, rules)
+            && let Outcome::Answered(_, Some(at)) | Outcome::Failed(_, at) = *outcome
+        {
+            self.eject(rules, outlier, at);
+        }
+    }
+
+    fn eject(&self, rules: &OutlierRules, outlier: &Outlier, at: std::time::Instant) {
+        let mut uneven = self.memory.turn.lock();
+        let now = self.memory.clock.ms(at);
+        if outlier.eject(rules, &self.memory.roster.load(), now) {
+            self.memory.turn.make_uneven(&mut uneven);
+        }
+        outlier.forget_errors();
     }
 
     /// A request is sent to it, by one that does not hold the lock.
@@ -121,6 +177,15 @@ impl fmt::Display for Obstacle {
                 let times = if *fails == 1 { "time" } else { "times" };
                 let seconds = for_ms.div_ceil(1000);
                 write!(f, "failed {fails} {times}, tried again in {seconds}s")
+            }
+            Self::Ejected { times, for_ms } => {
+                let times = if *times == 1 {
+                    "once".to_owned()
+                } else {
+                    format!("{times} times")
+                };
+                let seconds = for_ms.div_ceil(1000);
+                write!(f, "ejected {times} for its errors, comes back in {seconds}s")
             }
             Self::Full => f.write_str("at its max_conns"),
             Self::Backup => f.write_str("a backup, and others are available"),

@@ -9,15 +9,17 @@ use hythe_model::traffic::Algorithm;
 use hythe_model::{Endpoint, FullName};
 use hythe_stdx::StableHash;
 
+use crate::conduct::{Conduct, PassiveRules};
 use crate::endpoint_table::EndpointTable;
 use crate::group::{Choice, Group};
 use crate::lease::Lease;
 use crate::member::{Clock, Member, Memory, Obstacle};
+use crate::outlier::{OutlierRules, Roster};
 use crate::query::Query;
 use crate::turn::{Turn, Uneven};
 
 /// How a pool picks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// By what.
     pub algorithm: Algorithm,
@@ -26,6 +28,10 @@ pub struct Rules {
     pub panic_threshold: Option<u8>,
     /// Size of the table of consistent hashing.
     pub slots: u32,
+    /// What is concluded from answers, if anything is and the table has an observer.
+    pub passive: Option<Arc<PassiveRules>>,
+    /// Whom errors eject, if they do.
+    pub outlier: Option<OutlierRules>,
 }
 
 impl Default for Rules {
@@ -34,6 +40,8 @@ impl Default for Rules {
             algorithm: Algorithm::default(),
             panic_threshold: None,
             slots: 10_000,
+            passive: None,
+            outlier: None,
         }
     }
 }
@@ -65,6 +73,7 @@ impl Pool {
         let memory = Arc::new(Memory {
             turn: Turn::default(),
             clock: Clock(now),
+            roster: Roster::default(),
         });
         Self::with_memory(name, rules, endpoints, table, memory, None)
     }
@@ -100,13 +109,18 @@ impl Pool {
                     .unwrap_or_default(),
                 memory: Arc::clone(&memory),
                 may_fail: !is_alone && endpoint.rules.max_fails > 0,
+                conduct: conduct(&name, &rules, &endpoint, table, before),
+                outlier: rules.outlier.map(|rules| {
+                    let before = before.and_then(|before| before.outlier.as_ref());
+                    (rules, before.map(|(_, outlier)| Arc::clone(outlier)).unwrap_or_default())
+                }),
                 endpoint,
             })
         };
         let members: Box<[Arc<Member>]> = endpoints.into_iter().map(member).collect();
         let group = |backup: bool, before: Option<&Group>| {
             let members = members.iter().filter(|member| member.rules().backup == backup);
-            Group::new(members, rules, before)
+            Group::new(members, &rules, before)
         };
         let primaries = group(false, before.map(|before| &before.primaries));
         let backups = group(true, before.map(|before| &before.backups));
@@ -120,6 +134,11 @@ impl Pool {
             lists: AtomicBool::new(true),
         };
         pool.open_members().for_each(|member| member.stats.list());
+        if pool.rules.outlier.is_some() {
+            let outliers = pool.primaries.open().filter_map(|member| member.outlier.clone());
+            let roster = outliers.map(|(_, outlier)| outlier).collect();
+            pool.memory.roster.store(Arc::new(roster));
+        }
         pool
     }
 
@@ -129,8 +148,8 @@ impl Pool {
     }
 
     /// How it picks.
-    pub fn rules(&self) -> Rules {
-        self.rules
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// All members, also those that may not be picked.
@@ -314,7 +333,7 @@ impl Pool {
             while let Some(member) = group.choose(&choice) {
                 if let Some(lease) = Lease::take(member) {
                     member.standing.picked(member.rules(), now);
-                    self.make_even_again(&mut uneven);
+                    self.make_even_again(&mut uneven, now);
                     return Some(lease);
                 }
             }
@@ -356,8 +375,8 @@ impl Pool {
         }
     }
 
-    fn make_even_again(&self, uneven: &mut MutexGuard<'_, Uneven>) {
-        if self.rules.algorithm != Algorithm::RoundRobin || !self.primaries.is_clean() {
+    fn make_even_again(&self, uneven: &mut MutexGuard<'_, Uneven>, now: u64) {
+        if self.rules.algorithm != Algorithm::RoundRobin || !self.primaries.is_clean(now) {
             return;
         }
         if uneven.patience > 0 {
@@ -368,6 +387,23 @@ impl Pool {
             self.memory.turn.make_even();
         }
     }
+}
+
+/// What the answers of `endpoint` show; goes on from `before` while the rules are the same.
+fn conduct(
+    pool: &FullName,
+    rules: &Rules,
+    endpoint: &Endpoint,
+    table: &EndpointTable,
+    before: Option<&Arc<Member>>,
+) -> Option<Arc<Conduct>> {
+    let (rules, observer) = (rules.passive.as_ref()?, table.observer()?);
+    let before = before.and_then(|before| before.conduct.as_ref());
+    let kept = before.filter(|conduct| conduct.is_by(rules)).cloned();
+    let new = || Conduct::new(Arc::clone(rules), pool.clone(), endpoint.address, observer.clone());
+    let conduct = kept.unwrap_or_else(|| Arc::new(new()));
+    conduct.stands(endpoint.healthy);
+    Some(conduct)
 }
 
 impl Drop for Pool {

@@ -38,7 +38,7 @@ impl Standing {
         (since <= rules.fail_timeout_ms).then(|| rules.fail_timeout_ms - since)
     }
 
-    /// Whether nothing is held against it, so that its turns come by weight alone.
+    /// Whether no failure is held against it.
     pub(crate) fn is_clean(&self) -> bool {
         self.fails.load(Relaxed) == 0 && self.deficit.load(Relaxed) == 0
     }

@@ -1,5 +1,6 @@
 //! Sequences known from nginx, evenness, listing and replacement.
 
+mod conduct;
 mod nginx;
 mod rules;
 
@@ -14,7 +15,7 @@ use hythe_model::traffic::Algorithm;
 use hythe_ports::traffic::Traffic;
 use proptest::prelude::*;
 
-use super::{EndpointTable, Lease, Pool, PoolCell, Query, Rules};
+use super::{EndpointTable, Fault, Lease, Pool, PoolCell, Query, Rules};
 
 /// Members `a`, `b`, ... at ports 1, 2, ... with these weights.
 fn endpoints(weights: &[u16]) -> Vec<Endpoint> {
@@ -56,7 +57,7 @@ fn pool(algorithm: Algorithm, endpoints: Vec<Endpoint>, table: &EndpointTable) -
 
 fn replace(cell: &PoolCell, endpoints: Vec<Endpoint>, table: &EndpointTable) {
     let now = cell.load();
-    cell.replace(now.next_version(now.rules(), endpoints, table));
+    cell.replace(now.next_version(now.rules().clone(), endpoints, table));
 }
 
 fn pick(pool: &Pool) -> Option<Lease> {
@@ -157,8 +158,8 @@ fn counters_belong_to_the_address() {
     let table = EndpointTable::default();
     let first = pool(Algorithm::RoundRobin, endpoints(&[1]), &table);
     let mut lease = pick(&first).unwrap();
-    lease.failed(Instant::now());
-    lease.failed(Instant::now());
+    lease.failed(Fault::Connection, Instant::now());
+    lease.failed(Fault::Connection, Instant::now());
     let second = pool(Algorithm::RoundRobin, endpoints(&[9, 1]), &table);
     drop(first);
     let stats = &second.members()[0].stats;

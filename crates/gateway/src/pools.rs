@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use hythe_balance::{CircuitBreaker, EndpointTable, Pool, PoolCell, RetryBudget, RetryShare, Rules};
+use hythe_balance::{
+    CircuitBreaker, EndpointTable, OutlierRules, PassiveRules, Pool, PoolCell, RetryBudget, RetryShare, Rules,
+};
+use hythe_model::balancing::Outlier;
 use hythe_model::endpoint::PoolEndpoints;
+use hythe_model::health::{CheckType, PassiveChecks};
 use hythe_model::{Endpoints, FullName, Upstream};
 use tokio::sync::Notify;
 
@@ -96,7 +100,7 @@ impl Pools {
         let table = &self.table;
         let known = self.pools.entry(name.clone()).or_insert_with(|| {
             let members = endpoints.endpoints.iter().cloned();
-            let pool = Pool::new(name.clone(), rules, members, table, Instant::now());
+            let pool = Pool::new(name.clone(), rules.clone(), members, table, Instant::now());
             Known {
                 pool: Arc::new(SharedPool {
                     cell: PoolCell::new(pool),
@@ -105,7 +109,7 @@ impl Pools {
                     nameless: AtomicBool::new(is_nameless(&endpoints)),
                     changed: Notify::new(),
                 }),
-                rules,
+                rules: rules.clone(),
                 endpoints,
             }
         });
@@ -140,7 +144,7 @@ impl Known {
     fn swap(&self, table: &EndpointTable) {
         let cell = &self.pool.cell;
         let members = self.endpoints.endpoints.iter().cloned();
-        cell.replace(cell.load().next_version(self.rules, members, table));
+        cell.replace(cell.load().next_version(self.rules.clone(), members, table));
         let nameless = is_nameless(&self.endpoints);
         self.pool.nameless.store(nameless, Ordering::Relaxed);
         self.pool.changed.notify_waiters();
@@ -152,7 +156,38 @@ fn rules(upstream: Option<&Upstream>) -> Rules {
         algorithm: upstream.algorithm,
         panic_threshold: upstream.panic_threshold,
         slots: upstream.slots.unwrap_or(Rules::default().slots),
+        passive: upstream
+            .healthchecks
+            .as_ref()
+            .map(|checks| &checks.passive)
+            .filter(|passive| passive.is_on())
+            .map(|passive| Arc::new(passive_rules(passive))),
+        outlier: upstream.outlier.as_ref().map(outlier_rules),
     })
+}
+
+fn passive_rules(checks: &PassiveChecks) -> PassiveRules {
+    // The model's thresholds are below 256.
+    let count = |threshold: u32| u8::try_from(threshold).unwrap_or(u8::MAX);
+    let thresholds = checks.thresholds();
+    let by_status = checks.kind != CheckType::Tcp;
+    PassiveRules {
+        success: by_status.then(|| checks.healthy.http_statuses.iter().copied().collect()),
+        failure: checks.unhealthy.http_statuses.iter().copied().collect(),
+        successes: count(thresholds.successes),
+        http_failures: count(thresholds.http_failures),
+        tcp_failures: count(thresholds.tcp_failures),
+        timeouts: count(thresholds.timeouts),
+    }
+}
+
+fn outlier_rules(outlier: &Outlier) -> OutlierRules {
+    OutlierRules {
+        consecutive_errors: outlier.consecutive_errors,
+        ejection_ms: outlier.ejection_time_ms,
+        max_ejection_ms: outlier.max_ejection_time_ms,
+        max_percent: outlier.max_ejection_percent,
+    }
 }
 
 fn is_nameless(endpoints: &PoolEndpoints) -> bool {

@@ -71,7 +71,7 @@ impl Unsent {
     fn is_of_pool(&self) -> bool {
         match self {
             Self::Nobody(_) => true,
-            Self::Trouble(trouble) => trouble.is_of_endpoint(),
+            Self::Trouble(trouble) => trouble.fault(0).is_some(),
         }
     }
 
@@ -145,12 +145,13 @@ async fn send_on(
         };
         let tried = try_endpoint(worker, client, space, service, &terms, &lease, body, record).await;
         let Err(trouble) = tried else {
-            lease.answered();
+            let status = Some(space.answer_head.status);
+            lease.answered(status, || Instant::now().into_std());
             return Ok(());
         };
         now = Instant::now();
-        if trouble.is_of_endpoint() {
-            lease.failed(now.into_std());
+        if let Some(fault) = trouble.fault(space.answer_head.status) {
+            lease.failed(fault, now.into_std());
         }
         record.disagreement = trouble.disagreement();
         let again = !record.answered && tries.may_go_on(&trouble, record.tries, now);

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use hythe_balance::Fault;
 use hythe_upstream::WireError;
 
 use crate::respond::Failure;
@@ -44,16 +45,14 @@ impl Trouble {
         }
     }
 
-    /// Whether it is the endpoint's fault, and not the client's.
-    pub(crate) fn is_of_endpoint(&self) -> bool {
+    /// The endpoint's fault; `None`: it is the client's, or nobody's. `status`: of its answer, if there was one.
+    pub(crate) fn fault(&self, status: u16) -> Option<Fault> {
         match self {
-            Self::Connect(_)
-            | Self::Broken
-            | Self::Slow
-            | Self::BadAnswer
-            | Self::CutOff
-            | Self::PassedOver => true,
-            Self::Unprocessed | Self::BadBody | Self::TooLarge | Self::SlowClient | Self::ClientGone => false,
+            Self::Connect(error) if error.is_timeout() => Some(Fault::Timeout),
+            Self::Slow => Some(Fault::Timeout),
+            Self::Connect(_) | Self::Broken | Self::BadAnswer | Self::CutOff => Some(Fault::Connection),
+            Self::PassedOver => Some(Fault::Status(status)),
+            Self::Unprocessed | Self::BadBody | Self::TooLarge | Self::SlowClient | Self::ClientGone => None,
         }
     }
 

@@ -77,3 +77,48 @@ fn traffic_leaves_a_target_that_fails_its_checks_and_comes_back() {
     none_failed(&load, "it came back");
     load.stop();
 }
+
+/// The same pool, checked by nothing but clients' requests.
+fn watched(home: &Home) -> String {
+    let balanced = balanced(home);
+    let (before, checks) = balanced.split_once("        active:").unwrap();
+    let (_, after) = checks.split_once("routes:").unwrap();
+    format!(
+        "{before}        passive:
+          healthy: {{recovery_time: 3s}}
+          unhealthy: {{http_failures: 2}}
+routes:{after}"
+    )
+}
+
+#[test]
+fn requests_take_a_target_out_that_answers_badly_and_it_is_tried_again() {
+    let home = Home::new();
+    home.write("a/echo.js", ECHO);
+    home.write("b/echo.js", ECHO);
+    home.write("hythe.yaml", TWO);
+    home.ok(&["up", "-d"]);
+    home.write("hythe.yaml", &watched(&home));
+    home.ok(&["up", "-d"]);
+    let statuses = |requests: usize| -> Vec<u16> { (0..requests).map(|_| home.get("/health").status).collect() };
+    assert_eq!(statuses(8), [200; 8]);
+
+    home.write("a/unhealthy", "");
+    let described = eventually("a is out", || {
+        statuses(4);
+        let described = home.ok(&["describe", "both"]);
+        described
+            .contains("passive check: status 503, 2 failures")
+            .then_some(described)
+    });
+    assert!(described.contains("unhealthy"), "{described}");
+
+    std::fs::remove_file(home.folder().join("a/unhealthy")).unwrap();
+    eventually("a is asked again", || {
+        let some_a = answerers(&home, 4).iter().any(|name| name.starts_with("a-"));
+        some_a.then_some(())
+    });
+    let described = home.ok(&["describe", "both"]);
+    assert!(described.contains("passive check: tried again after 3s"), "{described}");
+    assert_eq!(statuses(8), [200; 8]);
+}

@@ -97,6 +97,7 @@ pub(crate) static SETTINGS: Table = Table {
         HEALTHCHECKS,
         upstream::RETRY_BUDGET,
         upstream::CIRCUIT_BREAKER,
+        upstream::OUTLIER,
         upstream::HOLD,
         upstream::STICKY,
         key("tags", TEXTS, TAGS_DOC),
@@ -134,13 +135,14 @@ pub(crate) static SETTINGS: Table = Table {
 };
 
 /// The keys of [`SETTINGS`] that say something about a pool.
-const OF_POOLS: [&str; 11] = [
+const OF_POOLS: [&str; 12] = [
     "algorithm",
     "panic_threshold",
     "host_header",
     "healthchecks",
     "retry_budget",
     "circuit_breaker",
+    "outlier",
     "hold",
     "sticky",
     "hash_on",

@@ -10,7 +10,7 @@ use hythe_model::health::{
 };
 use regex::Regex;
 
-use crate::keys::{PORT, Shape, TEXT_OR_LIST, Table, key, not_yet};
+use crate::keys::{PORT, Shape, TEXT_OR_LIST, Table, key};
 use crate::matcher::check_header_name;
 use crate::node::Node;
 use crate::problem::Finding;
@@ -23,7 +23,7 @@ pub(crate) static HEALTHCHECKS: Table = Table {
     interpolated: true,
     keys: &[
         key("active", Shape::Block(&ACTIVE), "Checks that Hythe makes."),
-        not_yet(
+        key(
             "passive",
             Shape::Block(&PASSIVE),
             "What is concluded from the answers to clients' requests.",
@@ -151,7 +151,8 @@ static ACTIVE_UNHEALTHY: Table = Table {
 static PASSIVE: Table = Table {
     name: "passive-checks",
     title: "`passive`",
-    doc: "What is concluded from the answers to clients' requests, as Kong does it. `max_fails` of targets acts today.",
+    doc: "What is concluded from clients' requests, as Kong does it. They are on once a threshold of `unhealthy` is \
+          set. Whom they take out active checks bring back; where there are none, `recovery_time` does.",
     interpolated: true,
     keys: &[
         key(
@@ -175,7 +176,7 @@ static PASSIVE: Table = Table {
 static PASSIVE_HEALTHY: Table = Table {
     name: "passive-healthy",
     title: "`passive.healthy`",
-    doc: "What makes a member healthy. An unhealthy one gets no requests, so this only counts those that were under way.",
+    doc: "What makes a member healthy. An unhealthy one gets no requests, so `successes` only count those that were under way.",
     interpolated: true,
     keys: &[
         key(
@@ -187,6 +188,12 @@ static PASSIVE_HEALTHY: Table = Table {
             "successes",
             OUTCOMES,
             "Successes in a row that make a member healthy; 0: none do. Default: 0.",
+        ),
+        key(
+            "recovery_time",
+            SECONDS,
+            "After how long a member is healthy again that passive checks took out, where no active check can say so \
+             (`active.unhealthy.interval` and `active.healthy.successes`); 0: never, as with Kong. Default: `30s`.",
         ),
     ],
 };
@@ -317,6 +324,8 @@ fn read_passive(block: &Block<'_>) -> PassiveChecks {
     let healthy = |block: Block<'_>| PassiveHealthy {
         http_statuses: statuses(&block).unwrap_or_else(|| PassiveHealthy::default().http_statuses),
         successes: block.integer("successes").unwrap_or_default(),
+        recovery_time: seconds(&block, "recovery_time")
+            .unwrap_or_else(|| PassiveHealthy::default().recovery_time),
     };
     let unhealthy = |block: Block<'_>| {
         let counts = failures(&block);

@@ -1,6 +1,6 @@
 //! Kong's upstreams and targets.
 
-use hythe_model::balancing::{CircuitBreaker, HashOn, RetryBudget, SameSite, Sticky};
+use hythe_model::balancing::{CircuitBreaker, HashOn, Outlier, RetryBudget, SameSite, Sticky};
 use hythe_model::traffic::Algorithm;
 use hythe_model::{Name, Target, Upstream};
 
@@ -27,6 +27,7 @@ pub(crate) static UPSTREAM: Table = Table {
         HEALTHCHECKS,
         RETRY_BUDGET,
         CIRCUIT_BREAKER,
+        OUTLIER,
         HOLD,
         STICKY,
         key("targets", Shape::List(&Shape::Block(&TARGET)), "Its members."),
@@ -153,6 +154,41 @@ pub(crate) static CIRCUIT_BREAKER_BLOCK: Table = Table {
     ],
 };
 
+pub(crate) static OUTLIER_BLOCK: Table = Table {
+    name: "outlier",
+    title: "`outlier`",
+    doc: "Which members are left alone for a while for their errors. One always may be, the last one never.",
+    interpolated: true,
+    keys: &[
+        key(
+            "consecutive_errors",
+            Shape::Integer(1, 1_000_000),
+            "Errors in a row, with no good answer between: no connection, no answer in time, a status from 500 on. \
+             Default: 5.",
+        ),
+        key(
+            "ejection_time",
+            Shape::Duration,
+            "How long it is left alone the first time; each time that follows is longer by as much. Default: 30s.",
+        ),
+        key(
+            "max_ejection_time",
+            Shape::Duration,
+            "How long at most. Who serves for as long without being ejected begins anew. Default: 5m.",
+        ),
+        key(
+            "max_ejection_percent",
+            Shape::Integer(0, 100),
+            "Percent of the members that are ejected at a time, at most. Default: 50.",
+        ),
+    ],
+};
+
+pub(crate) const OUTLIER: Key = key(
+    "outlier",
+    Shape::Block(&OUTLIER_BLOCK),
+    "Which members errors eject for a while. Default: none.",
+);
 pub(crate) const RETRY_BUDGET: Key = key(
     "retry_budget",
     Shape::Block(&RETRY_BUDGET_BLOCK),
@@ -306,6 +342,7 @@ pub(crate) fn settings(block: &Block<'_>) -> Upstream {
         panic_threshold: block.integer("panic_threshold"),
         retry_budget: retry_budget(block),
         circuit_breaker: circuit_breaker(block),
+        outlier: outlier(block),
         hold_ms: block.duration("hold"),
         sticky: sticky(block),
         host_header: host_header(block),
@@ -351,6 +388,28 @@ fn circuit_breaker(block: &Block<'_>) -> Option<CircuitBreaker> {
         window_ms: block.duration("window").unwrap_or(usual.window_ms),
         open_ms: block.duration("open").unwrap_or(usual.open_ms),
     })
+}
+
+fn outlier(block: &Block<'_>) -> Option<Outlier> {
+    let usual = Outlier::default();
+    let block = block.block("outlier", &OUTLIER_BLOCK)?;
+    let first = block.duration("ejection_time").unwrap_or(usual.ejection_time_ms);
+    let outlier = Outlier {
+        consecutive_errors: block
+            .integer("consecutive_errors")
+            .unwrap_or(usual.consecutive_errors),
+        ejection_time_ms: first,
+        max_ejection_time_ms: block
+            .duration("max_ejection_time")
+            .unwrap_or(usual.max_ejection_time_ms.max(first)),
+        max_ejection_percent: block
+            .integer("max_ejection_percent")
+            .unwrap_or(usual.max_ejection_percent),
+    };
+    if let Some(problem) = outlier.problem() {
+        block.cx.report(block.node.error(problem));
+    }
+    Some(outlier)
 }
 
 fn sticky(block: &Block<'_>) -> Option<Sticky> {

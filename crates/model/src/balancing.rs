@@ -91,6 +91,24 @@ pub struct CircuitBreaker {
     pub open_ms: u64,
 }
 
+/// Which members errors eject for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outlier {
+    /// Errors in a row after which a member is ejected: no connection, no answer in time or a status from 500 on.
+    #[serde(default = "five")]
+    pub consecutive_errors: u32,
+    /// How long the first ejection lasts, and by how much each that follows is longer.
+    #[serde(default = "half_a_minute")]
+    pub ejection_time_ms: u64,
+    /// How long one lasts at most.
+    #[serde(default = "five_minutes")]
+    pub max_ejection_time_ms: u64,
+    /// Percent of the members that may be ejected at a time; one always may be, the last one never.
+    #[serde(default = "fifty")]
+    pub max_ejection_percent: u8,
+}
+
 /// By which cookie a client comes back to the member it had: nginx's `sticky cookie`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +142,23 @@ pub enum SameSite {
     Lax,
     /// Sent.
     None,
+}
+
+impl Outlier {
+    /// What makes no sense about it, in words.
+    pub fn problem(&self) -> Option<&'static str> {
+        if self.consecutive_errors == 0 {
+            Some("`consecutive_errors` must be at least 1")
+        } else if self.ejection_time_ms == 0 {
+            Some("`ejection_time` must not be 0")
+        } else if self.max_ejection_time_ms < self.ejection_time_ms {
+            Some("`max_ejection_time` is less than `ejection_time`")
+        } else if self.max_ejection_percent > 100 {
+            Some("`max_ejection_percent` is above 100")
+        } else {
+            None
+        }
+    }
 }
 
 impl Sticky {
@@ -181,8 +216,35 @@ impl Default for CircuitBreaker {
     }
 }
 
+impl Default for Outlier {
+    fn default() -> Self {
+        Self {
+            consecutive_errors: five(),
+            ejection_time_ms: half_a_minute(),
+            max_ejection_time_ms: five_minutes(),
+            max_ejection_percent: fifty(),
+        }
+    }
+}
+
 fn yes() -> bool {
     true
+}
+
+fn five() -> u32 {
+    5
+}
+
+fn fifty() -> u8 {
+    50
+}
+
+fn half_a_minute() -> u64 {
+    30_000
+}
+
+fn five_minutes() -> u64 {
+    300_000
 }
 
 fn ten() -> u32 {

@@ -155,6 +155,10 @@ pub struct PassiveHealthy {
     /// Successes in a row that make an endpoint healthy; 0: none do.
     #[serde(default)]
     pub successes: u32,
+    /// Ours: after how long an endpoint that passive checks made unhealthy is healthy again where no active check can
+    /// say so; 0: never, as with Kong. Seconds in JSON.
+    #[serde(with = "seconds", default = "half_a_minute")]
+    pub recovery_time: Duration,
 }
 
 /// How answers make an endpoint unhealthy.
@@ -209,6 +213,11 @@ impl ActiveChecks {
         !self.healthy.interval.is_zero() || !self.unhealthy.interval.is_zero()
     }
 
+    /// Whether they ever find an endpoint healthy that was not.
+    pub fn can_heal(&self) -> bool {
+        !self.unhealthy.interval.is_zero() && self.healthy.successes > 0
+    }
+
     /// When an endpoint changes sides.
     pub fn thresholds(&self) -> Thresholds {
         Thresholds {
@@ -221,6 +230,11 @@ impl ActiveChecks {
 }
 
 impl PassiveChecks {
+    /// Whether they ever find an endpoint unhealthy.
+    pub fn is_on(&self) -> bool {
+        self.thresholds().can_fail()
+    }
+
     /// When an endpoint changes sides.
     pub fn thresholds(&self) -> Thresholds {
         Thresholds {
@@ -286,6 +300,7 @@ impl Default for PassiveHealthy {
         Self {
             http_statuses: passive_successes(),
             successes: 0,
+            recovery_time: half_a_minute(),
         }
     }
 }
@@ -345,6 +360,10 @@ mod seconds {
 
 fn one_second() -> Duration {
     Duration::from_secs(1)
+}
+
+fn half_a_minute() -> Duration {
+    Duration::from_secs(30)
 }
 
 fn ten() -> u32 {

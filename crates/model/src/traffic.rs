@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balancing::{CircuitBreaker, HashOn, RetryBudget, RetryOn, Sticky};
+use crate::balancing::{CircuitBreaker, HashOn, Outlier, RetryBudget, RetryOn, Sticky};
 use crate::endpoint::EndpointRules;
 use crate::health::HealthChecks;
 use crate::name::Name;
@@ -189,6 +189,9 @@ pub struct Upstream {
     /// The cookie by which clients come back to the member they had. `None`: they need not.
     #[serde(default)]
     pub sticky: Option<Sticky>,
+    /// Which members errors eject for a while. `None`: none.
+    #[serde(default)]
+    pub outlier: Option<Outlier>,
     /// Host to send instead of the service's.
     #[serde(default)]
     pub host_header: Option<String>,

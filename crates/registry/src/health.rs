@@ -1,14 +1,18 @@
-//! Active checks of endpoints, and what is concluded from them.
+//! Active and passive checks of endpoints, and what is concluded from them.
 //!
 //! ```text
 //! due (a heap by time) ──► probe, so many at a time ──► Verdict ──► the pool is judged anew
-//!          ▲                                               │
-//!          └───────────── interval of its side, jitter ────┘
+//!          ▲                                             │  ▲
+//!          └──────────── interval of its side, jitter ───┘  └── observations: what requests have shown
 //! ```
 //!
 //! An endpoint is checked at once when it is first seen, and again an interval after each check ended; slow
 //! answers so spread the checks of many endpoints by themselves. What is known is held by pool and address: it
 //! outlives changes of the configuration and is forgotten with the endpoint. Pools without checks cost nothing.
+//!
+//! Clients' requests are counted where they are served (`hythe-balance`); when they have shown enough, that comes in as
+//! an observation and decides at once. Whom they took out active checks bring back, at the interval of unhealthy endpoints;
+//! where there are none that could, it is tried again after the `recovery_time`.
 //!
 //! Left out on purpose: checks of pools no upstream is named for, more than one kind of check for a pool, and
 //! keeping verdicts across restarts of the server (the first check is made at once).
@@ -30,7 +34,9 @@ use std::time::Duration;
 
 use hythe_model::endpoint::PoolEndpoints;
 use hythe_model::{Desired, Endpoints, FullName, Upstream};
+use hythe_ports::traffic::Observation;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -46,6 +52,7 @@ pub(crate) struct Checks {
     pools: BTreeMap<FullName, CheckedPool>,
     due: BinaryHeap<Reverse<(Instant, Place)>>,
     running: JoinSet<Answer>,
+    observations: Receiver<Observation>,
     everywhere: Arc<Semaphore>,
 }
 
@@ -76,11 +83,12 @@ struct Member {
 }
 
 impl Checks {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(observations: Receiver<Observation>) -> Self {
         Self {
             pools: BTreeMap::new(),
             due: BinaryHeap::new(),
             running: JoinSet::new(),
+            observations,
             everywhere: Arc::new(Semaphore::new(MOST_AT_ONCE)),
         }
     }
@@ -103,7 +111,9 @@ impl Checks {
     /// Makes what is due, and waits until an endpoint changes sides; says of which pool. Cancel-safe.
     pub(crate) async fn changed(&mut self) -> FullName {
         loop {
-            self.start_what_is_due();
+            if let Some(pool) = self.start_what_is_due() {
+                return pool;
+            }
             let next = self.due.peek().map(|Reverse((at, _))| *at);
             let timer = async {
                 match next {
@@ -115,6 +125,11 @@ impl Checks {
                 () = timer => {}
                 Some(answered) = self.running.join_next() => {
                     if let Ok(answer) = answered && let Some(pool) = self.take(answer) {
+                        return pool;
+                    }
+                }
+                Some(observation) = self.observations.recv() => {
+                    if let Some(pool) = self.observe(observation) {
                         return pool;
                     }
                 }
@@ -131,30 +146,39 @@ impl Checks {
         Arc::new(judge::judged(pool, verdict, checked.settings.checks.threshold))
     }
 
-    fn start_what_is_due(&mut self) {
+    /// Starts checks; the pool's name if an endpoint of it changed sides without one.
+    fn start_what_is_due(&mut self) -> Option<FullName> {
         let now = Instant::now();
         while let Some(Reverse((at, _))) = self.due.peek()
             && *at <= now
         {
-            let Some(Reverse((at, place))) = self.due.pop() else {
-                return;
-            };
-            self.start(place, at);
+            let Reverse((at, place)) = self.due.pop()?;
+            if self.start(&place, at) {
+                return Some(place.0);
+            }
         }
+        None
     }
 
-    fn start(&mut self, place: Place, at: Instant) {
+    /// Starts the check of an endpoint. Where none can bring it back it comes back at once, and that is told.
+    fn start(&mut self, place: &Place, at: Instant) -> bool {
         let Some(pool) = self.pools.get_mut(&place.0) else {
-            return;
+            return false;
         };
         let Some(member) = pool
             .members
             .get_mut(&place.1)
             .filter(|member| member.due == Some(at))
         else {
-            return;
+            return false;
         };
         member.due = None;
+        if let Some(time) = recovery_time(&pool.settings, &member.verdict) {
+            let time = hythe_stdx::format_duration(time);
+            let reason = format!("passive check: tried again after {time}");
+            return conclude(place, &mut member.verdict, true, reason);
+        }
+        let place = place.clone();
         let settings = Arc::clone(&pool.settings);
         let target = Target {
             address: checked_address(place.1, settings.active().port),
@@ -170,6 +194,25 @@ impl Checks {
                 outcome,
             }
         });
+        false
+    }
+
+    /// Takes in what requests have shown; the pool's name if an endpoint of it changed sides.
+    fn observe(&mut self, observation: Observation) -> Option<FullName> {
+        let place = (observation.pool, observation.address);
+        let pool = self.pools.get_mut(&place.0)?;
+        let member = pool.members.get_mut(&place.1)?;
+        if !pool.settings.checks.passive.is_on()
+            || !conclude(&place, &mut member.verdict, observation.healthy, observation.reason)
+        {
+            return None;
+        }
+        let wait = interval(&pool.settings, &member.verdict)
+            .or_else(|| recovery_time(&pool.settings, &member.verdict));
+        member.due = wait.map(|wait| Instant::now() + wait);
+        let due = member.due.map(|at| Reverse((at, place.clone())));
+        self.due.extend(due);
+        Some(place.0)
     }
 
     /// Takes an answer in; the pool's name if an endpoint of it changed sides.
@@ -190,8 +233,7 @@ impl Checks {
             hythe_stdx::unix_ms(),
         );
         if changed {
-            let reason = verdict.reason.as_deref().unwrap_or_default();
-            tracing::info!(pool = %name, %address, healthy = verdict.healthy, reason, "health changed");
+            tell_change(&answer.place, verdict);
         }
         if let Some(interval) = interval(&pool.settings, verdict) {
             let at = Instant::now() + interval;
@@ -208,7 +250,7 @@ impl CheckedPool {
         let checks = upstream
             .healthchecks
             .as_ref()
-            .filter(|checks| checks.active.is_on())?;
+            .filter(|checks| checks.active.is_on() || checks.passive.is_on())?;
         let host = upstream.host_header.clone();
         let before = match before {
             Some(same) if same.settings.checks == *checks && same.settings.host == host => return Some(same),
@@ -243,7 +285,8 @@ impl CheckedPool {
             let known = before
                 .remove(&address)
                 .map(|member| (member.verdict, member.is_planned, member.due));
-            let new = || (Verdict::new(self.settings.active().mandatory), false, None);
+            let active = self.settings.active();
+            let new = || (Verdict::new(active.is_on() && active.mandatory), false, None);
             let (verdict, is_planned, at) = known.unwrap_or_else(new);
             let mut member = Member {
                 verdict,
@@ -282,6 +325,27 @@ fn interval(settings: &Settings, verdict: &Verdict) -> Option<Duration> {
     };
     let spread = active.jitter.mul_f64(fastrand::f64());
     (!interval.is_zero()).then(|| interval + spread)
+}
+
+/// After how long an endpoint comes back by itself: one that requests took out, where no check can bring it back.
+fn recovery_time(settings: &Settings, verdict: &Verdict) -> Option<Duration> {
+    let time = settings.checks.passive.healthy.recovery_time;
+    let by_itself = verdict.is_by_requests() && !settings.active().can_heal();
+    (by_itself && !time.is_zero()).then_some(time)
+}
+
+/// Decides about an endpoint; whether it changed sides by it.
+fn conclude(place: &Place, verdict: &mut Verdict, healthy: bool, reason: String) -> bool {
+    let changed = verdict.conclude(healthy, reason, hythe_stdx::unix_ms());
+    if changed {
+        tell_change(place, verdict);
+    }
+    changed
+}
+
+fn tell_change((pool, address): &Place, verdict: &Verdict) {
+    let reason = verdict.reason.as_deref().unwrap_or_default();
+    tracing::info!(%pool, %address, healthy = verdict.healthy, reason, "health changed");
 }
 
 fn checked_address(address: SocketAddr, port: Option<u16>) -> SocketAddr {

@@ -4,7 +4,7 @@
 //! Latest<Desired>    pools there should be, targets by name ┐
 //! Latest<Instances>  what runs here, and whether it is ready ├─► merge ─► judge ─► Latest<Endpoints>
 //! names, dns         where host names lead, kept fresh      ┘              ▲
-//!                                                     health: active checks ┘
+//!                            health: active checks, what requests show ┘
 //! ```
 //!
 //! One task owns everything and rebuilds on any change; [`pools::merge`] is pure. A pool that comes out as
@@ -12,7 +12,7 @@
 //! mind replaces that one pool.
 //!
 //! Every source says for itself what is usable: instances by the supervisor's health checks, targets by
-//! having an address. Checks of an upstream take away from that and never add. A name that cannot be resolved
+//! having an address. Checks of an upstream, active and passive, take away from that and never add. A name that cannot be resolved
 //! keeps the addresses it had.
 
 mod dns;
@@ -23,7 +23,9 @@ pub mod pools;
 use std::net::SocketAddr;
 
 use hythe_model::{Desired, Endpoints, FullName, Instances};
+use hythe_ports::traffic::Observation;
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
+use tokio::sync::mpsc::Receiver;
 
 use crate::dns::Dns;
 use crate::health::Checks;
@@ -42,6 +44,8 @@ pub struct Inputs {
     pub desired: Latest<Desired>,
     /// What runs here.
     pub instances: Latest<Instances>,
+    /// What clients' requests show of endpoints.
+    pub observations: Receiver<Observation>,
 }
 
 /// Starts the registry. The endpoints that are known without asking anybody (instances, addresses) are
@@ -49,10 +53,11 @@ pub struct Inputs {
 pub fn build(config: &Config, inputs: Inputs, spine: &Spine) -> Latest<Endpoints> {
     let (publisher, endpoints) = latest(Endpoints::default());
     let mut registry = Registry {
-        inputs,
+        desired: inputs.desired,
+        instances: inputs.instances,
         names: Names::new(Dns::new(&config.resolvers)),
         merged: Endpoints::default(),
-        checks: Checks::new(),
+        checks: Checks::new(inputs.observations),
         publisher,
     };
     registry.rebuild();
@@ -61,7 +66,8 @@ pub fn build(config: &Config, inputs: Inputs, spine: &Spine) -> Latest<Endpoints
 }
 
 struct Registry<L> {
-    inputs: Inputs,
+    desired: Latest<Desired>,
+    instances: Latest<Instances>,
     names: Names<L>,
     /// What the sources say, health checks apart.
     merged: Endpoints,
@@ -74,8 +80,8 @@ impl<L: LookUp> Registry<L> {
         let follow = async {
             loop {
                 tokio::select! {
-                    () = self.inputs.desired.changed() => self.rebuild(),
-                    () = self.inputs.instances.changed() => self.rebuild(),
+                    () = self.desired.changed() => self.rebuild(),
+                    () = self.instances.changed() => self.rebuild(),
                     () = self.names.changed() => self.rebuild(),
                     pool = self.checks.changed() => self.judge(&pool),
                 }
@@ -85,8 +91,8 @@ impl<L: LookUp> Registry<L> {
     }
 
     fn rebuild(&mut self) {
-        let desired = self.inputs.desired.get_and_mark();
-        let instances = self.inputs.instances.get_and_mark();
+        let desired = self.desired.get_and_mark();
+        let instances = self.instances.get_and_mark();
         self.names.want(pools::hosts(&desired));
         self.merged = pools::merge(&desired, &instances, |host| self.names.places(host), &self.merged);
         self.checks.want(&desired, &self.merged);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hythe_model::balancing::Sticky;
+use hythe_model::balancing::{Outlier, Sticky};
 use hythe_model::workload::{HealthCheck, Probe, Replicas};
 use hythe_model::{FullName, Listener, ListenerProtocol, Name, Plugin, ProjectSpec, Workload};
 use hythe_routing::{RouteEntry, RouteTable};
@@ -58,6 +58,10 @@ pub(crate) fn validate(
         let sticky = upstream.sticky.as_ref().and_then(Sticky::problem);
         checker.require(sticky.is_none(), || {
             format!("upstream {name}: sticky: {}", sticky.unwrap_or_default())
+        });
+        let outlier = upstream.outlier.as_ref().and_then(Outlier::problem);
+        checker.require(outlier.is_none(), || {
+            format!("upstream {name}: outlier: {}", outlier.unwrap_or_default())
         });
         let slots = upstream.slots.is_none_or(|slots| (10..=65_536).contains(&slots));
         checker.require(slots, || {

@@ -235,9 +235,9 @@ fn play(algorithm: Algorithm, members: &[(u16, EndpointRules)], events: &[Event]
                 };
                 if let Some(mut lease) = lease {
                     if *failed {
-                        lease.failed(instant);
+                        lease.failed(Fault::Connection, instant);
                     } else {
-                        lease.answered();
+                        lease.answered(Some(200), Instant::now);
                     }
                 }
                 if let Some(index) = index {
@@ -269,9 +269,9 @@ fn play(algorithm: Algorithm, members: &[(u16, EndpointRules)], events: &[Event]
                     if let Some(mut lease) = lease {
                         query.add_tried(lease.member());
                         if failed {
-                            lease.failed(instant);
+                            lease.failed(Fault::Connection, instant);
                         } else {
-                            lease.answered();
+                            lease.answered(Some(200), Instant::now);
                         }
                     }
                     if let Some(index) = index {

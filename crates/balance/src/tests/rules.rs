@@ -36,11 +36,11 @@ impl Scene {
             while let Some(mut lease) = self.pool.pick(&mut query, self.now) {
                 way += &id(&lease);
                 if !dead.contains(&id(&lease)) {
-                    lease.answered();
+                    lease.answered(Some(200), Instant::now);
                     return way;
                 }
                 query.add_tried(lease.member());
-                lease.failed(self.now);
+                lease.failed(Fault::Connection, self.now);
             }
             way + "-"
         };
@@ -159,13 +159,13 @@ fn failures_survive_a_replacement() {
     let table = EndpointTable::default();
     let cell = PoolCell::new(pool(Algorithm::RoundRobin, endpoints(&[1, 1]), &table));
     let now = Instant::now();
-    cell.pick(&mut Query::new(), now).unwrap().failed(now);
+    cell.pick(&mut Query::new(), now).unwrap().failed(Fault::Connection, now);
     replace(&cell, endpoints(&[1, 1, 1]), &table);
     assert_eq!(sequence(&cell.load(), 4), "bcbc");
     let held = cell.pick(&mut Query::new(), now);
     replace(&cell, endpoints(&[1, 1, 2]), &table);
     // Also those of requests that were sent before.
-    held.unwrap().failed(now);
+    held.unwrap().failed(Fault::Connection, now);
     assert_eq!(sequence(&cell.load(), 2), "cc");
     let pool = cell.load();
     let obstacle = pool.obstacle(&pool.members()[1], now);
@@ -288,7 +288,7 @@ fn clients_come_back() {
         // A backup is not needed.
         assert_ne!(id(&back_at(&scene, 2)), "c", "{algorithm}");
         // Who has failed is left alone, and come back to.
-        back_at(&scene, 0).failed(scene.now);
+        back_at(&scene, 0).failed(Fault::Connection, scene.now);
         assert_eq!(id(&back_at(&scene, 0)), "b", "{algorithm}");
         scene.later(11);
         assert_eq!(id(&back_at(&scene, 0)), "a", "{algorithm}");

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hythe_balance::Lease;
+use hythe_balance::{Fault, Lease};
 use hythe_spine::Shutdown;
 use hythe_upstream::{Buffer, Wire, WireError, proxy_protocol};
 use tokio::net::TcpStream;
@@ -99,13 +99,18 @@ async fn connect(plan: &RelayPlan, ends: Ends, record: &mut Record) -> Option<(L
         record.instance = Some(lease.member().endpoint.id.clone());
         let connected =
             hythe_upstream::connect(lease.member().endpoint.address, service.connect_timeout).await;
-        if let Ok(wire) = connected {
-            record.status = 200;
-            lease.answered();
-            return Some((lease, Link::Wire(wire)));
-        }
+        let now = || Instant::now().into_std();
+        let fault = match connected {
+            Ok(wire) => {
+                record.status = 200;
+                lease.answered(None, now);
+                return Some((lease, Link::Wire(wire)));
+            }
+            Err(error) if error.is_timeout() => Fault::Timeout,
+            Err(_) => Fault::Connection,
+        };
         record.status = 502;
-        lease.failed(Instant::now().into_std());
+        lease.failed(fault, now());
         query.add_tried(lease.member());
     }
     None

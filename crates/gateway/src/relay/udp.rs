@@ -12,7 +12,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
-use hythe_balance::Lease;
+use hythe_balance::{Fault, Lease};
 use rustix::net::SendFlags;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
@@ -195,7 +195,9 @@ fn pass_back(door: &Door, session: &Session, plan: &RelayPlan) -> bool {
         match session.upstream.try_recv(&mut room) {
             Ok(count) => {
                 session.last.set(Instant::now());
-                session.lease.borrow_mut().answered();
+                let mut lease = session.lease.borrow_mut();
+                lease.answered(None, || Instant::now().into_std());
+                drop(lease);
                 let datagram = room.get(..count).unwrap_or_default();
                 if door.socket.try_send_to(datagram, session.client).is_ok() {
                     session.record.borrow_mut().to_client += count as u64;
@@ -207,7 +209,8 @@ fn pass_back(door: &Door, session: &Session, plan: &RelayPlan) -> bool {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
             // Nobody listens there (the network says so).
             Err(_) => {
-                session.lease.borrow_mut().failed(Instant::now().into_std());
+                let now = Instant::now().into_std();
+                session.lease.borrow_mut().failed(Fault::Connection, now);
                 session.record.borrow_mut().status = 502;
                 return false;
             }

@@ -47,6 +47,11 @@ impl Server {
     }
 }
 
+/// Requests that show nothing.
+fn nobody() -> Receiver<Observation> {
+    tokio::sync::mpsc::channel(1).1
+}
+
 fn name() -> FullName {
     "users".parse().unwrap()
 }
@@ -115,7 +120,7 @@ fn eager(extra: &str) -> String {
 async fn an_endpoint_goes_and_comes_back() {
     let (steady, flips) = (Server::start().await, Server::start().await);
     let endpoints = endpoints(&[steady.address, flips.address]);
-    let mut checks = Checks::new();
+    let mut checks = Checks::new(nobody());
     checks.want(&desired(&eager("")), &endpoints);
     assert_eq!(shown(&checks, &endpoints), "++ ");
     flips.says(500);
@@ -138,7 +143,7 @@ async fn a_closed_port_is_a_failure_of_the_connection() {
     };
     for kind in ["tcp", "http", "grpc"] {
         let endpoints = endpoints(&[closed]);
-        let mut checks = Checks::new();
+        let mut checks = Checks::new(nobody());
         checks.want(&desired(&eager(&format!(r#""type": "{kind}","#))), &endpoints);
         checks.changed().await;
         assert_eq!(
@@ -153,7 +158,7 @@ async fn a_closed_port_is_a_failure_of_the_connection() {
 async fn who_accepts_and_is_silent_is_too_late() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoints = endpoints(&[listener.local_addr().unwrap()]);
-    let mut checks = Checks::new();
+    let mut checks = Checks::new(nobody());
     checks.want(&desired(&eager(r#""timeout": 0.01,"#)), &endpoints);
     checks.changed().await;
     assert_eq!(
@@ -170,7 +175,7 @@ async fn another_port_may_be_asked() {
     let endpoint = SocketAddr::new(server.address.ip(), 1);
     let endpoints = endpoints(&[endpoint]);
     let port = format!(r#""port": {},"#, server.address.port());
-    let mut checks = Checks::new();
+    let mut checks = Checks::new(nobody());
     checks.want(&desired(&eager(&port)), &endpoints);
     checks.changed().await;
     assert_eq!(
@@ -184,7 +189,7 @@ async fn who_must_prove_itself_is_out_until_it_does() {
     let server = Server::start().await;
     let endpoints = endpoints(&[server.address]);
     let mandatory = r#"{"active": {"mandatory": true, "healthy": {"interval": 0.001}}}"#;
-    let mut checks = Checks::new();
+    let mut checks = Checks::new(nobody());
     checks.want(&desired(mandatory), &endpoints);
     assert_eq!(shown(&checks, &endpoints), ". not checked yet");
     checks.changed().await;
@@ -196,7 +201,7 @@ async fn what_is_known_outlives_the_configuration_and_not_the_endpoint() {
     let server = Server::start().await;
     let (there, gone) = (endpoints(&[server.address]), endpoints(&[]));
     server.says(500);
-    let mut checks = Checks::new();
+    let mut checks = Checks::new(nobody());
     checks.want(&desired(&eager("")), &there);
     checks.changed().await;
     let slower = eager("").replace("0.001", "3600");
@@ -218,7 +223,7 @@ async fn so_many_at_a_time() {
         .map(|last| SocketAddr::from(([127, 0, 0, last], port)))
         .collect();
     let slow = r#"{"active": {"concurrency": 3, "timeout": 3600, "healthy": {"interval": 1}, "unhealthy": {"timeouts": 1}}}"#;
-    let mut checks = Checks::new();
+    let mut checks = Checks::new(nobody());
     checks.want(&desired(slow), &endpoints(&addresses));
     let mut accepted = Vec::new();
     let accept = async {
@@ -250,4 +255,80 @@ fn the_next_check_is_an_interval_and_its_jitter_away() {
             );
         }
     }
+}
+
+/// What the requests of a test show.
+struct Requests {
+    checks: Checks,
+    endpoints: Endpoints,
+    observer: hythe_ports::traffic::Observer,
+}
+
+impl Requests {
+    fn to(address: SocketAddr, checks: &str) -> Self {
+        let (observer, observations) = tokio::sync::mpsc::channel(8);
+        let mut requests = Self {
+            checks: Checks::new(observations),
+            endpoints: endpoints(&[address]),
+            observer,
+        };
+        requests.checks.want(&desired(checks), &requests.endpoints);
+        requests
+    }
+
+    fn show(&self, healthy: bool, reason: &str) {
+        let observation = Observation {
+            pool: name(),
+            address: self.endpoints.pools[&name()].endpoints[0].address,
+            healthy,
+            reason: reason.to_owned(),
+        };
+        self.observer.try_send(observation).unwrap();
+    }
+
+    async fn shown_after_change(&mut self) -> String {
+        assert_eq!(self.checks.changed().await, name());
+        shown(&self.checks, &self.endpoints)
+    }
+}
+
+#[tokio::test]
+async fn whom_requests_take_out_active_checks_bring_back() {
+    let server = Server::start().await;
+    let checks = eager("").replacen('{', r#"{"passive": {"unhealthy": {"http_failures": 1}}, "#, 1);
+    let mut requests = Requests::to(server.address, &checks);
+    requests.show(false, "passive check: status 500, 1 failure");
+    assert_eq!(
+        requests.shown_after_change().await,
+        ". passive check: status 500, 1 failure"
+    );
+    assert_eq!(requests.shown_after_change().await, "+ active check: 2 successes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_active_checks_it_is_tried_again() {
+    let passive = r#"{"passive": {"unhealthy": {"tcp_failures": 2}, "healthy": {"recovery_time": 7200}}}"#;
+    let mut requests = Requests::to("10.0.0.1:80".parse().unwrap(), passive);
+    for _ in 0..2 {
+        requests.show(false, "broken");
+        // Told twice, it is out once.
+        requests.show(false, "broken again");
+        assert_eq!(requests.shown_after_change().await, ". broken");
+        assert_eq!(
+            requests.shown_after_change().await,
+            "+ passive check: tried again after 2h"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_under_way_may_bring_it_back_and_nothing_else() {
+    let passive = r#"{"passive": {"unhealthy": {"timeouts": 1}, "healthy": {"recovery_time": 0, "successes": 1}}}"#;
+    let mut requests = Requests::to("10.0.0.1:80".parse().unwrap(), passive);
+    requests.show(true, "it is healthy already");
+    requests.show(false, "slow");
+    assert_eq!(requests.shown_after_change().await, ". slow");
+    assert_eq!(requests.checks.due.len(), 0);
+    requests.show(true, "well");
+    assert_eq!(requests.shown_after_change().await, "+ well");
 }

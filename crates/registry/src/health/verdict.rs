@@ -38,6 +38,8 @@ pub(crate) struct Verdict {
     pub(crate) since: Option<u64>,
     /// Whether the first success is enough: it must prove itself, and has not yet.
     unproven: bool,
+    /// Whether clients' requests made it unhealthy.
+    by_requests: bool,
     counted: Thresholds,
 }
 
@@ -49,6 +51,7 @@ impl Verdict {
             reason: mandatory.then(|| "not checked yet".to_owned()),
             since: None,
             unproven: mandatory,
+            by_requests: false,
             counted: Thresholds::default(),
         }
     }
@@ -56,6 +59,21 @@ impl Verdict {
     /// Whether it was never found healthy and must be.
     pub(crate) fn is_unproven(&self) -> bool {
         self.unproven
+    }
+
+    /// Whether it is unhealthy, and clients' requests have made it so.
+    pub(crate) fn is_by_requests(&self) -> bool {
+        self.by_requests
+    }
+
+    /// What was counted elsewhere decides. Whether the endpoint changed sides by it.
+    pub(crate) fn conclude(&mut self, healthy: bool, reason: String, now: u64) -> bool {
+        let changes = self.healthy != healthy && !self.unproven;
+        if changes {
+            self.turn(healthy, reason, now);
+            self.by_requests = !healthy;
+        }
+        changes
     }
 
     /// Takes an outcome in. Whether the endpoint changed sides by it. `source` says whose outcome it is.
@@ -118,6 +136,7 @@ impl Verdict {
             reason: Some(reason),
             since: Some(now),
             unproven: false,
+            by_requests: false,
             counted: Thresholds::default(),
         };
     }
