@@ -1,12 +1,13 @@
 //! The members of a pool that are asked together: its primaries, or its backups.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use hythe_model::traffic::Algorithm;
 
 use crate::ip_hash::{IpHash, place_of};
-use crate::member::Member;
+use crate::member::{Member, WHOLE};
 use crate::pool::Rules;
 use crate::query::Query;
 use crate::rotation::Cycle;
@@ -22,6 +23,10 @@ pub(crate) struct Group {
     open_weights: Box<[u16]>,
     /// `None`: it is too long, or turns depend on more than weights.
     cycle: Option<Arc<ArcSwap<Cycle>>>,
+    /// Whether somebody's weight is growing, and no turn is even until it has.
+    warming: AtomicBool,
+    /// What a weight of 1 counts: more than 1 where weights grow.
+    unit: u64,
     /// Of pools that hash by a key.
     slots: Option<Arc<Slots>>,
 }
@@ -57,6 +62,7 @@ impl Group {
         members: impl Iterator<Item = &'m Arc<Member>>,
         rules: &Rules,
         before: Option<&Self>,
+        now: u64,
     ) -> Self {
         let all: Box<[Arc<Member>]> = members.cloned().collect();
         let open = open_members(&all, rules.panic_threshold);
@@ -66,8 +72,11 @@ impl Group {
             all,
             open,
             cycle: None,
+            warming: AtomicBool::new(false),
+            unit: if rules.slow_start_ms > 0 { WHOLE } else { 1 },
             slots: None,
         };
+        *group.warming.get_mut() = !group.open.iter().all(|member| member.is_warm(now));
         if rules.algorithm == Algorithm::ConsistentHashing {
             group.slots = Some(group.slots_after(before, rules.slots));
         }
@@ -88,7 +97,7 @@ impl Group {
     }
 
     pub(crate) fn has_cycle(&self) -> bool {
-        self.cycle.is_some()
+        self.cycle.is_some() && !self.warming.load(Ordering::Relaxed)
     }
 
     /// What `take` makes of the first member that it wants, in order from an even turn on.
@@ -107,20 +116,36 @@ impl Group {
     pub(crate) fn set_values_at(&self, turn: u64) {
         let Some(cycle) = &self.cycle else { return };
         for (member, value) in self.open.iter().zip(cycle.load().values_at(turn)) {
-            member.standing.set_current(value);
+            member.standing.set_current(value * self.scale());
         }
     }
 
     /// Makes the cycle begin at the running values. If they are not part of one: its length.
     pub(crate) fn begin_cycle_again(&self) -> Option<u32> {
         let cycle = self.cycle.as_ref()?;
-        let values = self.open.iter().map(|member| member.standing.current()).collect();
+        let values = self.values();
         let now = cycle.load();
         let Some(next) = now.beginning_at(values) else {
             return Some(u32::try_from(now.len()).unwrap_or(u32::MAX));
         };
         cycle.store(Arc::new(next));
+        self.warming.store(false, Ordering::Relaxed);
         None
+    }
+
+    /// The running values, as a cycle counts them. Those that growing weights have left behind are no part of any: they
+    /// begin anew.
+    fn values(&self) -> Box<[i64]> {
+        let current = || self.open.iter().map(|member| member.standing.current());
+        if current().all(|value| value % self.scale() == 0) {
+            current().map(|value| value / self.scale()).collect()
+        } else {
+            self.open.iter().map(|_| 0).collect()
+        }
+    }
+
+    fn scale(&self) -> i64 {
+        i64::try_from(self.unit).unwrap_or(1)
     }
 
     /// Whether turns depend on weights alone.
@@ -148,7 +173,7 @@ impl Group {
     pub(crate) fn choose(&self, choice: &Choice<'_>) -> Option<&Arc<Member>> {
         let place = match choice.algorithm {
             Algorithm::LeastConnections => self.least_loaded(choice),
-            Algorithm::Random => return self.choose_at_random(0, choice),
+            Algorithm::Random | Algorithm::Latency => return self.choose_at_random(0, choice),
             Algorithm::RoundRobin | Algorithm::IpHash | Algorithm::ConsistentHashing => {
                 self.step(0, choice, |_| true)
             }
@@ -195,7 +220,7 @@ impl Group {
         })
     }
 
-    /// The less busy of two that chance chooses by weight; any other, if neither may be picked.
+    /// The better of two that chance chooses by weight, less busy or quicker; any other, if neither may be picked.
     pub(crate) fn choose_at_random(&self, seed: u64, choice: &Choice<'_>) -> Option<&Arc<Member>> {
         let total: u32 = self.open_weights.iter().copied().map(u32::from).sum();
         let chance = scattered(seed);
@@ -205,12 +230,27 @@ impl Group {
         };
         let (first, second) = (drawn(chance >> 32)?, drawn(chance & 0xffff_ffff)?);
         let allowed = |place: &usize| choice.allows(&self.open[*place]);
-        let place = match (Some(first).filter(allowed), Some(second).filter(allowed)) {
-            (Some(first), Some(second)) if self.load(second).is_below(&self.load(first)) => second,
+        let drawn = |place: &usize| allowed(place) && self.is_warm_enough(*place, chance, choice.now);
+        let place = match (Some(first).filter(drawn), Some(second).filter(drawn)) {
+            (Some(first), Some(second)) if self.is_better(second, first, choice) => second,
             (Some(one), _) | (None, Some(one)) => one,
-            (None, None) => (first..self.open.len()).chain(0..first).find(allowed)?,
+            (None, None) => (first + 1..self.open.len()).chain(0..=first).find(allowed)?,
         };
         self.open.get(place)
+    }
+
+    /// Whether one is to be preferred to another, both drawn as often as their weights have grown.
+    fn is_better(&self, one: usize, other: usize, choice: &Choice<'_>) -> bool {
+        let (one, other) = (&self.open[one], &self.open[other]);
+        match choice.algorithm {
+            Algorithm::Latency => one.cost(choice.now) < other.cost(choice.now),
+            _ => Load::of(one).is_below(&Load::of(other)),
+        }
+    }
+
+    /// A weight that has grown to a part is drawn as often.
+    fn is_warm_enough(&self, place: usize, chance: u64, now: u64) -> bool {
+        self.unit == 1 || scattered(chance ^ place as u64) % WHOLE < self.open[place].warmth(now)
     }
 
     /// One step of smooth weighted round robin, from the place `from` on, among those that `also` takes.
@@ -222,7 +262,7 @@ impl Group {
                 continue;
             }
             let standing = &member.standing;
-            let effective = standing.effective_weight(member.endpoint.weight);
+            let effective = standing.effective_weight(member.endpoint.weight) * self.warmth(member, choice.now);
             let current = standing.current() + effective;
             total += effective;
             if choice.in_earnest {
@@ -250,7 +290,7 @@ impl Group {
             .enumerate()
             .filter(|(_, member)| choice.allows(member))
         {
-            let load = self.load(place);
+            let load = self.load(place, choice.now);
             match &least {
                 Some((_, lowest)) if load.is_level_with(lowest) => has_equals = true,
                 Some((_, lowest)) if !load.is_below(lowest) => {}
@@ -265,16 +305,28 @@ impl Group {
             return Some(place);
         }
         // Others may have become busier since they were compared; then the first found is as good.
-        self.step(place, choice, |place| self.load(place).is_level_with(&load))
+        self.step(place, choice, |place| self.load(place, choice.now).is_level_with(&load))
             .or(Some(place))
     }
 
-    fn load(&self, place: usize) -> Load {
+    fn load(&self, place: usize, now: u64) -> Load {
         let member = &self.open[place];
-        Load {
-            in_flight: member.stats.in_flight(),
-            weight: u64::from(member.endpoint.weight.max(1)),
+        let load = Load::of(member);
+        if self.unit == 1 {
+            return load;
         }
+        // The request itself counts, or whoever has nothing to do would get all, however little it weighs yet.
+        Load {
+            in_flight: load.in_flight + 1,
+            weight: load.weight * member.warmth(now),
+        }
+    }
+
+    fn warmth(&self, member: &Member, now: u64) -> i64 {
+        if self.unit == 1 {
+            return 1;
+        }
+        i64::try_from(member.warmth(now)).unwrap_or(1)
     }
 
     /// The table of slots; the one before, if the members are the same.
@@ -316,6 +368,13 @@ struct Load {
 }
 
 impl Load {
+    fn of(member: &Member) -> Self {
+        Self {
+            in_flight: member.stats.in_flight(),
+            weight: u64::from(member.endpoint.weight.max(1)),
+        }
+    }
+
     fn is_below(&self, other: &Self) -> bool {
         self.in_flight * other.weight < other.in_flight * self.weight
     }

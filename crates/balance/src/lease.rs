@@ -1,7 +1,7 @@
 //! A picked member while a request uses it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::member::Member;
 
@@ -19,9 +19,17 @@ pub struct Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Unknown,
-    /// With this status, if it was an answer that has one; and when, if that matters.
-    Answered(Option<u16>, Option<Instant>),
+    /// With this status, if it was an answer that has one; and when and how soon, if that matters.
+    Answered(Option<u16>, Option<Timing>),
     Failed(Fault, Instant),
+}
+
+/// When a member answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    pub(crate) at: Instant,
+    /// Microseconds; an hour is as good as more.
+    pub(crate) took_us: u32,
 }
 
 /// How a member failed.
@@ -33,6 +41,14 @@ pub enum Fault {
     Timeout,
     /// An answer of this status, which is passed over.
     Status(u16),
+}
+
+impl Timing {
+    /// It answered `at` this time, so long after it was asked.
+    pub fn new(at: Instant, took: Duration) -> Self {
+        let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        Self { at, took_us }
+    }
 }
 
 impl Lease {
@@ -54,10 +70,10 @@ impl Lease {
         self.outcome = Outcome::Failed(fault, now);
     }
 
-    /// The member answered, with this status if its protocol has them. `now` is asked only for pools that care.
-    pub fn answered(&mut self, status: Option<u16>, now: impl FnOnce() -> Instant) {
-        let at = self.member.is_timed().then(now);
-        self.outcome = Outcome::Answered(status, at);
+    /// The member answered, with this status if its protocol has them. `timing` is asked only for pools that care.
+    pub fn answered(&mut self, status: Option<u16>, timing: impl FnOnce() -> Timing) {
+        let timing = self.member.is_timed().then(timing);
+        self.outcome = Outcome::Answered(status, timing);
     }
 }
 
@@ -65,7 +81,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         match self.outcome {
             Outcome::Unknown => {}
-            Outcome::Answered(..) => self.member.count_answer(),
+            Outcome::Answered(_, timing) => self.member.count_answer(timing),
             Outcome::Failed(_, at) => self.member.count_failure(at),
         }
         self.member.observe(&self.outcome);

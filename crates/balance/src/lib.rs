@@ -18,7 +18,11 @@
 //!
 //! What must be exact needs an order of requests. Round robin takes it from one shared counter (module `turn`) as long as
 //! nothing is held against any member, which is nearly always; then a pick costs an increment. Otherwise,
-//! and for least connections, a short lock gives the order. Chance, addresses and keys (module `slots`) need none.
+//! and for least connections, a short lock gives the order. Chance, the pace of members (module `pace`), addresses and
+//! keys (module `slots`) need none.
+//!
+//! A member that comes or comes back may start slowly: for a while its weight grows from nearly nothing, evenly with
+//! time, and until it is whole turns are uneven.
 //!
 //! Beside the picking: how many retries a pool takes ([`RetryBudget`]), and when it takes no requests at all
 //! ([`CircuitBreaker`]).
@@ -51,6 +55,7 @@ mod ip_hash;
 mod lease;
 mod member;
 mod outlier;
+mod pace;
 mod pool;
 mod pool_cell;
 mod query;
@@ -67,7 +72,7 @@ mod tests;
 pub use circuit_breaker::{BreakerRules, BreakerState, CircuitBreaker, Pass};
 pub use conduct::PassiveRules;
 pub use endpoint_table::{EndpointStats, EndpointTable};
-pub use lease::{Fault, Lease};
+pub use lease::{Fault, Lease, Timing};
 pub use member::{Member, Obstacle};
 pub use outlier::OutlierRules;
 pub use pool::{Pool, Rules};

@@ -8,8 +8,9 @@ use hythe_model::endpoint::EndpointRules;
 
 use crate::conduct::Conduct;
 use crate::endpoint_table::EndpointStats;
-use crate::lease::Outcome;
+use crate::lease::{Outcome, Timing};
 use crate::outlier::{Outlier, OutlierRules, Roster};
+use crate::pace::Pace;
 use crate::standing::Standing;
 use crate::turn::Turn;
 
@@ -30,7 +31,14 @@ pub struct Member {
     pub(crate) conduct: Option<Arc<Conduct>>,
     /// Of pools that eject.
     pub(crate) outlier: Option<(OutlierRules, Arc<Outlier>)>,
+    /// Of pools that pick by it.
+    pub(crate) pace: Option<Arc<Pace>>,
+    /// In which its weight grows after it came or came back, milliseconds; 0: at once.
+    pub(crate) slow_start_ms: u64,
 }
+
+/// What a whole weight is, where weights grow.
+pub(crate) const WHOLE: u64 = 1_000;
 
 /// What all versions of a pool share.
 #[derive(Debug)]
@@ -110,12 +118,34 @@ impl Member {
     /// Whether nothing is held against it, so that its turns come by weight alone.
     pub(crate) fn is_clean(&self, now: u64) -> bool {
         let is_in = |(_, outlier): &(_, Arc<Outlier>)| outlier.out_for(now).is_none();
-        self.standing.is_clean() && self.outlier.as_ref().is_none_or(is_in)
+        self.standing.is_clean() && self.outlier.as_ref().is_none_or(is_in) && self.is_warm(now)
+    }
+
+    /// Whether all of its weight counts.
+    pub(crate) fn is_warm(&self, now: u64) -> bool {
+        self.slow_start_ms == 0 || self.warmth(now) == WHOLE
+    }
+
+    /// How much of its weight counts, of [`WHOLE`]: it grows evenly from nearly nothing.
+    pub(crate) fn warmth(&self, now: u64) -> u64 {
+        let Some(since) = self.standing.warming_since() else {
+            return WHOLE;
+        };
+        let elapsed = now.saturating_sub(since);
+        let part = elapsed.saturating_mul(WHOLE).checked_div(self.slow_start_ms);
+        part.unwrap_or(WHOLE).clamp(1, WHOLE)
+    }
+
+    /// What one more request has to expect of it; less is better.
+    pub(crate) fn cost(&self, now: u64) -> f32 {
+        let weight = u64::from(self.endpoint.weight);
+        let pace = self.pace.as_ref();
+        pace.map_or(0.0, |pace| pace.cost(self.stats.in_flight(), weight, now))
     }
 
     /// Whether it matters when it answered.
     pub(crate) fn is_timed(&self) -> bool {
-        self.outlier.is_some()
+        self.outlier.is_some() || self.pace.is_some() || self.slow_start_ms > 0
     }
 
     /// What came of a request, for those who conclude something from it.
@@ -123,9 +153,12 @@ impl Member {
         if let Some(conduct) = &self.conduct {
             conduct.take(outcome);
         }
+        if let (Some(pace), Outcome::Answered(_, Some(timing))) = (&self.pace, outcome) {
+            pace.observe(timing.took_us, self.memory.clock.ms(timing.at));
+        }
         if let Some((rules, outlier)) = &self.outlier
             && outlier.take(outcome, rules)
-            && let Outcome::Answered(_, Some(at)) | Outcome::Failed(_, at) = *outcome
+            && let Outcome::Answered(_, Some(Timing { at, .. })) | Outcome::Failed(_, at) = *outcome
         {
             self.eject(rules, outlier, at);
         }
@@ -136,6 +169,8 @@ impl Member {
         let now = self.memory.clock.ms(at);
         if outlier.eject(rules, &self.memory.roster.load(), now) {
             self.memory.turn.make_uneven(&mut uneven);
+            let back_at = now + outlier.out_for(now).unwrap_or_default();
+            self.standing.warm_from(back_at);
         }
         outlier.forget_errors();
     }
@@ -160,10 +195,16 @@ impl Member {
     }
 
     /// It answered.
-    pub(crate) fn count_answer(&self) {
+    pub(crate) fn count_answer(&self, timing: Option<Timing>) {
         if self.standing.fails() > 0 {
             let _held = self.memory.turn.lock();
-            self.standing.answered();
+            let was_out = self.may_fail && self.standing.is_on_trial(self.rules());
+            if self.standing.answered()
+                && was_out
+                && let Some(timing) = timing
+            {
+                self.standing.warm_from(self.memory.clock.ms(timing.at));
+            }
         }
     }
 }

@@ -32,6 +32,9 @@ pub struct Rules {
     pub passive: Option<Arc<PassiveRules>>,
     /// Whom errors eject, if they do.
     pub outlier: Option<OutlierRules>,
+    /// In which the weight of a member grows after it came or came back, milliseconds; 0: at once. Addresses and
+    /// keys lead to a member regardless.
+    pub slow_start_ms: u64,
 }
 
 impl Default for Rules {
@@ -42,6 +45,7 @@ impl Default for Rules {
             slots: 10_000,
             passive: None,
             outlier: None,
+            slow_start_ms: 0,
         }
     }
 }
@@ -75,7 +79,7 @@ impl Pool {
             clock: Clock(now),
             roster: Roster::default(),
         });
-        Self::with_memory(name, rules, endpoints, table, memory, None)
+        Self::with_memory(name, rules, endpoints, table, memory, None, now)
     }
 
     /// What this pool becomes with other rules or endpoints: turns go on, and failures stay with the addresses.
@@ -84,9 +88,10 @@ impl Pool {
         rules: Rules,
         endpoints: impl IntoIterator<Item = Endpoint>,
         table: &EndpointTable,
+        now: Instant,
     ) -> Self {
         let memory = Arc::clone(&self.memory);
-        Self::with_memory(self.name.clone(), rules, endpoints, table, memory, Some(self))
+        Self::with_memory(self.name.clone(), rules, endpoints, table, memory, Some(self), now)
     }
 
     fn with_memory(
@@ -96,7 +101,9 @@ impl Pool {
         table: &EndpointTable,
         memory: Arc<Memory>,
         before: Option<&Self>,
+        now: Instant,
     ) -> Self {
+        let now = memory.clock.ms(now);
         let endpoints: Vec<Endpoint> = endpoints.into_iter().collect();
         let is_alone = endpoints.len() == 1;
         let member = |endpoint: Endpoint| {
@@ -114,13 +121,21 @@ impl Pool {
                     let before = before.and_then(|before| before.outlier.as_ref());
                     (rules, before.map(|(_, outlier)| Arc::clone(outlier)).unwrap_or_default())
                 }),
+                pace: (rules.algorithm == Algorithm::Latency).then(|| {
+                    let before = before.and_then(|before| before.pace.clone());
+                    before.unwrap_or_default()
+                }),
+                slow_start_ms: rules.slow_start_ms,
                 endpoint,
             })
         };
         let members: Box<[Arc<Member>]> = endpoints.into_iter().map(member).collect();
+        if let Some(before) = before {
+            before.start_slowly(&members, now);
+        }
         let group = |backup: bool, before: Option<&Group>| {
             let members = members.iter().filter(|member| member.rules().backup == backup);
-            Group::new(members, &rules, before)
+            Group::new(members, &rules, before, now)
         };
         let primaries = group(false, before.map(|before| &before.primaries));
         let backups = group(true, before.map(|before| &before.backups));
@@ -177,7 +192,7 @@ impl Pool {
             Algorithm::ConsistentHashing => self
                 .pick_by_key(query, now)
                 .or_else(|| self.pick_locked(query, now)),
-            Algorithm::Random => self.pick_at_random(query, now),
+            Algorithm::Random | Algorithm::Latency => self.pick_at_random(query, now),
         }
     }
 
@@ -239,6 +254,17 @@ impl Pool {
     pub(crate) fn unlist(&self) {
         if self.lists.swap(false, Ordering::SeqCst) {
             self.open_members().for_each(|member| member.stats.unlist());
+        }
+    }
+
+    /// Lets the weight of those of the next version grow that were not there, or not well.
+    fn start_slowly(&self, next: &[Arc<Member>], now: u64) {
+        let was_well = |member: &Member| {
+            let before = self.member_at(member.endpoint.address);
+            before.is_some_and(|before| before.endpoint.healthy && !before.rules().down)
+        };
+        for member in next.iter().filter(|member| !was_well(member)) {
+            member.standing.warm_from(now);
         }
     }
 

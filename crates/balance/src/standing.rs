@@ -25,6 +25,8 @@ pub(crate) struct Standing {
     deficit: AtomicI64,
     /// The running value of smooth weighted round robin.
     current: AtomicI64,
+    /// When its weight began to grow; 0: it never did.
+    warming: AtomicU64,
 }
 
 impl Standing {
@@ -68,11 +70,29 @@ impl Standing {
         }
     }
 
-    /// It answered: failures from before its trial are forgotten.
-    pub(crate) fn answered(&self) {
-        if self.accessed.load(Relaxed) < self.checked.load(Relaxed) {
+    /// It answered: failures from before its trial are forgotten. Whether they are.
+    pub(crate) fn answered(&self) -> bool {
+        let was_tried = self.accessed.load(Relaxed) < self.checked.load(Relaxed);
+        if was_tried {
             self.fails.store(0, Relaxed);
         }
+        was_tried
+    }
+
+    /// Whether so many failures count that it is out, or would be if it were not tried.
+    pub(crate) fn is_on_trial(&self, rules: &EndpointRules) -> bool {
+        rules.max_fails > 0 && self.fails() >= rules.max_fails
+    }
+
+    /// Its weight begins to grow, from nearly nothing.
+    pub(crate) fn warm_from(&self, now: u64) {
+        self.warming.store(now.max(1), Relaxed);
+    }
+
+    /// When its weight began to grow, if it ever did.
+    pub(crate) fn warming_since(&self) -> Option<u64> {
+        let since = self.warming.load(Relaxed);
+        (since > 0).then_some(since)
     }
 
     pub(crate) fn effective_weight(&self, weight: u16) -> i64 {

@@ -3,11 +3,12 @@
 mod conduct;
 mod nginx;
 mod rules;
+mod slow_start;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hythe_model::Endpoint;
 use hythe_model::endpoint::EndpointRules;
@@ -15,7 +16,7 @@ use hythe_model::traffic::Algorithm;
 use hythe_ports::traffic::Traffic;
 use proptest::prelude::*;
 
-use super::{EndpointTable, Fault, Lease, Pool, PoolCell, Query, Rules};
+use super::{EndpointTable, Fault, Lease, Pool, PoolCell, Query, Rules, Timing};
 
 /// Members `a`, `b`, ... at ports 1, 2, ... with these weights.
 fn endpoints(weights: &[u16]) -> Vec<Endpoint> {
@@ -57,7 +58,7 @@ fn pool(algorithm: Algorithm, endpoints: Vec<Endpoint>, table: &EndpointTable) -
 
 fn replace(cell: &PoolCell, endpoints: Vec<Endpoint>, table: &EndpointTable) {
     let now = cell.load();
-    cell.replace(now.next_version(now.rules().clone(), endpoints, table));
+    cell.replace(now.next_version(now.rules().clone(), endpoints, table, Instant::now()));
 }
 
 fn pick(pool: &Pool) -> Option<Lease> {
@@ -72,13 +73,19 @@ fn round_robin(weights: &[u16]) -> Pool {
     )
 }
 
-const ALL: [Algorithm; 5] = [
+const ALL: [Algorithm; 6] = [
     Algorithm::RoundRobin,
     Algorithm::LeastConnections,
     Algorithm::IpHash,
     Algorithm::ConsistentHashing,
     Algorithm::Random,
+    Algorithm::Latency,
 ];
+
+/// An answer at once.
+fn at_once(now: Instant) -> Timing {
+    Timing::new(now, Duration::ZERO)
+}
 
 fn id(lease: &Lease) -> String {
     lease.member().endpoint.id.to_string()

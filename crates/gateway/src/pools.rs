@@ -144,7 +144,7 @@ impl Known {
     fn swap(&self, table: &EndpointTable) {
         let cell = &self.pool.cell;
         let members = self.endpoints.endpoints.iter().cloned();
-        cell.replace(cell.load().next_version(self.rules.clone(), members, table));
+        cell.replace(cell.load().next_version(self.rules.clone(), members, table, Instant::now()));
         let nameless = is_nameless(&self.endpoints);
         self.pool.nameless.store(nameless, Ordering::Relaxed);
         self.pool.changed.notify_waiters();
@@ -163,6 +163,7 @@ fn rules(upstream: Option<&Upstream>) -> Rules {
             .filter(|passive| passive.is_on())
             .map(|passive| Arc::new(passive_rules(passive))),
         outlier: upstream.outlier.as_ref().map(outlier_rules),
+        slow_start_ms: upstream.slow_start_ms.unwrap_or_default(),
     })
 }
 

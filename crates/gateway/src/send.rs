@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hythe_balance::{Lease, Query};
+use hythe_balance::{Lease, Query, Timing};
 use hythe_upstream::Reuse;
 use tokio::time::Instant;
 
@@ -146,7 +146,8 @@ async fn send_on(
         let tried = try_endpoint(worker, client, space, service, &terms, &lease, body, record).await;
         let Err(trouble) = tried else {
             let status = Some(space.answer_head.status);
-            lease.answered(status, || Instant::now().into_std());
+            let took = record.upstream_time.unwrap_or_default();
+            lease.answered(status, || Timing::new(Instant::now().into_std(), took));
             return Ok(());
         };
         now = Instant::now();

@@ -98,6 +98,7 @@ pub(crate) static SETTINGS: Table = Table {
         upstream::RETRY_BUDGET,
         upstream::CIRCUIT_BREAKER,
         upstream::OUTLIER,
+        upstream::SLOW_START,
         upstream::HOLD,
         upstream::STICKY,
         key("tags", TEXTS, TAGS_DOC),
@@ -135,7 +136,7 @@ pub(crate) static SETTINGS: Table = Table {
 };
 
 /// The keys of [`SETTINGS`] that say something about a pool.
-const OF_POOLS: [&str; 12] = [
+const OF_POOLS: [&str; 13] = [
     "algorithm",
     "panic_threshold",
     "host_header",
@@ -143,6 +144,7 @@ const OF_POOLS: [&str; 12] = [
     "retry_budget",
     "circuit_breaker",
     "outlier",
+    "slow_start",
     "hold",
     "sticky",
     "hash_on",

@@ -28,6 +28,7 @@ pub(crate) static UPSTREAM: Table = Table {
         RETRY_BUDGET,
         CIRCUIT_BREAKER,
         OUTLIER,
+        SLOW_START,
         HOLD,
         STICKY,
         key("targets", Shape::List(&Shape::Block(&TARGET)), "Its members."),
@@ -93,10 +94,12 @@ pub(crate) const ALGORITHM: Key = key(
         "consistent-hashing",
         "ip-hash",
         "random",
+        "latency",
     ]),
     "Who gets the next request: by turns and weight; who has the fewest in flight; by a key (`hash_on`), \
      so that few move when members change; by the client's network, as \
-     nginx's `ip_hash`; or the less busy of two drawn at random by weight. Default: `round-robin`.",
+     nginx's `ip_hash`; the less busy of two drawn at random by weight; or of two so drawn the one that \
+     answers sooner (`latency`). Default: `round-robin`.",
 );
 pub(crate) const PANIC_THRESHOLD: Key = key(
     "panic_threshold",
@@ -188,6 +191,12 @@ pub(crate) const OUTLIER: Key = key(
     "outlier",
     Shape::Block(&OUTLIER_BLOCK),
     "Which members errors eject for a while. Default: none.",
+);
+pub(crate) const SLOW_START: Key = key(
+    "slow_start",
+    Shape::Duration,
+    "In which the weight of a member grows from nearly nothing after it came or came back, as nginx's `slow_start`. \
+     Not for `ip-hash` and `consistent-hashing`. Default: it has its weight at once.",
 );
 pub(crate) const RETRY_BUDGET: Key = key(
     "retry_budget",
@@ -325,6 +334,7 @@ pub(crate) fn settings(block: &Block<'_>) -> Upstream {
         Some("consistent-hashing") => Algorithm::ConsistentHashing,
         Some("ip-hash") => Algorithm::IpHash,
         Some("random") => Algorithm::Random,
+        Some("latency") => Algorithm::Latency,
         _ => Algorithm::RoundRobin,
     };
     let text = |key| block.text(key).map(str::to_owned);
@@ -343,13 +353,15 @@ pub(crate) fn settings(block: &Block<'_>) -> Upstream {
         retry_budget: retry_budget(block),
         circuit_breaker: circuit_breaker(block),
         outlier: outlier(block),
+        slow_start_ms: block.duration("slow_start"),
         hold_ms: block.duration("hold"),
         sticky: sticky(block),
         host_header: host_header(block),
         healthchecks: healthchecks::read(block),
         tags: block.tags(),
     };
-    if let Some(problem) = upstream.hashing_problem() {
+    let problems = [upstream.hashing_problem(), upstream.slow_start_problem()];
+    for problem in problems.into_iter().flatten() {
         block.cx.report(block.node.error(problem));
     }
     upstream

@@ -192,6 +192,9 @@ pub struct Upstream {
     /// Which members errors eject for a while. `None`: none.
     #[serde(default)]
     pub outlier: Option<Outlier>,
+    /// In which the weight of a member grows after it came or came back, milliseconds. `None`: at once.
+    #[serde(default)]
+    pub slow_start_ms: Option<u64>,
     /// Host to send instead of the service's.
     #[serde(default)]
     pub host_header: Option<String>,
@@ -218,6 +221,8 @@ pub enum Algorithm {
     ConsistentHashing,
     /// Two at random by weight, the less busy of them: nginx's `random two least_conn`.
     Random,
+    /// Two at random by weight, the one that answers sooner: Kong's `latency`.
+    Latency,
 }
 
 /// One member of an upstream that Hythe does not run: Kong's target.
@@ -314,6 +319,7 @@ impl std::fmt::Display for Algorithm {
             Self::IpHash => "ip-hash",
             Self::ConsistentHashing => "consistent-hashing",
             Self::Random => "random",
+            Self::Latency => "latency",
         })
     }
 }
@@ -343,6 +349,13 @@ impl Service {
 }
 
 impl Upstream {
+    /// Why members of this pool cannot start slowly, in words.
+    pub fn slow_start_problem(&self) -> Option<&'static str> {
+        let by_key = matches!(self.algorithm, Algorithm::IpHash | Algorithm::ConsistentHashing);
+        (by_key && self.slow_start_ms.is_some())
+            .then_some("`slow_start` is not for `ip-hash` and `consistent-hashing`, where keys stay with their members")
+    }
+
     /// What `hash_on` and `hash_fallback` lack to be followed, in words.
     pub fn hashing_problem(&self) -> Option<&'static str> {
         let lacks =

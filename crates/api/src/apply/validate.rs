@@ -63,6 +63,10 @@ pub(crate) fn validate(
         checker.require(outlier.is_none(), || {
             format!("upstream {name}: outlier: {}", outlier.unwrap_or_default())
         });
+        let slow_start = upstream.slow_start_problem();
+        checker.require(slow_start.is_none(), || {
+            format!("upstream {name}: {}", slow_start.unwrap_or_default())
+        });
         let slots = upstream.slots.is_none_or(|slots| (10..=65_536).contains(&slots));
         checker.require(slots, || {
             format!("upstream {name}: slots must be between 10 and 65536")

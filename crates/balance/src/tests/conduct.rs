@@ -1,7 +1,6 @@
 //! What requests show of members: passive checks and ejected outliers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hythe_ports::traffic::Observation;
 use tokio::sync::mpsc::{self, Receiver};
@@ -48,9 +47,9 @@ impl Watched {
             // It is asked although it is out, as by a request that was under way.
             let mut lease = self.leased();
             match outcome {
-                's' => lease.answered(Some(200), || now),
-                'n' => lease.answered(Some(404), || now),
-                'h' => lease.answered(Some(503), || now),
+                's' => lease.answered(Some(200), || at_once(now)),
+                'n' => lease.answered(Some(404), || at_once(now)),
+                'h' => lease.answered(Some(503), || at_once(now)),
                 'p' => lease.failed(Fault::Status(503), now),
                 't' => lease.failed(Fault::Connection, now),
                 'o' => lease.failed(Fault::Timeout, now),
@@ -136,7 +135,7 @@ fn other_rules_begin_anew() {
         })),
         ..Rules::default()
     };
-    let next = pool.next_version(rules, endpoints(&[1]), &watched.table);
+    let next = pool.next_version(rules, endpoints(&[1]), &watched.table, Instant::now());
     watched.cell.replace(next);
     assert_eq!(watched.told_after("tt").len(), 0);
     assert_eq!(watched.told_after("t").len(), 1);
@@ -174,7 +173,7 @@ impl Ejecting {
             let mut lease = self.pool.pick(&mut Query::with_key(7), self.now).unwrap();
             let name = id(&lease);
             let status = if bad.contains(&name) { 500 } else { 200 };
-            lease.answered(Some(status), || self.now);
+            lease.answered(Some(status), || at_once(self.now));
             name
         };
         (0..count).map(request).collect()
@@ -227,9 +226,10 @@ fn an_ejection_survives_a_replacement() {
     let scene = Ejecting::new(Algorithm::RoundRobin, 3);
     scene.requests(6, "b");
     let table = EndpointTable::default();
+    let rules = scene.pool.rules().clone();
     let next = scene
         .pool
-        .next_version(scene.pool.rules().clone(), endpoints(&[1, 1, 1]), &table);
+        .next_version(rules, endpoints(&[1, 1, 1]), &table, scene.now);
     let obstacle = next.obstacle(&next.members()[1], scene.now);
     assert!(matches!(obstacle, Some(Obstacle::Ejected { times: 1, .. })), "{obstacle:?}");
 }

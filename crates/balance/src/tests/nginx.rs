@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::*;
 
@@ -237,7 +236,7 @@ fn play(algorithm: Algorithm, members: &[(u16, EndpointRules)], events: &[Event]
                     if *failed {
                         lease.failed(Fault::Connection, instant);
                     } else {
-                        lease.answered(Some(200), Instant::now);
+                        lease.answered(Some(200), || at_once(Instant::now()));
                     }
                 }
                 if let Some(index) = index {
@@ -271,7 +270,7 @@ fn play(algorithm: Algorithm, members: &[(u16, EndpointRules)], events: &[Event]
                         if failed {
                             lease.failed(Fault::Connection, instant);
                         } else {
-                            lease.answered(Some(200), Instant::now);
+                            lease.answered(Some(200), || at_once(Instant::now()));
                         }
                     }
                     if let Some(index) = index {

@@ -1,6 +1,5 @@
 //! Backups, members that are down, bounds, and failures over time.
 
-use std::time::Duration;
 
 use super::*;
 use crate::Obstacle;
@@ -36,7 +35,7 @@ impl Scene {
             while let Some(mut lease) = self.pool.pick(&mut query, self.now) {
                 way += &id(&lease);
                 if !dead.contains(&id(&lease)) {
-                    lease.answered(Some(200), Instant::now);
+                    lease.answered(Some(200), || at_once(Instant::now()));
                     return way;
                 }
                 query.add_tried(lease.member());

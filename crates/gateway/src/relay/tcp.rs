@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hythe_balance::{Fault, Lease};
+use hythe_balance::{Fault, Lease, Timing};
 use hythe_spine::Shutdown;
 use hythe_upstream::{Buffer, Wire, WireError, proxy_protocol};
 use tokio::net::TcpStream;
@@ -97,13 +97,14 @@ async fn connect(plan: &RelayPlan, ends: Ends, record: &mut Record) -> Option<(L
         let mut lease = service.pool.cell.pick(&mut query, Instant::now().into_std())?;
         record.tries += 1;
         record.instance = Some(lease.member().endpoint.id.clone());
+        let begun = Instant::now();
         let connected =
             hythe_upstream::connect(lease.member().endpoint.address, service.connect_timeout).await;
         let now = || Instant::now().into_std();
         let fault = match connected {
             Ok(wire) => {
                 record.status = 200;
-                lease.answered(None, now);
+                lease.answered(None, || Timing::new(now(), begun.elapsed()));
                 return Some((lease, Link::Wire(wire)));
             }
             Err(error) if error.is_timeout() => Fault::Timeout,

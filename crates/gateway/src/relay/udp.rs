@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
-use hythe_balance::{Fault, Lease};
+use hythe_balance::{Fault, Lease, Timing};
 use rustix::net::SendFlags;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
@@ -196,7 +197,8 @@ fn pass_back(door: &Door, session: &Session, plan: &RelayPlan) -> bool {
             Ok(count) => {
                 session.last.set(Instant::now());
                 let mut lease = session.lease.borrow_mut();
-                lease.answered(None, || Instant::now().into_std());
+                // How soon is not known of datagrams.
+                lease.answered(None, || Timing::new(Instant::now().into_std(), Duration::ZERO));
                 drop(lease);
                 let datagram = room.get(..count).unwrap_or_default();
                 if door.socket.try_send_to(datagram, session.client).is_ok() {
