@@ -262,7 +262,8 @@ impl Group {
                 continue;
             }
             let standing = &member.standing;
-            let effective = standing.effective_weight(member.endpoint.weight) * self.warmth(member, choice.now);
+            let effective =
+                standing.effective_weight(member.endpoint.weight) * self.warmth(member, choice.now);
             let current = standing.current() + effective;
             total += effective;
             if choice.in_earnest {
@@ -305,8 +306,10 @@ impl Group {
             return Some(place);
         }
         // Others may have become busier since they were compared; then the first found is as good.
-        self.step(place, choice, |place| self.load(place, choice.now).is_level_with(&load))
-            .or(Some(place))
+        self.step(place, choice, |place| {
+            self.load(place, choice.now).is_level_with(&load)
+        })
+        .or(Some(place))
     }
 
     fn load(&self, place: usize, now: u64) -> Load {

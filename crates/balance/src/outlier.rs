@@ -132,7 +132,10 @@ mod tests {
         ];
         for (outcomes, expected) in rows {
             let outlier = Outlier::default();
-            let last = outcomes.iter().map(|outcome| outlier.take(outcome, &RULES)).last();
+            let last = outcomes
+                .iter()
+                .map(|outcome| outlier.take(outcome, &RULES))
+                .last();
             assert_eq!(last, Some(expected), "{outcomes:?}");
         }
     }

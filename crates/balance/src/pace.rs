@@ -107,7 +107,10 @@ mod tests {
         assert_eq!(unknown.cost(0, 1, 5), 0.0);
         assert_eq!(unknown.cost(1, 1, 5), f32::MAX);
         let known = pace(&[(1_000, 5)]);
-        assert_eq!([known.cost(0, 1, 5), known.cost(3, 1, 5), known.cost(3, 2, 5)], [1e3, 4e3, 2e3]);
+        assert_eq!(
+            [known.cost(0, 1, 5), known.cost(3, 1, 5), known.cost(3, 2, 5)],
+            [1e3, 4e3, 2e3]
+        );
     }
 
     proptest! {

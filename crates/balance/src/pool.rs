@@ -91,7 +91,15 @@ impl Pool {
         now: Instant,
     ) -> Self {
         let memory = Arc::clone(&self.memory);
-        Self::with_memory(self.name.clone(), rules, endpoints, table, memory, Some(self), now)
+        Self::with_memory(
+            self.name.clone(),
+            rules,
+            endpoints,
+            table,
+            memory,
+            Some(self),
+            now,
+        )
     }
 
     fn with_memory(
@@ -119,7 +127,10 @@ impl Pool {
                 conduct: conduct(&name, &rules, &endpoint, table, before),
                 outlier: rules.outlier.map(|rules| {
                     let before = before.and_then(|before| before.outlier.as_ref());
-                    (rules, before.map(|(_, outlier)| Arc::clone(outlier)).unwrap_or_default())
+                    (
+                        rules,
+                        before.map(|(_, outlier)| Arc::clone(outlier)).unwrap_or_default(),
+                    )
                 }),
                 pace: (rules.algorithm == Algorithm::Latency).then(|| {
                     let before = before.and_then(|before| before.pace.clone());
@@ -426,7 +437,14 @@ fn conduct(
     let (rules, observer) = (rules.passive.as_ref()?, table.observer()?);
     let before = before.and_then(|before| before.conduct.as_ref());
     let kept = before.filter(|conduct| conduct.is_by(rules)).cloned();
-    let new = || Conduct::new(Arc::clone(rules), pool.clone(), endpoint.address, observer.clone());
+    let new = || {
+        Conduct::new(
+            Arc::clone(rules),
+            pool.clone(),
+            endpoint.address,
+            observer.clone(),
+        )
+    };
     let conduct = kept.unwrap_or_else(|| Arc::new(new()));
     conduct.stands(endpoint.healthy);
     Some(conduct)

@@ -237,7 +237,7 @@ fn sent_with_head(head: &hythe_http1::RequestHead, body: &Body) -> u64 {
 }
 
 /// Who calls, as far as plugins found out.
-fn caller(decisions: Option<&Decisions>) -> Option<&FullName> {
+pub(crate) fn caller(decisions: Option<&Decisions>) -> Option<&FullName> {
     Some(&decisions?.caller.as_ref()?.name)
 }
 

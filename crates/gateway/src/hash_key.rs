@@ -1,14 +1,13 @@
 //! The key of a request, for pools that hash: Kong's `hash_on` and `hash_fallback`.
 //!
 //! Decided when the configuration is compiled; pools that do not hash pay a branch. A request that has neither what
-//! `hash_on` nor what `hash_fallback` asks for takes its turn. Consumers are not known here yet, so `consumer` always
-//! falls back.
+//! `hash_on` nor what `hash_fallback` asks for takes its turn. A consumer is there once a plugin has found out who calls.
 
 use std::net::IpAddr;
 
 use hythe_http1::{Known, RequestHead};
-use hythe_model::Upstream;
 use hythe_model::balancing::HashOn;
+use hythe_model::{FullName, Upstream};
 use hythe_stdx::StableHash;
 
 use crate::exchange::{known_value, named_value};
@@ -27,6 +26,8 @@ enum Source {
     Cookie(String, String),
     Path,
     Argument(String),
+    Caller,
+    Capture(String),
 }
 
 /// What a request's key is made of.
@@ -34,6 +35,9 @@ pub(crate) struct Keyed<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) bytes: &'a [u8],
     pub(crate) client: IpAddr,
+    pub(crate) caller: Option<&'a FullName>,
+    /// A named group of the route's regular expression.
+    pub(crate) capture: &'a dyn Fn(&str) -> Option<Vec<u8>>,
 }
 
 /// The key, and the cookie that must be set so that the next request has the same.
@@ -46,8 +50,10 @@ pub(crate) struct Found {
 impl HashKey {
     /// `None`: the pool hashes by nothing.
     pub(crate) fn of(upstream: &Upstream) -> Option<Self> {
-        let source = |on, header: &Option<String>, argument: &Option<String>| match on {
-            HashOn::None | HashOn::Consumer => None,
+        let source = |on, [header, argument, capture]: [&Option<String>; 3]| match on {
+            HashOn::None => None,
+            HashOn::Consumer => Some(Source::Caller),
+            HashOn::UriCapture => capture.clone().map(Source::Capture),
             HashOn::Ip => Some(Source::Client),
             HashOn::Path => Some(Source::Path),
             HashOn::Header => header.clone().map(Source::Header),
@@ -60,13 +66,19 @@ impl HashKey {
         };
         let first = source(
             upstream.hash_on,
-            &upstream.hash_on_header,
-            &upstream.hash_on_query_arg,
+            [
+                &upstream.hash_on_header,
+                &upstream.hash_on_query_arg,
+                &upstream.hash_on_uri_capture,
+            ],
         );
         let second = source(
             upstream.hash_fallback,
-            &upstream.hash_fallback_header,
-            &upstream.hash_fallback_query_arg,
+            [
+                &upstream.hash_fallback_header,
+                &upstream.hash_fallback_query_arg,
+                &upstream.hash_fallback_uri_capture,
+            ],
         );
         let sources: Vec<Source> = first.into_iter().chain(second).collect();
         (!sources.is_empty()).then_some(Self { sources })
@@ -95,7 +107,13 @@ impl HashKey {
 
 impl Source {
     fn key(&self, request: &Keyed<'_>) -> Option<u64> {
-        let Keyed { head, bytes, client } = request;
+        let Keyed {
+            head,
+            bytes,
+            client,
+            caller,
+            capture,
+        } = request;
         match self {
             Self::Client => Some(match client {
                 IpAddr::V4(address) => hash(&address.octets()),
@@ -106,6 +124,8 @@ impl Source {
             Self::Cookie(name, _) => {
                 cookie(known_value(head, bytes, Known::Cookie)?, name.as_bytes()).map(hash)
             }
+            Self::Caller => caller.map(|caller| hash(caller.to_string().as_bytes())),
+            Self::Capture(name) => capture(name).map(|value| hash(&value)),
             Self::Argument(name) => argument(head.query?.of(bytes), name.as_bytes()).map(hash),
         }
     }
@@ -143,10 +163,14 @@ mod tests {
     fn found(upstream: &Upstream, request: &str) -> (Option<u64>, Option<String>) {
         let mut head = RequestHead::default();
         head.parse(request.as_bytes(), &Limits::default()).unwrap();
+        // Who has cookies calls as Dora.
+        let caller = request.contains("Cookie").then(|| "dora".parse().unwrap());
         let keyed = Keyed {
             head: &head,
             bytes: request.as_bytes(),
             client: IpAddr::from([10, 0, 0, 1]),
+            caller: caller.as_ref(),
+            capture: &|name| (name == "id").then(|| b"42".to_vec()),
         };
         let found = HashKey::of(upstream).map(|key| key.find(&keyed, || "fresh".to_owned()));
         let found = found.unwrap_or_default();
@@ -177,7 +201,15 @@ mod tests {
             (json!({"hash_on": "query_arg", "hash_on_query_arg": "use"}), None),
             (
                 json!({"hash_on": "consumer", "hash_fallback": "path"}),
-                Some("/a/b"),
+                Some("dora"),
+            ),
+            (
+                json!({"hash_on": "uri_capture", "hash_on_uri_capture": "id"}),
+                Some("42"),
+            ),
+            (
+                json!({"hash_on": "uri_capture", "hash_on_uri_capture": "no", "hash_fallback": "consumer"}),
+                Some("dora"),
             ),
         ];
         for (settings, expected) in rows {
@@ -190,6 +222,11 @@ mod tests {
         }
         let by_ip = found(&upstream(json!({"hash_on": "ip"})), request);
         assert_eq!(by_ip.0, Some(hash(&[10, 0, 0, 1])));
+        let nobody = found(
+            &upstream(json!({"hash_on": "consumer", "hash_fallback": "path"})),
+            "GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+        );
+        assert_eq!(nobody.0, Some(hash(b"/a")));
         let missing = json!({"hash_on": "cookie", "hash_on_cookie": "c", "hash_on_cookie_path": "/p"});
         let set = "c=fresh; Path=/p; HttpOnly".to_owned();
         assert_eq!(

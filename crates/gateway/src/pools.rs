@@ -144,7 +144,10 @@ impl Known {
     fn swap(&self, table: &EndpointTable) {
         let cell = &self.pool.cell;
         let members = self.endpoints.endpoints.iter().cloned();
-        cell.replace(cell.load().next_version(self.rules.clone(), members, table, Instant::now()));
+        cell.replace(
+            cell.load()
+                .next_version(self.rules.clone(), members, table, Instant::now()),
+        );
         let nameless = is_nameless(&self.endpoints);
         self.pool.nameless.store(nameless, Ordering::Relaxed);
         self.pool.changed.notify_waiters();

@@ -219,7 +219,7 @@ async fn pass_on(
         .as_ref()
         .and_then(|decisions| decisions.files.clone());
     let failed = match files {
-        None => send::send(worker, client, space, service, body, record).await,
+        None => send::send(worker, client, space, service, matched, body, record).await,
         Some(files) => send::send_to_files(worker, client, space, service, files, body, record).await,
     };
     failed.map_or(Outcome::Served, Outcome::Fail)

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hythe_balance::{Lease, Query, Timing};
+use hythe_http1::path;
+use hythe_routing::Match;
 use hythe_upstream::Reuse;
 use tokio::time::Instant;
 
@@ -27,7 +29,7 @@ use crate::link::Link;
 use crate::pools::Retry;
 use crate::record::Record;
 use crate::respond::Failure;
-use crate::snapshot::ServicePlan;
+use crate::snapshot::{RoutePlan, ServicePlan};
 use crate::trouble::Trouble;
 use crate::worker::{Worker, Workspace};
 
@@ -38,6 +40,7 @@ pub(crate) async fn send(
     client: &mut Client,
     space: &mut Workspace,
     service: &ServicePlan,
+    matched: &Match<'_, RoutePlan>,
     body: &mut Body,
     record: &mut Record,
 ) -> Option<Failure> {
@@ -51,7 +54,7 @@ pub(crate) async fn send(
             }
         },
     };
-    let sent = send_on(worker, client, space, service, body, record).await;
+    let sent = send_on(worker, client, space, service, matched, body, record).await;
     if let Some(pass) = pass {
         let failed = sent.as_ref().is_err_and(Unsent::is_of_pool);
         pass.ended(failed, Instant::now().into_std());
@@ -114,11 +117,12 @@ async fn send_on(
     client: &mut Client,
     space: &mut Workspace,
     service: &ServicePlan,
+    matched: &Match<'_, RoutePlan>,
     body: &mut Body,
     record: &mut Record,
 ) -> Result<(), Unsent> {
     let tries = Tries::of(worker, service, space, body, record.started);
-    let mut query = query(client, space, service);
+    let mut query = query(client, space, service, matched);
     let edited = space.answer_edits.len();
     let mut last = None;
     let mut now = record.started;
@@ -172,8 +176,13 @@ async fn send_on(
 }
 
 /// What is asked of the pool. A cookie that the request should have had is set in the answer.
-fn query(client: &Client, space: &mut Workspace, service: &ServicePlan) -> Query {
-    let mut query = query_by_rule(client, space, service);
+fn query(
+    client: &Client,
+    space: &mut Workspace,
+    service: &ServicePlan,
+    matched: &Match<'_, RoutePlan>,
+) -> Query {
+    let mut query = query_by_rule(client, space, service, matched);
     let sticky = service.sticky.as_ref();
     let had = sticky.and_then(|sticky| sticky.token(&space.head, space.inbox.bytes()));
     if let Some(token) = had {
@@ -183,17 +192,30 @@ fn query(client: &Client, space: &mut Workspace, service: &ServicePlan) -> Query
 }
 
 /// What the pool's rule of picking goes by.
-fn query_by_rule(client: &Client, space: &mut Workspace, service: &ServicePlan) -> Query {
+fn query_by_rule(
+    client: &Client,
+    space: &mut Workspace,
+    service: &ServicePlan,
+    matched: &Match<'_, RoutePlan>,
+) -> Query {
     if service.by_client {
         return Query::from_client(client.peer);
     }
     let Some(hash_key) = &service.hash_key else {
         return Query::new();
     };
+    let (head, bytes) = (&space.head, space.inbox.bytes());
+    let capture = |name: &str| {
+        let normal = path::normalize(head.path.of(bytes));
+        let mut captures = matched.captures(&normal).into_iter();
+        captures.find_map(|(known, value)| (known == name).then(|| value.to_vec()))
+    };
     let request = Keyed {
-        head: &space.head,
-        bytes: space.inbox.bytes(),
+        head,
+        bytes,
         client: client.peer,
+        caller: attempt::caller(space.decisions.as_deref()),
+        capture: &capture,
     };
     let found = hash_key.find(&request, || space.request_id.clone());
     if let Some(cookie) = found.new_cookie {

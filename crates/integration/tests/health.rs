@@ -100,7 +100,8 @@ fn requests_take_a_target_out_that_answers_badly_and_it_is_tried_again() {
     home.ok(&["up", "-d"]);
     home.write("hythe.yaml", &watched(&home));
     home.ok(&["up", "-d"]);
-    let statuses = |requests: usize| -> Vec<u16> { (0..requests).map(|_| home.get("/health").status).collect() };
+    let statuses =
+        |requests: usize| -> Vec<u16> { (0..requests).map(|_| home.get("/health").status).collect() };
     assert_eq!(statuses(8), [200; 8]);
 
     home.write("a/unhealthy", "");
@@ -119,6 +120,9 @@ fn requests_take_a_target_out_that_answers_badly_and_it_is_tried_again() {
         some_a.then_some(())
     });
     let described = home.ok(&["describe", "both"]);
-    assert!(described.contains("passive check: tried again after 3s"), "{described}");
+    assert!(
+        described.contains("passive check: tried again after 3s"),
+        "{described}"
+    );
     assert_eq!(statuses(8), [200; 8]);
 }

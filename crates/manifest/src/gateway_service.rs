@@ -110,6 +110,8 @@ pub(crate) static SETTINGS: Table = Table {
         upstream::HASH_ON_COOKIE_PATH,
         upstream::HASH_ON_QUERY_ARG,
         upstream::HASH_FALLBACK_QUERY_ARG,
+        upstream::HASH_ON_URI_CAPTURE,
+        upstream::HASH_FALLBACK_URI_CAPTURE,
         upstream::SLOTS,
         upstream::USE_SRV_NAME,
         key(

@@ -41,6 +41,8 @@ pub(crate) static UPSTREAM: Table = Table {
         HASH_ON_COOKIE_PATH,
         HASH_ON_QUERY_ARG,
         HASH_FALLBACK_QUERY_ARG,
+        HASH_ON_URI_CAPTURE,
+        HASH_FALLBACK_URI_CAPTURE,
         SLOTS,
         USE_SRV_NAME,
         ignored("id", Shape::Text, "Of Kong's declarative files."),
@@ -260,7 +262,16 @@ pub(crate) const HEALTHCHECKS: Key = key(
     Shape::Block(&healthchecks::HEALTHCHECKS),
     "When its members count as healthy. Default: nothing is checked.",
 );
-const HASH_WORDS: &[&str] = &["none", "consumer", "ip", "header", "cookie", "path", "query_arg"];
+const HASH_WORDS: &[&str] = &[
+    "none",
+    "consumer",
+    "ip",
+    "header",
+    "cookie",
+    "path",
+    "query_arg",
+    "uri_capture",
+];
 pub(crate) const HASH_ON: Key = key(
     "hash_on",
     Shape::OneOf(HASH_WORDS),
@@ -296,6 +307,16 @@ pub(crate) const HASH_FALLBACK_QUERY_ARG: Key = key(
     "hash_fallback_query_arg",
     Shape::Text,
     "The argument of `hash_fallback: query_arg`.",
+);
+pub(crate) const HASH_ON_URI_CAPTURE: Key = key(
+    "hash_on_uri_capture",
+    Shape::Text,
+    "The group of `hash_on: uri_capture`, by its name in the route's regular expression.",
+);
+pub(crate) const HASH_FALLBACK_URI_CAPTURE: Key = key(
+    "hash_fallback_uri_capture",
+    Shape::Text,
+    "The group of `hash_fallback: uri_capture`.",
 );
 pub(crate) const SLOTS: Key = key(
     "slots",
@@ -348,6 +369,8 @@ pub(crate) fn settings(block: &Block<'_>) -> Upstream {
         hash_on_cookie_path: text("hash_on_cookie_path"),
         hash_on_query_arg: text("hash_on_query_arg"),
         hash_fallback_query_arg: text("hash_fallback_query_arg"),
+        hash_on_uri_capture: text("hash_on_uri_capture"),
+        hash_fallback_uri_capture: text("hash_fallback_uri_capture"),
         slots: block.integer("slots"),
         panic_threshold: block.integer("panic_threshold"),
         retry_budget: retry_budget(block),
@@ -375,6 +398,7 @@ fn hash_on(block: &Block<'_>, key: &str) -> HashOn {
         Some("cookie") => HashOn::Cookie,
         Some("path") => HashOn::Path,
         Some("query_arg") => HashOn::QueryArg,
+        Some("uri_capture") => HashOn::UriCapture,
         _ => HashOn::None,
     }
 }

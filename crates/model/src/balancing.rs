@@ -21,6 +21,8 @@ pub enum HashOn {
     Path,
     /// An argument of the query.
     QueryArg,
+    /// A named group of the route's regular expression.
+    UriCapture,
 }
 
 /// A failure after which another target is asked: nginx's words of `proxy_next_upstream`.

@@ -174,6 +174,12 @@ pub struct Upstream {
     /// The argument of `hash_fallback: query_arg`.
     #[serde(default)]
     pub hash_fallback_query_arg: Option<String>,
+    /// The group of `hash_on: uri_capture`.
+    #[serde(default)]
+    pub hash_on_uri_capture: Option<String>,
+    /// The group of `hash_fallback: uri_capture`.
+    #[serde(default)]
+    pub hash_fallback_uri_capture: Option<String>,
     /// Size of the table of consistent hashing, 10 to 65536; `None`: 10000.
     #[serde(default)]
     pub slots: Option<u32>,
@@ -358,31 +364,44 @@ impl Upstream {
 
     /// What `hash_on` and `hash_fallback` lack to be followed, in words.
     pub fn hashing_problem(&self) -> Option<&'static str> {
-        let lacks =
-            |on, header: &Option<String>, argument: &Option<String>, names: [&'static str; 3]| match on {
-                HashOn::Header if header.is_none() => Some(names[0]),
-                HashOn::QueryArg if argument.is_none() => Some(names[1]),
-                HashOn::Cookie if self.hash_on_cookie.is_none() => Some(names[2]),
-                _ => None,
+        let lacks = |on, named: [&Option<String>; 4], names: [&'static str; 4]| {
+            let place = match on {
+                HashOn::Header => 0,
+                HashOn::QueryArg => 1,
+                HashOn::Cookie => 2,
+                HashOn::UriCapture => 3,
+                HashOn::None | HashOn::Consumer | HashOn::Ip | HashOn::Path => return None,
             };
+            named[place].is_none().then(|| names[place])
+        };
         let first = lacks(
             self.hash_on,
-            &self.hash_on_header,
-            &self.hash_on_query_arg,
+            [
+                &self.hash_on_header,
+                &self.hash_on_query_arg,
+                &self.hash_on_cookie,
+                &self.hash_on_uri_capture,
+            ],
             [
                 "`hash_on: header` needs `hash_on_header`",
                 "`hash_on: query_arg` needs `hash_on_query_arg`",
                 "`hash_on: cookie` needs `hash_on_cookie`",
+                "`hash_on: uri_capture` needs `hash_on_uri_capture`",
             ],
         );
         let second = lacks(
             self.hash_fallback,
-            &self.hash_fallback_header,
-            &self.hash_fallback_query_arg,
+            [
+                &self.hash_fallback_header,
+                &self.hash_fallback_query_arg,
+                &self.hash_on_cookie,
+                &self.hash_fallback_uri_capture,
+            ],
             [
                 "`hash_fallback: header` needs `hash_fallback_header`",
                 "`hash_fallback: query_arg` needs `hash_fallback_query_arg`",
                 "`hash_fallback: cookie` needs `hash_on_cookie`",
+                "`hash_fallback: uri_capture` needs `hash_fallback_uri_capture`",
             ],
         );
         first.or(second)

@@ -203,7 +203,12 @@ impl Checks {
         let pool = self.pools.get_mut(&place.0)?;
         let member = pool.members.get_mut(&place.1)?;
         if !pool.settings.checks.passive.is_on()
-            || !conclude(&place, &mut member.verdict, observation.healthy, observation.reason)
+            || !conclude(
+                &place,
+                &mut member.verdict,
+                observation.healthy,
+                observation.reason,
+            )
         {
             return None;
         }

@@ -100,7 +100,10 @@ fn enough_in_a_row_is_told() {
         ("thth", &[tcp]),
         ("o", &["- passive check: no answer in time, 1 failure"]),
         // Until somebody acts, every further one tells again.
-        ("ttt", &[tcp, "- passive check: no connection or a broken one, 3 failures"]),
+        (
+            "ttt",
+            &[tcp, "- passive check: no connection or a broken one, 3 failures"],
+        ),
         // Once it is out, only successes are told.
         ("tt!tthss", &[tcp, "+ passive check: 2 successes"]),
         ("tt!shss", &[tcp, "+ passive check: 2 successes"]),
@@ -108,7 +111,11 @@ fn enough_in_a_row_is_told() {
         ("tt!t+t", &[tcp]),
     ];
     for (outcomes, expected) in rows {
-        assert_eq!(Watched::new(thresholds()).told_after(outcomes), expected, "{outcomes}");
+        assert_eq!(
+            Watched::new(thresholds()).told_after(outcomes),
+            expected,
+            "{outcomes}"
+        );
     }
 }
 
@@ -160,7 +167,9 @@ impl Ejecting {
         };
         let (name, table, now) = ("pool".parse().unwrap(), EndpointTable::default(), Instant::now());
         let mut listed = endpoints(&vec![1; members]);
-        listed.iter_mut().for_each(|endpoint| endpoint.rules.max_fails = 0);
+        listed
+            .iter_mut()
+            .for_each(|endpoint| endpoint.rules.max_fails = 0);
         Self {
             pool: Pool::new(name, rules, listed, &table, now),
             now,
@@ -192,7 +201,10 @@ fn who_errs_is_ejected_and_comes_back() {
     assert_eq!(scene.requests(6, "b"), "abcabc");
     assert_eq!(scene.requests(4, ""), "caca");
     let out = |text: &str| vec![None, Some(text.to_owned()), None];
-    assert_eq!(scene.obstacles(), out("ejected once for its errors, comes back in 10s"));
+    assert_eq!(
+        scene.obstacles(),
+        out("ejected once for its errors, comes back in 10s")
+    );
     scene.now += Duration::from_secs(10);
     assert_eq!(scene.obstacles(), [const { None }; 3]);
     let names = scene.requests(6, "b");
@@ -204,7 +216,10 @@ fn who_errs_is_ejected_and_comes_back() {
     // Turns are even again once everybody is back.
     scene.now += Duration::from_secs(20);
     let names = scene.requests(12, "");
-    assert!(names.ends_with("abc") || names.ends_with("bca") || names.ends_with("cab"), "{names}");
+    assert!(
+        names.ends_with("abc") || names.ends_with("bca") || names.ends_with("cab"),
+        "{names}"
+    );
     assert!(scene.pool.peek(&Query::new(), scene.now).is_some());
 }
 
@@ -231,5 +246,8 @@ fn an_ejection_survives_a_replacement() {
         .pool
         .next_version(rules, endpoints(&[1, 1, 1]), &table, scene.now);
     let obstacle = next.obstacle(&next.members()[1], scene.now);
-    assert!(matches!(obstacle, Some(Obstacle::Ejected { times: 1, .. })), "{obstacle:?}");
+    assert!(
+        matches!(obstacle, Some(Obstacle::Ejected { times: 1, .. })),
+        "{obstacle:?}"
+    );
 }

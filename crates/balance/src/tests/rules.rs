@@ -1,6 +1,5 @@
 //! Backups, members that are down, bounds, and failures over time.
 
-
 use super::*;
 use crate::Obstacle;
 
@@ -158,7 +157,9 @@ fn failures_survive_a_replacement() {
     let table = EndpointTable::default();
     let cell = PoolCell::new(pool(Algorithm::RoundRobin, endpoints(&[1, 1]), &table));
     let now = Instant::now();
-    cell.pick(&mut Query::new(), now).unwrap().failed(Fault::Connection, now);
+    cell.pick(&mut Query::new(), now)
+        .unwrap()
+        .failed(Fault::Connection, now);
     replace(&cell, endpoints(&[1, 1, 1]), &table);
     assert_eq!(sequence(&cell.load(), 4), "bcbc");
     let held = cell.pick(&mut Query::new(), now);

@@ -75,7 +75,10 @@ fn who_comes_back_grows() {
         for (seconds, expected) in [(0, 0), (1, 48), (4, 200), (5, 333)] {
             growing.later(seconds);
             let share = growing.share("b");
-            assert!(share.abs_diff(expected) <= 2, "{algorithm}, after {seconds} more: {share}");
+            assert!(
+                share.abs_diff(expected) <= 2,
+                "{algorithm}, after {seconds} more: {share}"
+            );
         }
     }
 }
@@ -92,7 +95,10 @@ fn turns_are_even_again_when_everybody_has_grown() {
     growing.later(6);
     growing.requests(20);
     let names = growing.requests(30);
-    assert!(["abc", "bca", "cab"].iter().any(|turn| names == turn.repeat(10)), "{names}");
+    assert!(
+        ["abc", "bca", "cab"].iter().any(|turn| names == turn.repeat(10)),
+        "{names}"
+    );
 }
 
 #[test]
@@ -155,7 +161,13 @@ fn paced(pool: &Pool, now: Instant, answers: &[u64]) {
 fn the_quicker_of_two_is_picked() {
     let table = EndpointTable::default();
     let now = Instant::now();
-    let pool = Pool::new("pool".parse().unwrap(), by(Algorithm::Latency), endpoints(&[1, 1]), &table, now);
+    let pool = Pool::new(
+        "pool".parse().unwrap(),
+        by(Algorithm::Latency),
+        endpoints(&[1, 1]),
+        &table,
+        now,
+    );
     paced(&pool, now, &[9_000, 1_000]);
     let pick = || pool.pick(&mut Query::new(), now).unwrap();
     let counts = (0..400).map(|_| id(&pick())).filter(|name| name == "a").count();

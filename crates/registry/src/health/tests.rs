@@ -323,7 +323,8 @@ async fn without_active_checks_it_is_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_under_way_may_bring_it_back_and_nothing_else() {
-    let passive = r#"{"passive": {"unhealthy": {"timeouts": 1}, "healthy": {"recovery_time": 0, "successes": 1}}}"#;
+    let passive =
+        r#"{"passive": {"unhealthy": {"timeouts": 1}, "healthy": {"recovery_time": 0, "successes": 1}}}"#;
     let mut requests = Requests::to("10.0.0.1:80".parse().unwrap(), passive);
     requests.show(true, "it is healthy already");
     requests.show(false, "slow");
