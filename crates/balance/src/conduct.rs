@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use hythe_model::FullName;
-use hythe_ports::traffic::{Observation, Observer};
+use hythe_model::endpoint::Observation;
+use hythe_ports::traffic::Observer;
 
 use crate::lease::{Fault, Outcome};
 use crate::statuses::Statuses;

@@ -141,16 +141,19 @@ pub(crate) async fn run(
     body: &mut Body,
     record: &mut Record,
 ) -> Result<(), Trouble> {
-    let sent_at = Instant::now();
+    let asked_at = space.asked_at.take();
+    let sent_at = asked_at.unwrap_or_else(Instant::now);
     let (mut up_reader, mut up_writer) = link.split();
     let (mut client_reader, mut client_writer) = client.link.split();
-    up_writer.set_deadline(terms.cap(sent_at + service.write_timeout));
-    let written = up_writer.write_all(&space.outbox).await;
-    written.map_err(|error| match error {
-        WireError::TimedOut => Trouble::Slow,
-        WireError::Broken(_) => Trouble::unanswered(&error, body.is_done()),
-    })?;
-    space.answer.clear();
+    if asked_at.is_none() {
+        up_writer.set_deadline(terms.cap(sent_at + service.write_timeout));
+        let written = up_writer.write_all(&space.outbox).await;
+        written.map_err(|error| match error {
+            WireError::TimedOut => Trouble::Slow,
+            WireError::Broken(_) => Trouble::unanswered(&error, body.is_done()),
+        })?;
+        space.answer.clear();
+    }
     space.answer_head.reset();
     let upload = Upload::new(body, sent_at);
     let uploading = !body.is_done();

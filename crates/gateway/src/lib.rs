@@ -52,6 +52,7 @@ pub mod fuzzing;
 mod grpc;
 mod hash_key;
 mod heads;
+mod hedge;
 mod hold;
 mod link;
 mod listener;

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub retried: AtomicU64,
     /// Retries that a pool's budget did not allow.
     pub retries_refused: AtomicU64,
+    /// Requests sent to a second member because the first was slow.
+    pub hedged: AtomicU64,
     /// Requests refused by a circuit breaker.
     pub circuit_open: AtomicU64,
     /// TLS handshakes with clients that were completed.
@@ -207,6 +209,11 @@ impl Metrics {
                 "hythe_upstream_retries_refused",
                 "Retries that the budget of a pool did not allow",
                 &self.retries_refused,
+            ),
+            (
+                "hythe_upstream_hedges",
+                "Requests sent to a second member because the first was slow",
+                &self.hedged,
             ),
             (
                 "hythe_circuit_breaker_refused",

@@ -7,7 +7,8 @@
 //! Within that, the service says after which failures there is another try (`retry_on`, nginx's
 //! `proxy_next_upstream`), how many there are and how long all of them may take; no more are made than
 //! there are members. While the pool has nobody, it may hold the request ([`hold`]). The pool's budget keeps retries a
-//! share of its requests, and its circuit breaker refuses at once what would only queue up. An answer whose status is
+//! share of its requests, and its circuit breaker refuses at once what would only queue up. A service may have a second
+//! member asked while the first is slow ([`hedge`]). An answer whose status is
 //! to be passed over is passed over only if there will be another try, and otherwise sent on as it is.
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::body::Body;
 use crate::connection::Client;
 use crate::files::{FileLink, Files};
 use crate::hash_key::Keyed;
+use crate::hedge;
 use crate::hold;
 use crate::link::Link;
 use crate::pools::Retry;
@@ -147,7 +149,17 @@ async fn send_on(
             until: tries.until(now),
             passes_over: &|status| tries.passes_over(status, count),
         };
-        let tried = try_endpoint(worker, client, space, service, &terms, &lease, body, record).await;
+        let hedge_after = hedge::wanted(service, space, tries.repeatable).filter(|_| count == 1);
+        let tried = match hedge_after {
+            None => try_endpoint(worker, client, space, service, &terms, &lease, body, record).await,
+            Some(after) => {
+                let (lease, query) = (&mut lease, &mut query);
+                let hedged = hedge::run(
+                    worker, client, space, service, &terms, after, lease, query, body, record,
+                );
+                Box::pin(hedged).await
+            }
+        };
         let Err(trouble) = tried else {
             let status = Some(space.answer_head.status);
             let took = record.upstream_time.unwrap_or_default();

@@ -76,6 +76,8 @@ pub(crate) struct ServicePlan {
     pub(crate) hold: Option<Duration>,
     pub(crate) total_timeout: Option<Duration>,
     pub(crate) try_timeout: Option<Duration>,
+    /// After how long without an answer a second member is asked.
+    pub(crate) hedge_after: Option<Duration>,
     pub(crate) connect_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) read_timeout: Duration,
@@ -403,6 +405,7 @@ fn service_plan(
             .map(Duration::from_millis),
         total_timeout: spec.total_timeout_ms.map(Duration::from_millis),
         try_timeout: spec.try_timeout_ms.map(Duration::from_millis),
+        hedge_after: spec.hedge_after_ms.map(Duration::from_millis),
         connect_timeout: Duration::from_millis(spec.connect_timeout_ms),
         write_timeout: Duration::from_millis(spec.write_timeout_ms),
         read_timeout: Duration::from_millis(spec.read_timeout_ms),

@@ -102,6 +102,8 @@ pub(crate) struct Workspace {
     pub(crate) path: Vec<u8>,
     /// Who the upstream must be, if it speaks TLS.
     pub(crate) peer: Option<Arc<Peer>>,
+    /// When the request was sent, if that is done and `answer` is the beginning of what it got.
+    pub(crate) asked_at: Option<Instant>,
 }
 
 /// Size of a read, and of the buffers that are kept.
@@ -341,6 +343,7 @@ impl Default for Workspace {
             request_id: String::with_capacity(32),
             path: Vec::new(),
             peer: None,
+            asked_at: None,
         }
     }
 }

@@ -87,6 +87,12 @@ pub(crate) static SETTINGS: Table = Table {
             "Time for one try, up to the head of an answer. Default: none.",
         ),
         key(
+            "hedge_after",
+            Shape::Duration,
+            "After how long without an answer a second instance is asked too; the first answer counts. Only for requests \
+             without a body that may be sent twice by their method, and within the `retry_budget`. Default: never.",
+        ),
+        key(
             "enabled",
             Shape::Boolean,
             "`false`: as if it had no routes. Default: `true`.",
@@ -264,6 +270,7 @@ fn with_settings(
         retry_on: retry_on(block).unwrap_or(service.retry_on),
         total_timeout_ms: time(block, "total_timeout"),
         try_timeout_ms: time(block, "try_timeout"),
+        hedge_after_ms: time(block, "hedge_after"),
         enabled: block.boolean("enabled").unwrap_or(true),
         client_certificate,
         ca_certificates,

@@ -76,6 +76,19 @@ pub struct Health {
     pub since: Option<u64>,
 }
 
+/// What enough requests in a row have shown of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// The pool in which they were sent to it.
+    pub pool: FullName,
+    /// The endpoint.
+    pub address: SocketAddr,
+    /// Whether it is well.
+    pub healthy: bool,
+    /// Why: `passive check: status 500, 3 failures`.
+    pub reason: String,
+}
+
 impl Default for EndpointRules {
     fn default() -> Self {
         Self {

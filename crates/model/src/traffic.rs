@@ -47,6 +47,10 @@ pub struct Service {
     /// Time for one try, up to the head of an answer.
     #[serde(default)]
     pub try_timeout_ms: Option<u64>,
+    /// After how long without an answer a second target is asked too, milliseconds; the first answer counts. Only
+    /// requests without a body that may be sent twice. `None`: never.
+    #[serde(default)]
+    pub hedge_after_ms: Option<u64>,
     /// The certificate by which an upstream with TLS knows us, in the same project.
     #[serde(default)]
     pub client_certificate: Option<Name>,
@@ -345,6 +349,7 @@ impl Service {
             retry_on: error_and_timeout(),
             total_timeout_ms: None,
             try_timeout_ms: None,
+            hedge_after_ms: None,
             client_certificate: None,
             ca_certificates: Vec::new(),
             tls_verify: None,
@@ -358,8 +363,9 @@ impl Upstream {
     /// Why members of this pool cannot start slowly, in words.
     pub fn slow_start_problem(&self) -> Option<&'static str> {
         let by_key = matches!(self.algorithm, Algorithm::IpHash | Algorithm::ConsistentHashing);
-        (by_key && self.slow_start_ms.is_some())
-            .then_some("`slow_start` is not for `ip-hash` and `consistent-hashing`, where keys stay with their members")
+        (by_key && self.slow_start_ms.is_some()).then_some(
+            "`slow_start` is not for `ip-hash` and `consistent-hashing`, where keys stay with their members",
+        )
     }
 
     /// What `hash_on` and `hash_fallback` lack to be followed, in words.

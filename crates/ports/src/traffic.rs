@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hythe_model::FullName;
+use hythe_model::endpoint::Observation;
 use hythe_model::view::{Explanation, RouteView};
 use tokio::sync::mpsc;
 
@@ -18,19 +18,6 @@ pub trait Traffic: Send + Sync {
 
 /// Who hears what clients' requests show of endpoints. What there is no room for is told again.
 pub type Observer = mpsc::Sender<Observation>;
-
-/// What enough requests in a row have shown of an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observation {
-    /// The pool in which they were sent to it.
-    pub pool: FullName,
-    /// The endpoint.
-    pub address: SocketAddr,
-    /// Whether it is well.
-    pub healthy: bool,
-    /// Why: `passive check: status 500, 3 failures`.
-    pub reason: String,
-}
 
 /// What the gateway says about its routes.
 pub trait Routes: Send + Sync {

@@ -32,9 +32,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_model::endpoint::PoolEndpoints;
+use hythe_model::endpoint::{Observation, PoolEndpoints};
 use hythe_model::{Desired, Endpoints, FullName, Upstream};
-use hythe_ports::traffic::Observation;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;

@@ -22,8 +22,8 @@ pub mod pools;
 
 use std::net::SocketAddr;
 
+use hythe_model::endpoint::Observation;
 use hythe_model::{Desired, Endpoints, FullName, Instances};
-use hythe_ports::traffic::Observation;
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
 use tokio::sync::mpsc::Receiver;
 

@@ -29,9 +29,13 @@ pub(crate) fn validate(
         checker.workload(name, workload);
     }
     for (name, service) in &spec.services {
-        let timeouts = [service.total_timeout_ms, service.try_timeout_ms];
-        checker.require(!timeouts.contains(&Some(0)), || {
-            format!("service {name}: total_timeout and try_timeout must not be 0")
+        let times = [
+            service.total_timeout_ms,
+            service.try_timeout_ms,
+            service.hedge_after_ms,
+        ];
+        checker.require(!times.contains(&Some(0)), || {
+            format!("service {name}: total_timeout, try_timeout and hedge_after must not be 0")
         });
         let from = format!("service {name}");
         checker.reference(&from, ItemKind::Certificate, service.client_certificate.as_ref());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hythe_ports::traffic::Observation;
+use hythe_model::endpoint::Observation;
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::*;

@@ -261,7 +261,7 @@ fn the_next_check_is_an_interval_and_its_jitter_away() {
 struct Requests {
     checks: Checks,
     endpoints: Endpoints,
-    observer: hythe_ports::traffic::Observer,
+    observer: tokio::sync::mpsc::Sender<Observation>,
 }
 
 impl Requests {
