@@ -16,6 +16,7 @@ use crate::body::{Body, BodyError, Frame, Pace, Patience, Pump, SourceError};
 use crate::connection::Client;
 use crate::decisions::Decisions;
 use crate::download::{Done, Download};
+use crate::grpc;
 use crate::link::Link;
 use crate::record::Record;
 use crate::snapshot::ServicePlan;
@@ -101,14 +102,39 @@ pub(crate) struct Upload {
     pub(crate) whole: Cell<bool>,
     /// Since when the upstream's silence counts: not before nothing more is sent to it.
     pub(crate) quiet_since: Cell<Option<Instant>>,
+    /// Whether it is part of a call of gRPC, in which both sides may talk at any time.
+    is_call: bool,
+    /// Whether the answer has begun.
+    answered: Cell<bool>,
 }
 
 impl Upload {
-    fn new(body: &Body, now: Instant) -> Self {
+    fn new(body: &Body, now: Instant, is_call: bool) -> Self {
         Self {
             whole: Cell::new(body.is_done()),
             quiet_since: Cell::new(body.is_done().then_some(now)),
+            is_call,
+            answered: Cell::new(false),
         }
+    }
+
+    /// The answer begins.
+    pub(crate) fn answer_begins(&self) {
+        self.answered.set(true);
+    }
+
+    /// How fast the body has to come. The messages of a call come when there is something to say.
+    fn pace(&self, worker: &Worker) -> Option<Pace> {
+        let limits = worker.limits();
+        match self.is_call {
+            true => None,
+            false => Pace::new(limits.body_timeout, limits.body_rate),
+        }
+    }
+
+    /// Whether a client that says nothing is listening, and not slow: the upstream's silence counts then.
+    fn may_be_silent(&self) -> bool {
+        self.is_call && self.answered.get()
     }
 
     fn end(&self, whole: bool) {
@@ -155,8 +181,9 @@ pub(crate) async fn run(
         space.answer.clear();
     }
     space.answer_head.reset();
-    let upload = Upload::new(body, sent_at);
     let uploading = !body.is_done();
+    let is_call = uploading && service.speaks_http2 && grpc::is_call(&space.head, space.inbox.bytes());
+    let upload = Upload::new(body, sent_at, is_call);
     let mut bytes_in = sent_with_head(&space.head, body);
     let mut download = Download {
         worker,
@@ -198,7 +225,7 @@ pub(crate) async fn run(
             patience: Patience {
                 read: worker.limits().body_timeout,
                 write: service.write_timeout,
-                pace: Pace::new(worker.limits().body_timeout, worker.limits().body_rate),
+                pace: upload.pace(worker),
             },
             limits: &worker.limits().wire,
             most: body_limit(space.decisions.as_deref()),
@@ -250,6 +277,22 @@ fn body_limit(decisions: Option<&Decisions>) -> u64 {
     limit.unwrap_or(u64::MAX)
 }
 
+/// Moves the body to its end.
+async fn send_body(
+    pump: &mut Pump<'_, '_, '_>,
+    body: &mut Body,
+    moved: &mut u64,
+    upload: &Upload,
+) -> Result<(), BodyError> {
+    loop {
+        match pump.run(body, moved).await {
+            Err(BodyError::Source(SourceError::Wire(error)))
+                if error.is_timeout() && upload.may_be_silent() => {}
+            ended => return ended,
+        }
+    }
+}
+
 /// Runs both directions until the answer is through. The answer may end before the request does; when the
 /// request ends first, only the client's leaving is waited for beside the answer.
 async fn overlap(
@@ -260,7 +303,7 @@ async fn overlap(
     download: &mut Download<'_, '_, '_>,
 ) -> Result<Done, Trouble> {
     let up = async {
-        match pump.run(body, moved).await {
+        match send_body(pump, body, moved, upload).await {
             Ok(()) => upload.end(true),
             // The upstream takes no more, which it may: its answer says why.
             Err(BodyError::Sink) => upload.end(false),

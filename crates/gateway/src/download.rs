@@ -10,13 +10,15 @@ use tokio::time::Instant;
 
 use crate::after::{self, Filtering};
 use crate::attempt::{Terms, Upload};
-use crate::body::{Body, BodyError, Frame, Framer, Patience, Pump};
+use crate::body::{Body, BodyError, Frame, Framer, Patience, Pump, SourceError};
 use crate::edits::Edits;
+use crate::grpc;
 use crate::heads::{Answer, AnswerFraming, write_answer, write_interim};
 use crate::link::{Reader, Writer};
 use crate::plugin::answer::{AnswerBody, AnswerView, Fields};
 use crate::plugin::chain::Chain;
 use crate::record::Record;
+use crate::respond::Failure;
 use crate::snapshot::ServicePlan;
 use crate::trouble::Trouble;
 use crate::tunnel;
@@ -193,6 +195,7 @@ impl Download<'_, '_, '_> {
             Trouble::BadAnswer
         })?;
         self.record.answered = true;
+        self.upload.answer_begins();
         let mut pump = Pump {
             reader: &mut *self.reader,
             writer: &mut *self.writer,
@@ -218,9 +221,28 @@ impl Download<'_, '_, '_> {
                 keep_upstream: self.head.keep_alive,
             }),
             Err(BodyError::Source(_)) if framing == AnswerFraming::UntilClose => Err(Trouble::CutOff),
+            Err(BodyError::Source(error)) if frame == Frame::Chunks && self.is_call() => {
+                self.end_call(&error).await;
+                Err(Trouble::BadAnswer)
+            }
             Err(BodyError::Source(_) | BodyError::TooLarge) => Err(Trouble::BadAnswer),
             Err(BodyError::Sink) => Err(Trouble::ClientGone),
         }
+    }
+
+    /// Whether the client made a call of gRPC, and so is told how it ended behind what it got of the answer.
+    fn is_call(&self) -> bool {
+        matches!(self.writer, Writer::Stream(_)) && grpc::is_call(self.request, self.request_bytes)
+    }
+
+    /// Ends the answer to a call that stopped in the middle. If that cannot be said either, the stream is reset.
+    async fn end_call(&mut self, error: &SourceError) {
+        let failure = match error {
+            SourceError::Wire(error) if error.is_timeout() => Failure::UpstreamTimeout,
+            _ => Failure::BadUpstream,
+        };
+        grpc::push_end(self.reply, failure);
+        let _ = self.flush_reply().await;
     }
 
     /// Lets the plugins that look at answers edit this one; the filter that its body goes through.

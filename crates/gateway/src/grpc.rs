@@ -1,8 +1,9 @@
-//! What calls of gRPC are told by the gateway itself: an answer that is all trailers.
+//! What calls of gRPC are told by the gateway itself: an answer that is all trailers, or the trailers of an answer
+//! that its service did not bring to an end.
 //!
 //! Everything else about gRPC is HTTP/2 with trailers. Rules and texts are those of Kong 3.9.
 
-use hythe_http1::reason_phrase;
+use hythe_http1::{RequestHead, push_field, reason_phrase};
 
 use crate::connection::Client;
 use crate::exchange::named_value;
@@ -26,26 +27,36 @@ mod status {
 
 /// A reply as the client is told it: for a call a status with its message, otherwise as it is.
 pub(crate) fn told(client: &Client, space: &Workspace, reply: Reply) -> Reply {
-    if !client.link.is_stream() || !has_type(space) {
+    if !client.link.is_stream() || !is_call(&space.head, space.inbox.bytes()) {
         return reply;
     }
     let message = message_of(&reply);
     status(reply, &message)
 }
 
-fn has_type(space: &Workspace) -> bool {
-    named_value(&space.head, space.inbox.bytes(), b"content-type")
+/// Whether a request says that it is a call.
+pub(crate) fn is_call(head: &RequestHead, bytes: &[u8]) -> bool {
+    named_value(head, bytes, b"content-type")
         .and_then(|value| value.get(..b"application/grpc".len()))
         .is_some_and(|value| value.eq_ignore_ascii_case(b"application/grpc"))
 }
 
 /// Why a route for calls does not take this request, if it does not.
 pub(crate) fn mismatch(client: &Client, space: &Workspace) -> Option<Failure> {
-    match (has_type(space), client.link.is_stream()) {
+    match (is_call(&space.head, space.inbox.bytes()), client.link.is_stream()) {
         (false, _) => Some(Failure::NotGrpc),
         (true, false) => Some(Failure::Http2Required),
         (true, true) => None,
     }
+}
+
+/// Ends the body, in chunks, of an answer that broke off, with a status in its trailers.
+pub(crate) fn push_end(out: &mut Vec<u8>, failure: Failure) {
+    let (status, message) = failure.says();
+    out.extend_from_slice(b"0\r\n");
+    push_field(out, b"grpc-status", of(status).to_string().as_bytes());
+    push_field(out, b"grpc-message", encoded(message).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// What a page says.

@@ -26,5 +26,6 @@ mod security;
 mod server_loss;
 mod stopping;
 mod streams;
+mod swaps;
 mod verbs;
 mod world;

@@ -52,7 +52,8 @@ pub(crate) fn python_command(file: &str) -> String {
     format!("{} {}", python(), file_of_python(file))
 }
 
-fn file_of_python(file: &str) -> String {
+/// Where a file of `python/` is.
+pub(crate) fn file_of_python(file: &str) -> String {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("python");
     fs::canonicalize(folder.join(file))
         .unwrap()

@@ -59,7 +59,15 @@ impl Connection {
         })
     }
 
-    /// Sends a request, as its bytes, and waits for the answer; 1xx are skipped.
+    /// Sends part of a request.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub fn send(&mut self, part: &str) -> io::Result<()> {
+        self.stream.write_all(part.as_bytes())
+    }
+
+    /// Sends a request or the rest of one, as its bytes, and waits for the answer; 1xx are skipped.
     ///
     /// # Errors
     /// When the connection breaks, also in the middle of the answer.

@@ -1,8 +1,10 @@
 //! Fakes, harnesses and conformance suites shared by tests.
 
+pub mod backend;
 pub mod home;
 pub mod http_client;
 pub mod load;
+pub mod mixed_load;
 pub mod process_table;
 pub mod store_suite;
 pub mod wait;

@@ -10,6 +10,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
+use hythe_gateway::Limits;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,6 +23,19 @@ fn with_gateway<F: Future<Output = ()>>(
     route: serde_json::Value,
     test: impl FnOnce(SocketAddr, TcpListener) -> F,
 ) -> Proxy {
+    let service = json!({"protocol": "grpc"});
+    let setup = Setup {
+        route,
+        service,
+        ..Setup::default()
+    };
+    with_setup(setup, test)
+}
+
+fn with_setup<F: Future<Output = ()>>(
+    setup: Setup,
+    test: impl FnOnce(SocketAddr, TcpListener) -> F,
+) -> Proxy {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -29,9 +43,7 @@ fn with_gateway<F: Future<Output = ()>>(
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let proxy = Proxy::start(Setup {
         upstream: vec![listener.local_addr().unwrap()],
-        route,
-        service: json!({"protocol": "grpc"}),
-        ..Setup::default()
+        ..setup
     });
     runtime.block_on(async {
         let all = test(proxy.address, listener);
@@ -215,6 +227,80 @@ fn failures_are_statuses() {
             assert_eq!(response.headers()["grpc-status"], status, "{path}");
             assert_eq!(response.headers()["grpc-message"], message, "{path}");
             assert!(response.body().is_end_stream());
+        }
+    });
+    assert_eq!(proxy.stop(), 0);
+}
+
+/// A client that says little, and nothing for longer than any other body may pause, is in a conversation: only the
+/// service's silence ends it, with a status.
+#[test]
+fn a_conversation_may_be_slow() {
+    let limits = Limits {
+        body_timeout: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let service = json!({"protocol": "grpc", "read_timeout_ms": 2000});
+    let proxy = with_setup(
+        Setup {
+            limits,
+            service,
+            ..Setup::default()
+        },
+        |address, listener| async move {
+            let mut client = connect(address).await;
+            let (response, mut messages) = client.send_request(call("/svc.Greeter/Chat"), false).unwrap();
+            let mut upstream = accept(&listener).await;
+            let (request, mut answer) = next(&mut upstream).await;
+            let mut body = request.into_body();
+            let mut replies = answer.send_response(Response::new(()), false).unwrap();
+            let talk = async {
+                let mut answers = response.await.unwrap().into_body();
+                // Far more than the body of a request would have altogether.
+                for _ in 0..5 {
+                    tokio::time::sleep(Duration::from_millis(60)).await;
+                    replies.send_data("more".into(), false).unwrap();
+                    assert_eq!(answers.data().await.unwrap().unwrap(), "more");
+                }
+                messages.send_data("here".into(), false).unwrap();
+                assert_eq!(body.data().await.unwrap().unwrap(), "here");
+                assert!(answers.data().await.is_none());
+                answers.trailers().await.unwrap().unwrap()
+            };
+            assert_eq!(beside(&mut upstream, talk).await["grpc-status"], "4");
+        },
+    );
+    assert_eq!(proxy.stop(), 0);
+}
+
+/// An answer that has begun and stops, by a reset of its stream or with the whole connection, ends with a status all
+/// the same. What came of it stands before.
+#[test]
+fn an_answer_that_breaks_off_ends_with_a_status() {
+    let proxy = with_gateway(json!({}), |address, listener| async move {
+        let mut client = connect(address).await;
+        for resets in [true, false] {
+            let (response, _messages) = client.send_request(call("/svc.Greeter/Chat"), false).unwrap();
+            let mut upstream = accept(&listener).await;
+            let (_request, mut answer) = next(&mut upstream).await;
+            let mut replies = answer.send_response(Response::new(()), false).unwrap();
+            replies.send_data("one".into(), false).unwrap();
+            let mut answers = beside(&mut upstream, response).await.unwrap().into_body();
+            assert_eq!(
+                beside(&mut upstream, answers.data()).await.unwrap().unwrap(),
+                "one"
+            );
+            if resets {
+                replies.send_reset(Reason::INTERNAL_ERROR);
+                assert!(beside(&mut upstream, answers.data()).await.is_none());
+            }
+            drop(upstream);
+            assert!(answers.data().await.is_none());
+            let trailers = answers.trailers().await.unwrap().unwrap();
+            assert_eq!(trailers["grpc-status"], "14");
+            let message = "An invalid response was received from the upstream server";
+            assert_eq!(trailers["grpc-message"], message);
+            client = client.ready().await.unwrap();
         }
     });
     assert_eq!(proxy.stop(), 0);
