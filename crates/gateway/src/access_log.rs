@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hythe_http1::push_decimal;
 use hythe_model::ListenerProtocol;
 use hythe_telemetry::LineSink;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -84,9 +86,9 @@ impl AccessLog {
         }
     }
 
-    /// Adds a line.
-    pub(crate) fn write(&self, line: &Line<'_>, clock: &mut Clock) {
-        let milliseconds = clock.tick();
+    /// Adds the line of a request that ended `now`.
+    pub(crate) fn write(&self, line: &Line<'_>, clock: &mut Clock, now: Instant) {
+        let milliseconds = clock.tick(now);
         self.gather(|batch| match self.format {
             AccessLogFormat::Json => write_json(batch, line, clock, milliseconds),
             AccessLogFormat::Combined => write_combined(batch, line, clock),
@@ -95,7 +97,7 @@ impl AccessLog {
 
     /// Adds the line of a connection or session below HTTP.
     pub(crate) fn write_relay(&self, line: &RelayLine<'_>, clock: &mut Clock) {
-        let milliseconds = clock.tick();
+        let milliseconds = clock.tick(Instant::now());
         self.gather(|batch| match self.format {
             AccessLogFormat::Json => write_relay_json(batch, line, clock, milliseconds),
             AccessLogFormat::Combined => write_relay_combined(batch, line, clock),
@@ -132,30 +134,22 @@ impl AccessLog {
 }
 
 fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u32) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(
-        out,
-        "{{\"time\":\"{}.{milliseconds:03}Z\",\"client\":\"{}\"",
-        clock.iso(),
-        line.client
-    );
+    begin_json(out, line.client, clock, milliseconds);
     text(out, "method", line.method);
     text(out, "uri", line.target);
-    let _ = write!(out, ",\"protocol\":\"HTTP/{}\"", line.version);
+    out.extend_from_slice(b",\"protocol\":\"HTTP/");
+    out.extend_from_slice(line.version.as_bytes());
+    out.push(b'"');
     if let Some(version) = line.tls {
         text(out, "tls", version.as_bytes());
     }
     text(out, "host", line.host);
-    let _ = write!(
-        out,
-        ",\"status\":{},\"bytes_in\":{},\"bytes_out\":{},\"duration_us\":{}",
-        line.status,
-        line.bytes_in,
-        line.bytes_out,
-        line.total.as_micros()
-    );
+    number(out, "status", line.status.into());
+    number(out, "bytes_in", line.bytes_in);
+    number(out, "bytes_out", line.bytes_out);
+    number(out, "duration_us", microseconds(line.total));
     if let Some(time) = line.upstream_time {
-        let _ = write!(out, ",\"upstream_us\":{}", time.as_micros());
+        number(out, "upstream_us", microseconds(time));
     }
     for (name, value) in [
         ("route", line.route),
@@ -168,7 +162,7 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
         }
     }
     if line.tries > 1 {
-        let _ = write!(out, ",\"tries\":{}", line.tries);
+        number(out, "tries", line.tries.into());
     }
     text(out, "request_id", line.request_id.as_bytes());
     for (name, value) in [("referer", line.referer), ("user_agent", line.user_agent)] {
@@ -180,30 +174,20 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
 }
 
 fn write_relay_json(out: &mut Vec<u8>, line: &RelayLine<'_>, clock: &Clock, milliseconds: u32) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(
-        out,
-        "{{\"time\":\"{}.{milliseconds:03}Z\",\"client\":\"{}\"",
-        clock.iso(),
-        line.client
-    );
+    begin_json(out, line.client, clock, milliseconds);
     text(out, "listener", line.listener.as_bytes());
-    let _ = write!(
-        out,
-        ",\"protocol\":\"{}\",\"status\":{},\"bytes_in\":{},\"bytes_out\":{},\"duration_us\":{}",
-        line.protocol,
-        line.status,
-        line.bytes_in,
-        line.bytes_out,
-        line.total.as_micros()
-    );
+    text(out, "protocol", line.protocol.to_string().as_bytes());
+    number(out, "status", line.status.into());
+    number(out, "bytes_in", line.bytes_in);
+    number(out, "bytes_out", line.bytes_out);
+    number(out, "duration_us", microseconds(line.total));
     for (name, value) in [("service", line.service), ("instance", line.instance)] {
         if let Some(value) = value {
             text(out, name, value.as_bytes());
         }
     }
     if line.tries > 1 {
-        let _ = write!(out, ",\"tries\":{}", line.tries);
+        number(out, "tries", line.tries.into());
     }
     out.extend_from_slice(b"}\n");
 }
@@ -223,8 +207,52 @@ fn write_relay_combined(out: &mut Vec<u8>, line: &RelayLine<'_>, clock: &Clock) 
     );
 }
 
+/// When it ended, and for whom. A line is written for every request, without the machinery of `write!`.
+fn begin_json(out: &mut Vec<u8>, client: IpAddr, clock: &Clock, milliseconds: u32) {
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(clock.iso().as_bytes());
+    out.push(b'.');
+    let digit = |unit: u32| b'0' + (milliseconds / unit % 10) as u8;
+    out.extend_from_slice(&[digit(100), digit(10), digit(1)]);
+    out.extend_from_slice(b"Z\",\"client\":\"");
+    push_ip(out, client);
+    out.push(b'"');
+}
+
+fn push_ip(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, others @ ..] = address.octets();
+            push_decimal(out, first.into());
+            for octet in others {
+                out.push(b'.');
+                push_decimal(out, octet.into());
+            }
+        }
+        IpAddr::V6(address) => {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "{address}");
+        }
+    }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn name_field(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    name_field(out, name);
+    push_decimal(out, value);
+}
+
 fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    let _ = write!(out, ",\"{name}\":");
+    name_field(out, name);
     if value
         .iter()
         .all(|byte| matches!(byte, 0x20..=0x7e) && *byte != b'"' && *byte != b'\\')
@@ -293,7 +321,7 @@ mod tests {
     #[test]
     fn a_json_line_is_json() {
         let mut clock = Clock::default();
-        clock.tick();
+        clock.tick(Instant::now());
         let mut out = Vec::new();
         write_json(&mut out, &line(), &clock, 7);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
@@ -321,7 +349,7 @@ mod tests {
             tries: 2,
         };
         let mut clock = Clock::default();
-        clock.tick();
+        clock.tick(Instant::now());
         let mut out = Vec::new();
         write_relay_json(&mut out, &line, &clock, 7);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
@@ -342,7 +370,7 @@ mod tests {
     #[test]
     fn a_combined_line_cannot_be_forged() {
         let mut clock = Clock::default();
-        clock.tick();
+        clock.tick(Instant::now());
         let mut out = Vec::new();
         write_combined(&mut out, &line(), &clock);
         let text = String::from_utf8(out).unwrap();

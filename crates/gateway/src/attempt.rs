@@ -244,6 +244,8 @@ pub(crate) async fn run(
     // was taken from the client is not enough: its last bytes may still wait to be written.
     let sent = upload.whole.get();
     client.keep &= done.keep_client && sent;
+    let now = Instant::now();
+    record.ended = Some(now);
     let member = lease.map(Lease::member).filter(|member| member.stats.is_listed());
     let reusable = done.keep_upstream && sent && space.answer.is_empty();
     if let (true, Some(member), Link::Wire(wire)) = (reusable, member, link) {
@@ -251,7 +253,7 @@ pub(crate) async fn run(
         worker
             .idle
             .borrow_mut()
-            .put(member.endpoint.address, wire, promised, Instant::now());
+            .put(member.endpoint.address, wire, promised, now);
         worker.want_chores();
     }
     Ok(())

@@ -384,7 +384,7 @@ impl Pump<'_, '_, '_> {
 
     async fn read_and_pass(&mut self, body: &mut Body, moved: &mut u64) -> Result<(), BodyError> {
         self.read(body).await?;
-        self.writer.set_deadline(Instant::now() + self.patience.write);
+        self.writer.allow(self.patience.write);
         self.writer
             .write_all(self.source.bytes())
             .await
@@ -422,7 +422,7 @@ impl Pump<'_, '_, '_> {
         if self.out.is_empty() {
             return Ok(());
         }
-        self.writer.set_deadline(Instant::now() + self.patience.write);
+        self.writer.allow(self.patience.write);
         let written = self.writer.write_all(self.out).await.map_err(|_| BodyError::Sink);
         self.out.clear();
         written

@@ -1,11 +1,14 @@
 //! The time of day as text, made once a second.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 /// The texts of the current second. One for each worker.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    second: Option<u64>,
+    /// When the current second began; `None` before the first one.
+    began: Option<Instant>,
     http: [u8; 29],
     iso: String,
     common: String,
@@ -14,7 +17,7 @@ pub(crate) struct Clock {
 impl Default for Clock {
     fn default() -> Self {
         Self {
-            second: None,
+            began: None,
             http: [b' '; 29],
             iso: String::new(),
             common: String::new(),
@@ -23,13 +26,14 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Brings the texts up to date; returns the milliseconds within the second.
-    pub(crate) fn tick(&mut self) -> u32 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.second != Some(now.as_secs()) {
-            self.set(now.as_secs());
+    /// Brings the texts up to `now`; returns the milliseconds within the second. The time of day is asked for once a
+    /// second.
+    pub(crate) fn tick(&mut self, now: Instant) -> u32 {
+        let elapsed = self.began.map(|began| now.saturating_duration_since(began));
+        match elapsed.filter(|elapsed| elapsed.as_secs() == 0) {
+            Some(elapsed) => elapsed.subsec_millis(),
+            None => self.begin_second(now),
         }
-        now.subsec_millis()
     }
 
     /// `Sun, 06 Nov 1994 08:49:37 GMT`, for the Date header.
@@ -47,8 +51,15 @@ impl Clock {
         &self.common
     }
 
+    fn begin_second(&mut self, now: Instant) -> u32 {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = time.subsec_millis();
+        self.began = now.checked_sub(Duration::from_nanos(time.subsec_nanos().into()));
+        self.set(time.as_secs());
+        millis
+    }
+
     fn set(&mut self, second: u64) {
-        self.second = Some(second);
         self.http = hythe_http1::imf_fixdate(second);
         let stamp =
             jiff::Timestamp::from_second(i64::try_from(second).unwrap_or(i64::MAX)).unwrap_or_default();

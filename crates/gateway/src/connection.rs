@@ -76,8 +76,8 @@ pub(crate) enum Served {
 const LAST_FIRST: Duration = Duration::from_secs(1);
 /// And for a further one, which may have been sent before the end was decided.
 const LAST_NEXT: Duration = Duration::from_millis(50);
-/// A connection on which nothing comes for this long is idle.
-const SOON: Duration = Duration::from_secs(1);
+/// A connection on which nothing comes for this long is idle. Meanwhile it does not notice a shutdown.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, listening: LocalListening) {
@@ -134,7 +134,7 @@ async fn serve_http(worker: &Rc<Worker>, mut client: Client) {
         // On the heap, and only as long as the connection is busy: what serves a request is large, and an idle
         // connection must not be.
         match Box::pin(serve_burst(worker, &mut client, &mut course)).await {
-            Burst::Over => {}
+            Burst::Over => course.quiet_since = Instant::now(),
             Burst::Nobody => return,
             Burst::Http2(space) => {
                 return Box::pin(streams::serve(worker, client, space.inbox.bytes())).await;
@@ -173,8 +173,7 @@ async fn serve_burst(worker: &Worker, client: &mut Client, course: &mut Course) 
             continue;
         }
         worker.give_back(space);
-        course.quiet_since = Instant::now();
-        if !client.keep || !comes_soon(worker, client, course).await {
+        if !client.keep || !comes_soon(worker, client).await {
             return Burst::Over;
         }
         space = worker.take_space();
@@ -182,11 +181,10 @@ async fn serve_burst(worker: &Worker, client: &mut Client, course: &mut Course) 
 }
 
 /// Whether the client sends more before its connection counts as idle.
-async fn comes_soon(worker: &Worker, client: &mut Client, course: &Course) -> bool {
+async fn comes_soon(worker: &Worker, client: &mut Client) -> bool {
     let (mut reader, _) = client.link.split();
-    reader.set_deadline(course.quiet_since + SOON.min(worker.limits().idle_timeout));
-    let shutdown = client.listening.shutdown.clone();
-    matches!(shutdown.unless_requested(reader.readable()).await, Some(Ok(())))
+    reader.allow(SOON.min(worker.limits().idle_timeout));
+    reader.readable().await.is_ok()
 }
 
 /// Reads a head and serves its request. `last`: the client's connection is not kept after it.
@@ -238,7 +236,7 @@ async fn bytes_come(worker: &Worker, client: &mut Client, course: &Course) -> bo
 async fn read_head(worker: &Worker, client: &mut Client, space: &mut Workspace) -> Arrival {
     let limits = worker.limits();
     let (mut reader, _) = client.link.split();
-    reader.set_deadline(Instant::now() + limits.head_timeout);
+    reader.allow(limits.head_timeout);
     space.head.reset();
     loop {
         if !space.inbox.is_empty() {

@@ -1,6 +1,6 @@
 //! The way of an answer: from the upstream to the client, as it comes.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use futures_util::future::{Either, select};
 use hythe_http1::{Framing, Progress, RequestKind, Version};
@@ -31,6 +31,14 @@ const INTERIM_MOST: u32 = 16;
 pub(crate) struct Done {
     pub(crate) keep_client: bool,
     pub(crate) keep_upstream: bool,
+}
+
+/// How far an answer went by itself.
+enum Passed {
+    /// To its end.
+    Through(Done),
+    /// Up to a 101: another protocol is to be spoken.
+    Switch,
 }
 
 /// The way of an answer: from the upstream's socket to the client's.
@@ -69,19 +77,28 @@ impl Download<'_, '_, '_> {
     ) -> Result<Done, Trouble> {
         self.reply.clear();
         let client = tunnel.as_ref().map(|(reader, _)| &**reader);
-        unless_gone(client, self.read_final_head()).await?;
+        let passed = unless_gone(client, pin!(self.pass_answer())).await?;
+        match (passed, tunnel) {
+            (Passed::Through(done), _) => Ok(done),
+            (Passed::Switch, Some((reader, writer))) if self.is_as_asked() => {
+                Box::pin(self.tunnel(reader, writer)).await
+            }
+            (Passed::Switch, _) => Err(Trouble::BadAnswer),
+        }
+    }
+
+    async fn pass_answer(&mut self) -> Result<Passed, Trouble> {
+        self.read_final_head().await?;
         if !self.record.answered && (self.terms.passes_over)(self.head.status) {
             return Err(Trouble::PassedOver);
         }
-        self.record.upstream_time = Some(self.sent_at.elapsed());
+        let now = Instant::now();
+        self.record.upstream_time = Some(now - self.sent_at);
         self.record.status = self.head.status;
         if self.head.status == 101 {
-            return match tunnel {
-                Some((reader, writer)) if self.is_as_asked() => self.tunnel(reader, writer).await,
-                _ => Err(Trouble::BadAnswer),
-            };
+            return Ok(Passed::Switch);
         }
-        unless_gone(client, self.relay()).await
+        self.relay(now).await.map(Passed::Through)
     }
 
     /// Whether a 101 switches to the one protocol that a client may have asked for.
@@ -96,8 +113,7 @@ impl Download<'_, '_, '_> {
 
     /// Answers `Expect: 100-continue` for the upstream, once it is clear that the body is wanted.
     pub(crate) async fn say_continue(&mut self) -> Result<(), Trouble> {
-        self.writer
-            .set_deadline(Instant::now() + self.worker.limits().client_write_timeout);
+        self.writer.allow(self.worker.limits().client_write_timeout);
         let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
         self.writer
             .write_all(interim)
@@ -166,14 +182,14 @@ impl Download<'_, '_, '_> {
             .is_none_or(|since| since + self.service.read_timeout > Instant::now())
     }
 
-    /// Writes the final head and moves the body.
-    async fn relay(&mut self) -> Result<Done, Trouble> {
+    /// Writes the final head, which has come by `now`, and moves the body.
+    async fn relay(&mut self, now: Instant) -> Result<Done, Trouble> {
         let edited = self.edits.len();
         let mut filter = self.ask_plugins();
         let framing = self.framing(filter.is_some());
         // An answer before the body's end leaves the client in the middle of its request: this was the last.
         let keep_client = self.keep_client && framing != AnswerFraming::UntilClose && self.upload.whole.get();
-        self.write_head(framing, keep_client);
+        self.write_head(framing, keep_client, now);
         self.answer.consume(self.head.len);
         let frame = if framing == AnswerFraming::Chunked {
             Frame::Chunks
@@ -279,9 +295,9 @@ impl Download<'_, '_, '_> {
         }
     }
 
-    fn write_head(&mut self, framing: AnswerFraming, keep: bool) {
+    fn write_head(&mut self, framing: AnswerFraming, keep: bool, now: Instant) {
         let mut clock = self.worker.clock.borrow_mut();
-        clock.tick();
+        clock.tick(now);
         let answer = Answer {
             head: self.head,
             bytes: self.answer.bytes(),
@@ -325,8 +341,7 @@ impl Download<'_, '_, '_> {
     }
 
     async fn flush_reply(&mut self) -> Result<(), Trouble> {
-        self.writer
-            .set_deadline(Instant::now() + self.worker.limits().client_write_timeout);
+        self.writer.allow(self.worker.limits().client_write_timeout);
         let written = self.writer.write_all(self.reply).await;
         self.reply.clear();
         written.map_err(|_| Trouble::ClientGone)
@@ -337,12 +352,12 @@ impl Download<'_, '_, '_> {
 /// that has merely said all it will say still waits.
 async fn unless_gone<T>(
     client: Option<&Reader<'_>>,
-    work: impl Future<Output = Result<T, Trouble>>,
+    work: Pin<&mut impl Future<Output = Result<T, Trouble>>>,
 ) -> Result<T, Trouble> {
     let Some(client) = client else {
         return work.await;
     };
-    match select(pin!(work), pin!(client.broken())).await {
+    match select(work, pin!(client.broken())).await {
         Either::Left((done, _)) => done,
         Either::Right(((), _)) => Err(Trouble::ClientGone),
     }

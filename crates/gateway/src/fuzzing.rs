@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use hythe_http1::{RequestHead, ResponseHead};
 
 use crate::edits::Edits;
-use crate::heads::{Answer, AnswerFraming, Forward, write_answer, write_request};
+use crate::heads::{Answer, AnswerFraming, Forward, Way, write_answer, write_request};
 
 /// The `Host` that heads are written with.
 pub const HOST: &str = "service.test";
@@ -15,6 +15,8 @@ pub const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 /// The head sent upstream, to `path`, for the request in `bytes`.
 pub fn head_for_upstream(head: &RequestHead, bytes: &[u8], path: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
+    let mut way = Way::default();
+    way.see(PEER, 8000, false);
     let forward = Forward {
         head,
         bytes,
@@ -25,6 +27,7 @@ pub fn head_for_upstream(head: &RequestHead, bytes: &[u8], path: &[u8]) -> Vec<u
         peer: PEER,
         proxy: None,
         local: SocketAddr::from(([127, 0, 0, 1], 8000)),
+        way: &way,
         received: "1.1",
         https: false,
         stripped_prefix: None,

@@ -26,6 +26,8 @@ pub(crate) struct Forward<'a> {
     /// The proxy it came from, if its word counts: what it says of the way is kept.
     pub(crate) proxy: Option<IpAddr>,
     pub(crate) local: SocketAddr,
+    /// What `peer`, `local` and `https` come to.
+    pub(crate) way: &'a Way,
     /// The version that the request came in.
     pub(crate) received: &'static str,
     pub(crate) https: bool,
@@ -33,6 +35,30 @@ pub(crate) struct Forward<'a> {
     pub(crate) stripped_prefix: Option<&'a [u8]>,
     pub(crate) request_id: &'a str,
     pub(crate) edits: &'a Edits,
+}
+
+/// The fields that say the same for every request of a connection, written once for all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    of: Option<(IpAddr, u16, bool)>,
+    fields: Vec<u8>,
+}
+
+impl Way {
+    /// Is about requests of `peer` that come in at `port` from now on.
+    pub(crate) fn see(&mut self, peer: IpAddr, port: u16, https: bool) {
+        let of = Some((peer, port, https));
+        if self.of != of {
+            self.of = of;
+            self.fields.clear();
+            // Writing to a Vec cannot fail.
+            let _ = write!(
+                self.fields,
+                "X-Real-IP: {peer}\r\nX-Forwarded-For: {peer}\r\nX-Forwarded-Proto: {}\r\nX-Forwarded-Port: {port}\r\n",
+                if https { "https" } else { "http" },
+            );
+        }
+    }
 }
 
 impl<'a> Forward<'a> {
@@ -112,21 +138,13 @@ pub(crate) fn is_written_by_us(name: &str) -> bool {
 
 fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
     let (head, bytes, edits) = (forward.head, forward.bytes, forward.edits);
-    // Writing to a Vec cannot fail.
-    if !edits.drops(b"X-Real-IP") {
-        let _ = write!(out, "X-Real-IP: {}\r\n", forward.peer);
+    if edits.is_empty() && forward.proxy.is_none() {
+        out.extend_from_slice(&forward.way.fields);
+    } else {
+        push_connection_way(out, forward);
     }
-    if !edits.drops(b"X-Forwarded-For") {
-        push_forwarded_for(out, forward);
-    }
-    let scheme: &[u8] = if forward.https { b"https" } else { b"http" };
-    push_way(out, forward, Known::XForwardedProto, b"X-Forwarded-Proto", scheme);
     let host = without_port(head.host.of(bytes));
     push_way(out, forward, Known::XForwardedHost, b"X-Forwarded-Host", host);
-    // The port in `Host` is what the client says; this is where it came in.
-    let mut port = itoa::Buffer::new();
-    let port = port.format(forward.local.port()).as_bytes();
-    push_way(out, forward, Known::XForwardedPort, b"X-Forwarded-Port", port);
     let path = head.path.of(bytes);
     push_way(out, forward, Known::XForwardedPath, b"X-Forwarded-Path", path);
     let prefix = forward.stripped_prefix.unwrap_or_default();
@@ -139,6 +157,23 @@ fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
     );
     push_own(out, edits, b"X-Request-Id", forward.request_id.as_bytes());
     push_via(out, edits, bytes, &head.fields, forward.received);
+}
+
+/// The fields of [`Way`], each of which may be edited or told by a trusted proxy.
+fn push_connection_way(out: &mut Vec<u8>, forward: &Forward<'_>) {
+    // Writing to a Vec cannot fail.
+    if !forward.edits.drops(b"X-Real-IP") {
+        let _ = write!(out, "X-Real-IP: {}\r\n", forward.peer);
+    }
+    if !forward.edits.drops(b"X-Forwarded-For") {
+        push_forwarded_for(out, forward);
+    }
+    let scheme: &[u8] = if forward.https { b"https" } else { b"http" };
+    push_way(out, forward, Known::XForwardedProto, b"X-Forwarded-Proto", scheme);
+    // The port in `Host` is what the client says; this is where it came in.
+    let mut port = itoa::Buffer::new();
+    let port = port.format(forward.local.port()).as_bytes();
+    push_way(out, forward, Known::XForwardedPort, b"X-Forwarded-Port", port);
 }
 
 /// The client; or, behind a trusted proxy, the list that it sent and the proxy itself.
@@ -349,6 +384,12 @@ mod tests {
             head.parse(request.as_bytes(), &Limits::default()).unwrap(),
             Progress::Complete
         );
+        let (peer, local) = (
+            IpAddr::from([10, 0, 0, 9]),
+            SocketAddr::from(([127, 0, 0, 1], 8000)),
+        );
+        let mut way = Way::default();
+        way.see(peer, local.port(), false);
         let mut out = Vec::new();
         write_request(
             &mut out,
@@ -359,9 +400,10 @@ mod tests {
                 path: b"/up",
                 query: head.query.map(|query| query.of(request.as_bytes())),
                 host: b"users",
-                peer: IpAddr::from([10, 0, 0, 9]),
+                peer,
                 proxy,
-                local: SocketAddr::from(([127, 0, 0, 1], 8000)),
+                local,
+                way: &way,
                 received: "1.1",
                 https: false,
                 stripped_prefix: Some(b"/cut"),
@@ -384,7 +426,7 @@ mod tests {
             forwarded(request, &edits),
             "POST /up?q=1 HTTP/1.1\r\nHost: users\r\nAccept: text/html\r\nX-A: 1\r\nX-Last: z\r\n\
              X-Real-IP: 10.0.0.9\r\nX-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\n\
-             X-Forwarded-Host: shop.test\r\nX-Forwarded-Port: 8000\r\nX-Forwarded-Path: /cut/up\r\n\
+             X-Forwarded-Port: 8000\r\nX-Forwarded-Host: shop.test\r\nX-Forwarded-Path: /cut/up\r\n\
              X-Forwarded-Prefix: /cut\r\nX-Request-Id: 00ff\r\nVia: 1.0 old, 1.1 hythe\r\nx-b: 3\r\n\
              Content-Length: 3\r\n\r\n"
         );
@@ -400,7 +442,7 @@ mod tests {
             forwarded_from(proxy, request, &Edits::default()),
             "GET /up HTTP/1.1\r\nHost: users\r\nX-Real-IP: 10.0.0.9\r\n\
              X-Forwarded-For: 6.6.6.6, 7.7.7.7, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n\
-             X-Forwarded-Host: shop.test\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Path: /cut/up\r\n\
+             X-Forwarded-Port: 443\r\nX-Forwarded-Host: shop.test\r\nX-Forwarded-Path: /cut/up\r\n\
              X-Forwarded-Prefix: /shop\r\nX-Request-Id: 00ff\r\nVia: 1.1 hythe\r\n\r\n"
         );
     }

@@ -1,6 +1,8 @@
 //! A connection, as exchanges see it: a socket, or a stream of HTTP/2 or a folder of files that is read and
 //! written like one.
 
+use std::time::Duration;
+
 use hythe_http1::Version;
 use hythe_http2::Stream;
 use hythe_upstream::{Buffer, ReadHalf, Wire, WireError, WriteHalf};
@@ -85,6 +87,15 @@ impl<'a> Reader<'a> {
         version(matches!(self, Self::Stream(_)), of_head)
     }
 
+    /// Lets the following reads wait for `duration`, from when one of them first has to.
+    pub(crate) fn allow(&mut self, duration: Duration) {
+        match self {
+            Self::Wire(half) => half.allow(duration),
+            Self::Stream(half) => half.allow(duration),
+            Self::Files(half) => half.set_deadline(Instant::now() + duration),
+        }
+    }
+
     /// Moves the deadline of the following reads.
     pub(crate) fn set_deadline(&mut self, deadline: Instant) {
         match self {
@@ -130,12 +141,21 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Lets the following writes wait for `duration`, from when one of them first has to.
+    pub(crate) fn allow(&mut self, duration: Duration) {
+        match self {
+            Self::Wire(half) => half.allow(duration),
+            Self::Stream(half) => half.allow(duration),
+            // What is written is kept at once.
+            Self::Files(_) => {}
+        }
+    }
+
     /// Moves the deadline of the following writes.
     pub(crate) fn set_deadline(&mut self, deadline: Instant) {
         match self {
             Self::Wire(half) => half.set_deadline(deadline),
             Self::Stream(half) => half.set_deadline(deadline),
-            // What is written is kept at once.
             Self::Files(_) => {}
         }
     }

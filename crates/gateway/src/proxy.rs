@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
-use hythe_http1::{Framing, Known, RequestHead, Version, path};
+use hythe_http1::{Framing, Known, RequestHead, Version};
 use hythe_routing::{HeaderLookup, Match, MatchedPath, RequestKey, upstream_path};
+use tokio::time::Instant;
 
 use crate::after;
 use crate::before;
@@ -20,7 +21,7 @@ use crate::respond::{Failure, Form, Reply, ReplyParts};
 use crate::send;
 use crate::snapshot::{RoutePlan, ServicePlan, Snapshot};
 use crate::trust;
-use crate::worker::{Worker, Workspace};
+use crate::worker::{NormalPath, Worker, Workspace};
 
 /// What becomes of a request that the gateway answers itself.
 enum Outcome {
@@ -40,15 +41,18 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
     believe(worker, client, space);
     choose_request_id(worker, space);
     let mut body = take_early_body(space);
+    space.normal_path = NormalPath::find(space.head.path.of(space.inbox.bytes()));
     let matched = find(&snapshot, client, space);
     let plan = matched.as_ref().map(|matched| &matched.entry.payload);
-    let run = async {
+    // Not kept in a variable first: that would double what a request takes while it waits.
+    let outcome = std::panic::AssertUnwindSafe(async {
         let Some(matched) = &matched else {
             return Outcome::Fail(Failure::NoRoute);
         };
         pass_on(worker, client, space, &snapshot, matched, &mut body, &mut record).await
-    };
-    let outcome = std::panic::AssertUnwindSafe(run).catch_unwind().await;
+    })
+    .catch_unwind()
+    .await;
     let outcome = outcome.unwrap_or_else(|_| after_panic(worker, client, space, &record));
     drop_early_body(worker, space, &mut body, &outcome);
     match outcome {
@@ -175,11 +179,10 @@ impl HeaderLookup for Headers<'_> {
 
 fn find<'s>(snapshot: &'s Snapshot, client: &Client, space: &Workspace) -> Option<Match<'s, RoutePlan>> {
     let (head, bytes) = (&space.head, space.inbox.bytes());
-    let normal = path::normalize(head.path.of(bytes));
     snapshot.table.find(&RequestKey {
         method: head.method.of(bytes),
         host: head.host.of(bytes),
-        path: &normal,
+        path: space.normal_path.of(head.path.of(bytes)),
         https: client.https(),
         sni: client.server_name(),
         listener: Some(&client.listening.plan.name),
@@ -260,21 +263,22 @@ fn write_outbox(
 ) {
     let (head, bytes) = (&space.head, space.inbox.bytes());
     let plan = &matched.entry.payload;
-    let normal = path::normalize(head.path.of(bytes));
+    let normal = space.normal_path.of(head.path.of(bytes));
     let prefix = plan
         .strip_path
-        .then(|| stripped_prefix(&normal, matched.matched_path))
+        .then(|| stripped_prefix(normal, matched.matched_path))
         .flatten();
     space.path.clear();
     upstream_path(
         service.path.as_deref(),
         matched.matched_path,
         head.path.of(bytes),
-        &normal,
+        normal,
         plan.strip_path,
         plan.path_handling,
         &mut space.path,
     );
+    space.way.see(client.peer, client.local.port(), client.https());
     space.outbox.clear();
     let host = if plan.preserve_host && !head.host.is_empty() {
         head.host.of(bytes)
@@ -291,6 +295,7 @@ fn write_outbox(
         peer: client.peer,
         proxy: client.proxy,
         local: client.local,
+        way: &space.way,
         received: client.link.version(head.version),
         https: client.https(),
         stripped_prefix: prefix,
@@ -339,7 +344,7 @@ async fn answer(
     record.answered = true;
     record.bytes_out = write_reply(worker, client, space, reply) as u64;
     let (_, mut writer) = client.link.split();
-    writer.set_deadline(tokio::time::Instant::now() + worker.limits().client_write_timeout);
+    writer.allow(worker.limits().client_write_timeout);
     if writer.write_all(&space.reply).await.is_err() {
         client.keep = false;
     }
@@ -382,7 +387,7 @@ fn show_own_answer(chain: &Chain, space: &mut Workspace, reply: &Reply) {
 
 fn write_reply(worker: &Worker, client: &Client, space: &mut Workspace, reply: &Reply) -> usize {
     let mut clock = worker.clock.borrow_mut();
-    clock.tick();
+    clock.tick(Instant::now());
     let method = space.head.method.of(space.inbox.bytes());
     space.reply.clear();
     reply.write(

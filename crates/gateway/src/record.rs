@@ -18,6 +18,8 @@ use crate::worker::{Worker, Workspace};
 pub(crate) struct Record {
     /// When its head was read.
     pub(crate) started: Instant,
+    /// When its answer was through, if that is known already.
+    pub(crate) ended: Option<Instant>,
     /// Status sent; 499 as long as none was (nginx: the client left).
     pub(crate) status: u16,
     /// Whether any byte of a final answer was sent.
@@ -40,6 +42,7 @@ impl Record {
     pub(crate) fn start() -> Self {
         Self {
             started: Instant::now(),
+            ended: None,
             status: 499,
             answered: false,
             bytes_in: 0,
@@ -60,7 +63,8 @@ impl Record {
         plan: Option<&RoutePlan>,
         snapshot: &Snapshot,
     ) {
-        let total = self.started.elapsed();
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        let total = ended - self.started;
         let metrics = plan.map_or(&snapshot.unrouted, |plan| &plan.metrics);
         metrics.record(
             worker.index,
@@ -97,7 +101,7 @@ impl Record {
             referer: named_value(head, bytes, b"referer"),
             user_agent: known_value(head, bytes, Known::UserAgent),
         };
-        log.write(&line, &mut worker.clock.borrow_mut());
+        log.write(&line, &mut worker.clock.borrow_mut(), ended);
         worker.want_chores();
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! A client that there is no room for (connections, or descriptors of the process) is told so and closed.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hythe_http1::{RequestHead, ResponseHead};
+use hythe_http1::{RequestHead, ResponseHead, path};
 use hythe_http2::Upstreams;
 use hythe_ports::Traffic;
 use hythe_spine::{Cached, Latest, Shutdown};
@@ -33,6 +34,7 @@ use crate::clock::Clock;
 use crate::decisions::Decisions;
 use crate::door;
 use crate::edits::Edits;
+use crate::heads::Way;
 use crate::listener::{LocalListening, OpenListeners};
 use crate::metrics::{Metrics, WorkerCounters};
 use crate::plugin::chain::Chain;
@@ -100,11 +102,17 @@ pub(crate) struct Workspace {
     pub(crate) answering: Option<Chain>,
     pub(crate) request_id: String,
     pub(crate) path: Vec<u8>,
+    pub(crate) normal_path: NormalPath,
+    pub(crate) way: Way,
     /// Who the upstream must be, if it speaks TLS.
     pub(crate) peer: Option<Arc<Peer>>,
     /// When the request was sent, if that is done and `answer` is the beginning of what it got.
     pub(crate) asked_at: Option<Instant>,
 }
+
+/// A request's path as routes see it, kept where that is not how it was sent.
+#[derive(Debug, Default)]
+pub(crate) struct NormalPath(Option<Vec<u8>>);
 
 /// Size of a read, and of the buffers that are kept.
 pub(crate) const CHUNK: usize = 16 * 1024;
@@ -262,13 +270,11 @@ impl Worker {
     /// 32 hex digits that have not been given out before.
     pub(crate) fn write_request_id(&self, out: &mut String) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let id = self.ids.borrow_mut().u128(..);
+        let id = self.ids.borrow_mut().u128(..).to_be_bytes();
+        let digits: [[u8; 2]; 16] =
+            id.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
         out.clear();
-        out.extend(
-            (0..32)
-                .rev()
-                .map(|digit| char::from(DIGITS[(id >> (digit * 4)) as usize & 15])),
-        );
+        out.push_str(std::str::from_utf8(digits.as_flattened()).unwrap_or_default());
     }
 
     pub(crate) fn count_panic(&self) {
@@ -342,9 +348,26 @@ impl Default for Workspace {
             answering: None,
             request_id: String::with_capacity(32),
             path: Vec::new(),
+            normal_path: NormalPath::default(),
+            way: Way::default(),
             peer: None,
             asked_at: None,
         }
+    }
+}
+
+impl NormalPath {
+    /// Of a path that was `sent`.
+    pub(crate) fn find(sent: &[u8]) -> Self {
+        match path::normalize(sent) {
+            Cow::Borrowed(_) => Self(None),
+            Cow::Owned(normal) => Self(Some(normal)),
+        }
+    }
+
+    /// It, of the path that it was found of.
+    pub(crate) fn of<'a>(&'a self, sent: &'a [u8]) -> &'a [u8] {
+        self.0.as_deref().unwrap_or(sent)
     }
 }
 

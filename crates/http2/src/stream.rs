@@ -43,7 +43,7 @@ pub struct Writer<'a> {
 }
 
 impl Stream {
-    /// A request of a client. The first deadlines are `allowed` from now.
+    /// A request of a client. The first waits last as long as `allowed`.
     pub(crate) fn of_client(
         request: http::Request<RecvStream>,
         answer: SendResponse<Bytes>,
@@ -104,6 +104,11 @@ impl Drop for Stream {
 }
 
 impl Reader<'_> {
+    /// Lets the following reads wait for `duration`, from when one of them first has to.
+    pub fn allow(&mut self, duration: Duration) {
+        self.watchdog.allow(duration);
+    }
+
     /// Moves the deadline of the following reads.
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.watchdog.set(deadline);
@@ -132,6 +137,11 @@ impl Reader<'_> {
 }
 
 impl Writer<'_> {
+    /// Lets the following writes wait for `duration`, from when one of them first has to.
+    pub fn allow(&mut self, duration: Duration) {
+        self.watchdog.allow(duration);
+    }
+
     /// Moves the deadline of the following writes.
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.watchdog.set(deadline);

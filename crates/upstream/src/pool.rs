@@ -11,7 +11,7 @@
 //!
 //! The rest, a request that can be sent again, is the gateway's to repeat on a new connection.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +20,12 @@ use tokio::time::Instant;
 
 use crate::{Peer, Wire};
 
-/// The idle connections of one worker, by upstream address and by who must be there.
+/// The idle connections of one worker, by upstream address. One that was made for somebody is used for nobody else.
 #[derive(Debug)]
 pub struct IdlePool {
     limits: KeepAlive,
-    idle: HashMap<Place, Vec<Idle>>,
+    idle: BTreeMap<SocketAddr, Vec<Idle>>,
 }
-
-/// Where a connection leads. One that was made for somebody is used for nobody else.
-type Place = (SocketAddr, Option<Arc<Peer>>);
 
 /// Limits of an [`IdlePool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +72,7 @@ impl IdlePool {
     pub fn new(limits: KeepAlive) -> Self {
         Self {
             limits,
-            idle: HashMap::new(),
+            idle: BTreeMap::new(),
         }
     }
 
@@ -88,8 +85,9 @@ impl IdlePool {
         reuse: Reuse,
         now: Instant,
     ) -> Option<Wire> {
-        let connections = self.idle.get_mut(&(address, peer.cloned()))?;
-        while let Some(mut idle) = connections.pop() {
+        let connections = self.idle.get_mut(&address)?;
+        while let Some(last) = connections.iter().rposition(|idle| idle.wire.peer() == peer) {
+            let mut idle = connections.remove(last);
             if idle.is_usable(reuse, now) {
                 return Some(idle.wire);
             }
@@ -106,7 +104,7 @@ impl IdlePool {
         if keep.is_zero() {
             return;
         }
-        let connections = self.idle.entry((address, wire.peer().cloned())).or_default();
+        let connections = self.idle.entry(address).or_default();
         if connections.len() < self.limits.connections {
             connections.push(Idle {
                 wire,
@@ -119,7 +117,7 @@ impl IdlePool {
 
     /// Closes what may not be used any more, and whatever `keep` says no to.
     pub fn sweep(&mut self, now: Instant, mut keep: impl FnMut(SocketAddr) -> bool) {
-        self.idle.retain(|(address, _), connections| {
+        self.idle.retain(|address, connections| {
             if keep(*address) {
                 connections.retain_mut(|idle| idle.until > now && !idle.wire.has_news());
             } else {

@@ -145,7 +145,7 @@ fn not_tls(error: rustls::Error) -> WireError {
 }
 
 impl Wire {
-    /// Takes a connected socket; the first deadlines are `allowed` from now.
+    /// Takes a connected socket; the first waits last as long as `allowed`.
     pub fn new(stream: TcpStream, allowed: Duration) -> Self {
         // Only fails on a socket that is already dead, which the first read or write will say better.
         let _ = stream.set_nodelay(true);
@@ -283,6 +283,11 @@ impl ReadHalf<'_> {
         self.watchdog.set(deadline);
     }
 
+    /// Lets the following reads wait for `duration`, from when one of them first has to.
+    pub fn allow(&mut self, duration: Duration) {
+        self.watchdog.allow(duration);
+    }
+
     /// Waits for the first of: bytes to read, the end of the stream, an error.
     ///
     /// # Errors
@@ -298,6 +303,10 @@ impl ReadHalf<'_> {
     /// Waits until the connection breaks (reset by the other side, or the network failed), whether or not
     /// bytes wait to be read. The other side's mere end does not count. Only asks what the reactor knows.
     pub async fn broken(&self) {
+        // Nothing comes from a side that waits, and as long as that is so the reactor remembers one waker and no
+        // list of them. Whatever comes is looked at closely from then on.
+        let stream: &TcpStream = self.half.as_ref();
+        let _ = std::future::poll_fn(|context| stream.poll_read_ready(context)).await;
         // An error means that the reactor is gone, and with it the connection.
         let _ = self.half.ready(Interest::ERROR).await;
     }
@@ -355,6 +364,11 @@ impl WriteHalf<'_> {
     /// Moves the deadline of the following writes.
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.watchdog.set(deadline);
+    }
+
+    /// Lets the following writes wait for `duration`, from when one of them first has to.
+    pub fn allow(&mut self, duration: Duration) {
+        self.watchdog.allow(duration);
     }
 
     /// Writes all of `bytes`.

@@ -127,7 +127,7 @@ async fn announce(
     let mut header = Vec::new();
     proxy_protocol::write(version, ends.client, ends.local, &mut header);
     let (_, mut writer) = upstream.split();
-    writer.set_deadline(Instant::now() + plan.service.connect_timeout);
+    writer.allow(plan.service.connect_timeout);
     writer.write_all(&header).await
 }
 
