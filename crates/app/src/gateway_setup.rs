@@ -48,6 +48,7 @@ pub(crate) fn listeners(config: &NodeConfig) -> Vec<ListenerPlan> {
         },
         http2: listen.http2,
         proxy_protocol: listen.proxy_protocol,
+        clients: None,
     };
     config
         .proxy_listen

@@ -43,6 +43,8 @@ pub(crate) struct Line<'a> {
     pub(crate) version: &'static str,
     /// `TLSv1.3`, if the client spoke TLS.
     pub(crate) tls: Option<&'static str>,
+    /// Who the client is by its certificate.
+    pub(crate) client_subject: Option<&'a str>,
     pub(crate) host: &'a [u8],
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
@@ -142,6 +144,9 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
     out.push(b'"');
     if let Some(version) = line.tls {
         text(out, "tls", version.as_bytes());
+    }
+    if let Some(subject) = line.client_subject {
+        text(out, "client_subject", subject.as_bytes());
     }
     text(out, "host", line.host);
     number(out, "status", line.status.into());
@@ -301,6 +306,7 @@ mod tests {
             target: b"/a?b=\"c\"",
             version: "1.1",
             tls: None,
+            client_subject: None,
             host: b"shop",
             status: 200,
             bytes_in: 0,

@@ -1,20 +1,25 @@
 //! One attempt over one connection: the request up, the answer down, both at once when they overlap.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::uri::Scheme;
 use hythe_balance::Lease;
 use hythe_http1::Framing;
 use hythe_model::FullName;
-use hythe_upstream::{Peer, Reuse, WireError};
+use hythe_upstream::proxy_protocol::Version;
+use hythe_upstream::{Peer, Reuse, Wire, WireError};
 use tokio::time::Instant;
 
+use crate::announce::announce;
 use crate::body::{Body, BodyError, Frame, Pace, Patience, Pump, SourceError};
 use crate::connection::Client;
 use crate::decisions::Decisions;
+use crate::door::Ends;
 use crate::download::{Done, Download};
 use crate::grpc;
 use crate::link::Link;
@@ -58,6 +63,9 @@ pub(crate) fn kept(
             .kept(&place, scheme(peer), service.connect_timeout);
         return stream.map(|stream| Link::Stream(Box::new(stream)));
     }
+    if service.announce.is_some() {
+        return None;
+    }
     let mut idle = worker.idle.borrow_mut();
     idle.take(address, peer, reuse, Instant::now()).map(Link::Wire)
 }
@@ -69,6 +77,7 @@ fn scheme(peer: Option<&Arc<Peer>>) -> Scheme {
 /// A new connection to the endpoint, which must be `peer` if one is given, or a stream of one that is there by now.
 pub(crate) async fn connect(
     worker: &Worker,
+    client: &Client,
     service: &ServicePlan,
     peer: Option<&Arc<Peer>>,
     terms: &Terms<'_>,
@@ -93,7 +102,29 @@ pub(crate) async fn connect(
         let stream = stream.await.map_err(Trouble::Connect)?;
         return Ok(Link::Stream(Box::new(stream)));
     }
-    connect().await.map(Link::Wire).map_err(Trouble::Connect)
+    let connected = match service.announce {
+        None => connect().await,
+        Some(version) => connect_announced(address, peer, version, client.ends(), timeout).await,
+    };
+    connected.map(Link::Wire).map_err(Trouble::Connect)
+}
+
+/// A new connection that begins with whose it is.
+async fn connect_announced(
+    address: SocketAddr,
+    peer: Option<&Arc<Peer>>,
+    version: Version,
+    ends: Ends,
+    timeout: Duration,
+) -> Result<Wire, WireError> {
+    let deadline = Instant::now() + timeout;
+    let mut wire = hythe_upstream::connect(address, timeout).await?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    announce(&mut wire, version, ends, left).await?;
+    if let Some(peer) = peer {
+        wire.begin_tls(peer, deadline).await?;
+    }
+    Ok(wire)
 }
 
 /// The upload, as whoever waits for the answer sees it.
@@ -247,7 +278,7 @@ pub(crate) async fn run(
     let now = Instant::now();
     record.ended = Some(now);
     let member = lease.map(Lease::member).filter(|member| member.stats.is_listed());
-    let reusable = done.keep_upstream && sent && space.answer.is_empty();
+    let reusable = done.keep_upstream && sent && space.answer.is_empty() && service.announce.is_none();
     if let (true, Some(member), Link::Wire(wire)) = (reusable, member, link) {
         let promised = space.answer_head.keep_alive_timeout;
         worker

@@ -51,7 +51,7 @@ pub(crate) async fn run(
 /// The request as `link` sees it.
 fn view<'a>(
     worker: &'a Worker,
-    client: &Client,
+    client: &'a Client,
     space: &'a mut Workspace,
     snapshot: &'a Snapshot,
     matched: &'a Match<'a, RoutePlan>,
@@ -64,6 +64,10 @@ fn view<'a>(
         peer: client.peer,
         local: client.local,
         https: client.https(),
+        client_certificate: client
+            .certificate
+            .as_ref()
+            .map(|certificate| &certificate.presented),
         request_id: &space.request_id,
         project: &matched.entry.name.project,
         route: &plan.label,

@@ -11,6 +11,7 @@ use hythe_upstream::{Negotiated, Wire, WireError};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::client_certificate::ClientCertificate;
 use crate::door::Ends;
 use crate::link::{Link, Reader};
 use crate::listener::LocalListening;
@@ -23,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) link: Link,
     /// Who sent the request.
     pub(crate) peer: std::net::IpAddr,
+    /// The port at the other end of the connection.
+    pub(crate) port: u16,
     /// The other end of the connection, if it is a proxy whose word on its requests counts.
     pub(crate) proxy: Option<std::net::IpAddr>,
     /// What that proxy says of the request at hand: whether it came over TLS.
@@ -30,6 +33,8 @@ pub(crate) struct Client {
     pub(crate) local: SocketAddr,
     /// What was agreed on, if it speaks TLS.
     pub(crate) tls: Option<Rc<Negotiated>>,
+    /// What it proved to be, if it was asked.
+    pub(crate) certificate: Option<Rc<ClientCertificate>>,
     /// Where it came in.
     pub(crate) listening: LocalListening,
     /// Whether the connection may be kept after the current exchange.
@@ -42,6 +47,19 @@ impl Client {
     /// Whether the request was made over TLS.
     pub(crate) fn https(&self) -> bool {
         self.told_https.unwrap_or(self.tls.is_some())
+    }
+
+    /// Both ends of its way here. Of a client that a trusted proxy names, only the address is known.
+    pub(crate) fn ends(&self) -> Ends {
+        let port = if self.proxy.is_some_and(|proxy| proxy != self.peer) {
+            0
+        } else {
+            self.port
+        };
+        Ends {
+            client: SocketAddr::new(self.peer, port),
+            local: self.local,
+        }
     }
 
     /// The server name it asked for (SNI).
@@ -84,10 +102,14 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, li
     let peer = plain_ip(ends.client);
     let mut wire = Wire::new(stream, worker.limits().head_timeout);
     let greeting = tls::greet(worker, &mut wire, &listening.plan).await;
+    let agreed = wire.negotiated();
+    let certificate = agreed.and_then(|agreed| agreed.peer_certificate.as_ref());
     let mut client = Client {
-        tls: wire.negotiated().cloned().map(Rc::new),
+        certificate: certificate.map(|certificate| Rc::new(ClientCertificate::new(certificate))),
+        tls: agreed.cloned().map(Rc::new),
         link: Link::Wire(wire),
         peer,
+        port: ends.client.port(),
         proxy: worker.shared.trust.proxy(peer),
         told_https: None,
         local: ends.local,
@@ -101,7 +123,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, li
             if let Some(failure) = failure {
                 refuse(worker, &mut client, failure).await;
             }
-            linger(&mut client).await;
+            linger(&mut client.link).await;
         }
     }
 }
@@ -144,7 +166,7 @@ async fn serve_http(worker: &Rc<Worker>, mut client: Client) {
     if client.cut_off {
         reset(client.link);
     } else {
-        linger(&mut client).await;
+        linger(&mut client.link).await;
     }
 }
 
@@ -269,8 +291,8 @@ fn is_preface(bytes: &[u8]) -> bool {
 /// Closes without losing the answer: a socket that is closed with unread bytes is reset by the kernel, and
 /// a reset may overtake what was just sent. So: say that we are done, then take in what still comes, for a
 /// while and up to a limit.
-async fn linger(client: &mut Client) {
-    let (mut reader, mut writer) = client.link.split();
+pub(crate) async fn linger(link: &mut Link) {
+    let (mut reader, mut writer) = link.split();
     writer.finish().await;
     drain(&mut reader).await;
 }

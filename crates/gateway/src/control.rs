@@ -42,6 +42,7 @@ pub(crate) fn start(
         problems: Vec::new(),
         unopened: Vec::new(),
         unshown: Vec::new(),
+        unasked: Vec::new(),
         snapshot,
         retired: Vec::new(),
         to_sweep: false,
@@ -88,6 +89,8 @@ struct Control {
     unopened: Vec<Problem>,
     /// Of certificates.
     unshown: Vec<Problem>,
+    /// Of the certificates that clients show.
+    unasked: Vec<Problem>,
     snapshot: Publisher<Snapshot>,
     /// Snapshots that workers may still use. They are held here so that none has to free thousands of routes in the
     /// middle of a request.
@@ -110,6 +113,9 @@ impl Control {
         if concerns_routes(&self.desired, desired) {
             self.compile(desired);
         }
+        if concerns_clients(&self.desired, desired) {
+            self.ask_clients(desired);
+        }
         if !self.unopened.is_empty() || !Arc::ptr_eq(&self.desired.listeners, &desired.listeners) {
             self.open(desired);
         }
@@ -117,7 +123,7 @@ impl Control {
         let generation = desired.generation.min(endpoints.generation);
         let status = Status {
             generation,
-            problems: [&self.problems, &self.unopened, &self.unshown]
+            problems: [&self.problems, &self.unopened, &self.unshown, &self.unasked]
                 .into_iter()
                 .flatten()
                 .cloned()
@@ -150,6 +156,14 @@ impl Control {
         self.unshown = problems;
     }
 
+    fn ask_clients(&mut self, desired: &Desired) {
+        let problems = self.tls.ask(desired);
+        for problem in problems.iter().filter(|problem| !self.unasked.contains(problem)) {
+            tracing::error!(%problem, "not served as it says");
+        }
+        self.unasked = problems;
+    }
+
     fn compile(&mut self, desired: &Desired) {
         let earlier = self.snapshot.get();
         let (snapshot, problems) = self.compiler.compile(&earlier, desired, &mut self.pools);
@@ -163,6 +177,12 @@ impl Control {
         }
         self.problems = problems;
     }
+}
+
+/// Whether what clients are asked for may be another than before.
+fn concerns_clients(before: &Desired, now: &Desired) -> bool {
+    !(Arc::ptr_eq(&before.listeners, &now.listeners)
+        && Arc::ptr_eq(&before.ca_certificates, &now.ca_certificates))
 }
 
 /// Whether anything that routes are made of is another than before.

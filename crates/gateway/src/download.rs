@@ -21,7 +21,7 @@ use crate::record::Record;
 use crate::respond::Failure;
 use crate::snapshot::ServicePlan;
 use crate::trouble::Trouble;
-use crate::tunnel;
+use crate::tunnel::{self, Way};
 use crate::worker::{CHUNK, Worker};
 
 /// More interim answers than this are not an answer.
@@ -324,16 +324,18 @@ impl Download<'_, '_, '_> {
         self.flush_reply().await?;
         let mut early = hythe_upstream::Buffer::default();
         early.extend(self.request_bytes.get(self.request.len..).unwrap_or_default());
-        let mut moved = tunnel::Moved::default();
+        let moved = tunnel::Moved::default();
         let _ = tunnel::run(
             (client_reader, &mut *self.writer),
             (&mut *self.reader, up_writer),
             (&mut early, &mut *self.answer),
+            &self.worker.pipes,
             self.service.read_timeout,
-            &mut moved,
+            &moved,
         )
         .await;
-        (self.record.bytes_in, self.record.bytes_out) = (moved.from_client, moved.to_client);
+        self.record.bytes_in = moved.get(Way::FromClient);
+        self.record.bytes_out = moved.get(Way::ToClient);
         Ok(Done {
             keep_client: false,
             keep_upstream: false,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hythe_http1::{Known, RequestHead, path};
 use hythe_model::ProjectName;
 use hythe_routing::Match;
+use hythe_tls::Presented;
 
 use crate::decisions::Decisions;
 use crate::directory::{Caller, Directory, Proof};
@@ -29,6 +30,8 @@ pub struct Exchange<'a> {
     pub local: SocketAddr,
     /// Whether it came over TLS.
     pub https: bool,
+    /// The certificate that the client showed and that was verified.
+    pub client_certificate: Option<&'a Presented>,
     /// Its id: the client's `X-Request-Id` if it sent a usable one, otherwise 32 hex digits of our own.
     pub request_id: &'a str,
     /// Project of the matched route.

@@ -30,6 +30,7 @@ pub fn head_for_upstream(head: &RequestHead, bytes: &[u8], path: &[u8]) -> Vec<u
         way: &way,
         received: "1.1",
         https: false,
+        certificate: None,
         stripped_prefix: None,
         request_id: "0123456789abcdef",
         edits: &Edits::default(),

@@ -10,6 +10,7 @@ use hythe_http1::{
     Field, Framing, Known, RequestHead, ResponseHead, push_decimal, push_field, push_status_line,
 };
 
+use crate::client_certificate::ClientCertificate;
 use crate::decisions::Decisions;
 use crate::edits::Edits;
 use crate::exchange::known_value;
@@ -31,6 +32,8 @@ pub(crate) struct Forward<'a> {
     /// The version that the request came in.
     pub(crate) received: &'static str,
     pub(crate) https: bool,
+    /// What the client proved to be.
+    pub(crate) certificate: Option<&'a ClientCertificate>,
     /// The part of the path that the route cut off.
     pub(crate) stripped_prefix: Option<&'a [u8]>,
     pub(crate) request_id: &'a str,
@@ -155,6 +158,11 @@ fn push_forwarded(out: &mut Vec<u8>, forward: &Forward<'_>) {
         b"X-Forwarded-Prefix",
         prefix,
     );
+    if let Some(certificate) = forward.certificate {
+        for (name, value) in certificate.fields() {
+            push_own(out, edits, name, value);
+        }
+    }
     push_own(out, edits, b"X-Request-Id", forward.request_id.as_bytes());
     push_via(out, edits, bytes, &head.fields, forward.received);
 }
@@ -406,6 +414,7 @@ mod tests {
                 way: &way,
                 received: "1.1",
                 https: false,
+                certificate: None,
                 stripped_prefix: Some(b"/cut"),
                 request_id: "00ff",
                 edits,

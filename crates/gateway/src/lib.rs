@@ -5,14 +5,15 @@
 //! openings     listeners that come and go with the desired state
 //! accept       connections come in, from the sockets of one worker
 //! door         whose connection it is, and who serves it
-//! relay        TCP and UDP, passed on as they are
-//! tls          the first step where it is spoken, and whose certificates are shown
+//! relay        TCP and UDP, passed on as they are; tunnel: bytes both ways
+//! tls          the first step where it is spoken, whose certificates are shown, which ones clients show
 //! worker       one core: owns connections, buffers, counters
 //! connection   one client: heads come in, one exchange after another
 //! streams      one client in HTTP/2: exchanges beside one another
 //! proxy        one exchange: match, before, send
 //! before       the plugins of its route
 //! send         to whom, how often, within which time; what may be repeated
+//! announce     the PROXY protocol, outwards
 //! attempt      one try over one upstream connection: request up, answer down
 //! download     the answer's half of an attempt; trouble: what may become of it
 //! after        the plugins of its route that look at answers
@@ -33,9 +34,11 @@
 mod accept;
 mod access_log;
 mod after;
+mod announce;
 mod attempt;
 mod before;
 mod body;
+mod client_certificate;
 mod clock;
 mod connection;
 mod control;
@@ -97,7 +100,7 @@ pub use directory::{Caller, Directory, Proof};
 pub use edits::{Edit, Edits};
 pub use exchange::Exchange;
 pub use explain::Explainer;
-pub use listener::{BindError, ListenerPlan, Listeners, Listening, OpenListeners};
+pub use listener::{BindError, ClientRules, ListenerPlan, Listeners, Listening, OpenListeners};
 pub use metrics::{Metrics, MetricsCollector};
 pub use plugin::{Parse, Plugin, PluginKind, Resume, SettingProblem, Verdict};
 pub use respond::{Failure, Form, Reply};

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hythe_model::ListenerProtocol;
+use hythe_model::{FullName, ListenerProtocol};
 use hythe_spine::Shutdown;
 use socket2::Socket;
 
@@ -29,6 +29,19 @@ pub struct ListenerPlan {
     pub http2: bool,
     /// Whether every connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// Which certificates clients show, where TLS ends here; `None`: they are not asked.
+    pub clients: Option<ClientRules>,
+}
+
+/// Which certificates the clients of a listener show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRules {
+    /// The authorities that vouch for them.
+    pub authorities: Vec<FullName>,
+    /// Whether a client that shows none is turned away.
+    pub required: bool,
+    /// The most authorities between a certificate and one of these.
+    pub depth: Option<u8>,
 }
 
 /// A listener that is open, with its sockets.
@@ -79,6 +92,7 @@ impl ListenerPlan {
             protocol: ListenerProtocol::Http,
             http2: true,
             proxy_protocol: false,
+            clients: None,
         }
     }
 

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_model::{Desired, FullName, Listener, ListenerProtocol};
+use hythe_model::{ClientVerify, Desired, FullName, Listener, Name};
 use hythe_spine::{Ending, Latest, Publisher, Shutdown, latest};
 
-use crate::listener::{self, ListenerPlan, Listeners, Listening, OpenListeners};
+use crate::listener::{self, ClientRules, ListenerPlan, Listeners, Listening, OpenListeners};
 use crate::snapshot::Problem;
 use crate::sockets::Adopted;
 
@@ -102,7 +102,6 @@ impl Openings {
         if known.is_some_and(|known| known.wanted == wanted) {
             return Ok(());
         }
-        refuse_what_is_not_served(&wanted)?;
         let (plan, sockets) = match known {
             Some(known) => known.listening.with_settings_of(&wanted),
             None => listener::bind(&wanted, self.workers, &mut self.adopted)
@@ -139,21 +138,20 @@ impl Opened {
     }
 }
 
-fn refuse_what_is_not_served(wanted: &ListenerPlan) -> Result<(), String> {
-    let protocol = wanted.protocol;
-    match protocol {
-        ListenerProtocol::Tls => Err(format!("`{protocol}` is not served yet")),
-        _ => Ok(()),
-    }
-}
-
-fn plan(name: &FullName, spec: &Listener) -> ListenerPlan {
+pub(crate) fn plan(name: &FullName, spec: &Listener) -> ListenerPlan {
+    let authority = |authority: &Name| FullName::new(name.project.clone(), authority.clone());
+    let clients = || ClientRules {
+        authorities: spec.client_ca.iter().map(authority).collect(),
+        required: spec.client_verify == ClientVerify::Required,
+        depth: spec.client_verify_depth,
+    };
     ListenerPlan {
         name: name.to_string(),
         address: spec.listen,
         protocol: spec.protocol,
         http2: spec.http2,
         proxy_protocol: spec.proxy_protocol,
+        clients: (!spec.client_ca.is_empty()).then(clients),
     }
 }
 

@@ -298,6 +298,7 @@ fn write_outbox(
         way: &space.way,
         received: client.link.version(head.version),
         https: client.https(),
+        certificate: client.certificate.as_deref(),
         stripped_prefix: prefix,
         request_id: &space.request_id,
         edits: &space.request_edits,

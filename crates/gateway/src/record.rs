@@ -84,6 +84,10 @@ impl Record {
             target: head.target.of(bytes),
             version: client.link.version(head.version),
             tls: client.tls.as_ref().map(|tls| tls.version),
+            client_subject: client
+                .certificate
+                .as_ref()
+                .map(|certificate| certificate.presented.subject.as_str()),
             host: head.host.of(bytes),
             status: self.status,
             bytes_in: self.bytes_in,

@@ -337,7 +337,7 @@ async fn try_endpoint(
         let is_kept = kept.is_some();
         let link = match kept.take() {
             Some(link) => link,
-            None => attempt::connect(worker, service, space.peer.as_ref(), terms, lease).await?,
+            None => attempt::connect(worker, client, service, space.peer.as_ref(), terms, lease).await?,
         };
         let lease = Some(lease);
         let tried = attempt::run(worker, client, space, service, terms, lease, link, body, record).await;

@@ -12,9 +12,11 @@ use hythe_balance::{BreakerRules, RetryShare};
 use hythe_model::balancing::{CircuitBreaker, RetryOn};
 use hythe_model::endpoint::pool_name;
 use hythe_model::traffic::{Algorithm, PathHandling, Protocol, Service};
-use hythe_model::{Desired, Entry, FullName, Listener, Route, Upstream};
+use hythe_model::{Desired, Entry, FullName, Listener, Name, Route, Upstream};
 use hythe_routing::{CompileProblem, RouteEntry, RouteTable};
+use hythe_upstream::proxy_protocol;
 
+use crate::announce;
 use crate::directory::Directory;
 use crate::hash_key::HashKey;
 use crate::metrics::{Metrics, RouteMetrics};
@@ -34,7 +36,7 @@ pub(crate) struct Snapshot {
     /// Who may call.
     pub(crate) directory: Arc<Directory>,
     /// Where listeners below HTTP lead, by the listener's name.
-    pub(crate) relays: BTreeMap<String, RelayPlan>,
+    pub(crate) relays: Relays,
     /// Counters of requests that no route takes.
     pub(crate) unrouted: Arc<RouteMetrics>,
 }
@@ -85,6 +87,8 @@ pub(crate) struct ServicePlan {
     pub(crate) speaks_http2: bool,
     /// How TLS is spoken to it, if it is.
     pub(crate) tls: Option<UpstreamTls>,
+    /// The header that tells it whose connection it is. Such a connection is used for one request.
+    pub(crate) announce: Option<proxy_protocol::Version>,
 }
 
 /// After which failures another member is asked.
@@ -129,6 +133,8 @@ pub(crate) struct Compiler {
     upstream_tls: UpstreamConfigs,
 }
 
+/// Each by itself, since a connection holds its own for as long as it lives.
+type Relays = BTreeMap<String, Arc<RelayPlan>>;
 type Services = BTreeMap<FullName, Arc<ServicePlan>>;
 type Routes = BTreeMap<FullName, ServedRoute>;
 
@@ -219,7 +225,7 @@ impl Compiler {
         }
     }
 
-    fn snapshot(&self, table: RouteTable<RoutePlan>, relays: BTreeMap<String, RelayPlan>) -> Snapshot {
+    fn snapshot(&self, table: RouteTable<RoutePlan>, relays: Relays) -> Snapshot {
         Snapshot {
             table,
             directory: Arc::clone(&self.directory),
@@ -277,14 +283,22 @@ impl Compiler {
         }
     }
 
-    /// A listener whose service is not there takes connections and ends them.
-    fn relay_plans(&self, desired: &Desired) -> BTreeMap<String, RelayPlan> {
+    fn relay_plans(&self, desired: &Desired) -> Relays {
+        let relays = desired
+            .listeners
+            .iter()
+            .filter(|(_, entry)| !entry.spec.protocol.is_http());
         let plan = |(name, entry): (&FullName, &Arc<Entry<Listener>>)| {
-            let service = FullName::new(name.project.clone(), entry.spec.service.clone()?);
-            let plan = RelayPlan::new(Arc::clone(self.services.get(&service)?), &entry.spec);
-            Some((name.to_string(), plan))
+            let label = name.to_string();
+            let service = |service: &Name| {
+                let service = FullName::new(name.project.clone(), service.clone());
+                self.services.get(&service).cloned()
+            };
+            let metrics = self.metrics.relay(&label, entry.spec.protocol);
+            let plan = RelayPlan::new(&entry.spec, service, metrics);
+            (label, Arc::new(plan))
         };
-        desired.listeners.iter().filter_map(plan).collect()
+        relays.map(plan).collect()
     }
 
     fn counters_of(&self, route: &FullName, service: Option<&FullName>) -> Arc<RouteMetrics> {
@@ -411,6 +425,7 @@ fn service_plan(
         read_timeout: Duration::from_millis(spec.read_timeout_ms),
         speaks_http2: matches!(spec.protocol, Protocol::Grpc | Protocol::Grpcs),
         tls: None,
+        announce: spec.send_proxy_protocol.map(announce::version),
     }
 }
 

@@ -14,6 +14,7 @@ use hythe_http2::{Server, ServerLimits, Stream};
 use hythe_upstream::{Negotiated, Watchdog};
 use tokio::time::Instant;
 
+use crate::client_certificate::ClientCertificate;
 use crate::connection::{Client, serve_request};
 use crate::link::Link;
 use crate::listener::LocalListening;
@@ -23,8 +24,10 @@ use crate::worker::Worker;
 struct Connection {
     worker: Rc<Worker>,
     peer: IpAddr,
+    port: u16,
     local: SocketAddr,
     tls: Option<Rc<Negotiated>>,
+    certificate: Option<Rc<ClientCertificate>>,
     listening: LocalListening,
     /// Streams that are being served.
     open: Cell<usize>,
@@ -58,8 +61,10 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, early: &[u8]) {
     let connection = Rc::new(Connection {
         worker: Rc::clone(worker),
         peer: client.peer,
+        port: client.port,
         local: client.local,
         tls: client.tls,
+        certificate: client.certificate,
         listening: client.listening,
         open: Cell::new(0),
     });
@@ -128,10 +133,12 @@ async fn serve_stream(connection: &Connection, stream: Box<Stream>) {
     let mut client = Client {
         link: Link::Stream(stream),
         peer: connection.peer,
+        port: connection.port,
         proxy: connection.worker.shared.trust.proxy(connection.peer),
         told_https: None,
         local: connection.local,
         tls: connection.tls.clone(),
+        certificate: connection.certificate.clone(),
         listening: connection.listening.clone(),
         keep: true,
         cut_off: false,

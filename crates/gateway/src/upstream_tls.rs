@@ -101,13 +101,14 @@ fn settings(
             .iter()
             .map(authority)
             .collect::<Result<_, String>>()?,
+        depth: spec.tls_verify_depth,
         identity: spec.client_certificate.as_ref().map(identity).transpose()?,
         alpn: vec![alpn.to_vec()],
     })
 }
 
 /// An error with everything that led to it.
-fn in_words(error: &dyn std::error::Error) -> String {
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

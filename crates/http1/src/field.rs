@@ -42,7 +42,8 @@ pub enum Known {
     /// `Host`
     Host,
     /// Who the gateway found the caller to be: `X-Consumer-*`, `X-Credential-*`, `X-Authenticated-*`,
-    /// `X-Anonymous-Consumer`. Only the gateway may say so.
+    /// `X-Anonymous-Consumer`; by which certificate: `Client-Cert`, `Client-Cert-Chain` (RFC 9440),
+    /// `X-Forwarded-Client-Cert`. Only the gateway may say so.
     Identity,
     /// `Keep-Alive`
     KeepAlive,
@@ -178,8 +179,8 @@ const fn candidate(name: &'static [u8], known: Known) -> Candidate {
     Candidate { name, key, known }
 }
 
-/// The names but for [`Known::Identity`], by their length.
-static BY_LENGTH: [&[Candidate]; 20] = [
+/// The names but for families of [`Known::Identity`], by their length.
+static BY_LENGTH: [&[Candidate]; 24] = [
     &[],
     &[],
     &[candidate(b"te", Known::Te)],
@@ -206,7 +207,10 @@ static BY_LENGTH: [&[Candidate]; 20] = [
         candidate(b"user-agent", Known::UserAgent),
         candidate(b"keep-alive", Known::KeepAlive),
     ],
-    &[candidate(b"traceparent", Known::Traceparent)],
+    &[
+        candidate(b"traceparent", Known::Traceparent),
+        candidate(b"client-cert", Known::Identity),
+    ],
     &[candidate(b"x-request-id", Known::XRequestId)],
     &[candidate(b"authorization", Known::Authorization)],
     &[candidate(b"content-length", Known::ContentLength)],
@@ -220,12 +224,17 @@ static BY_LENGTH: [&[Candidate]; 20] = [
     &[
         candidate(b"transfer-encoding", Known::TransferEncoding),
         candidate(b"x-forwarded-proto", Known::XForwardedProto),
+        candidate(b"client-cert-chain", Known::Identity),
     ],
     &[
         candidate(b"x-forwarded-prefix", Known::XForwardedPrefix),
         candidate(b"proxy-authenticate", Known::ProxyAuthenticate),
     ],
     &[candidate(b"proxy-authorization", Known::ProxyAuthorization)],
+    &[],
+    &[],
+    &[],
+    &[candidate(b"x-forwarded-client-cert", Known::Identity)],
 ];
 
 const IDENTITY_PREFIXES: [&[u8]; 3] = [b"x-consumer-", b"x-credential-", b"x-authenticated-"];
@@ -291,7 +300,7 @@ mod tests {
     #[test]
     fn families_and_twins() {
         let long = format!("X_Consumer-{}", "a".repeat(100));
-        let cases: [(&str, Option<Known>); 18] = [
+        let cases: [(&str, Option<Known>); 20] = [
             ("X-Consumer-ID", Some(Known::Identity)),
             ("x-consumer-custom-id", Some(Known::Identity)),
             ("X-Credential-Identifier", Some(Known::Identity)),
@@ -304,6 +313,8 @@ mod tests {
             ("x_forwarded_for", Some(Known::UnderscoreTwin)),
             ("X-Forwarded_For", Some(Known::UnderscoreTwin)),
             ("Content_Length", Some(Known::UnderscoreTwin)),
+            ("X_Forwarded_Client-Cert", Some(Known::UnderscoreTwin)),
+            ("Client-Certificate", None),
             ("Content.Length", Some(Known::UnderscoreTwin)),
             ("X.Real~IP", Some(Known::UnderscoreTwin)),
             ("x.y", None),

@@ -67,6 +67,12 @@ METHODS = {
 
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=64))
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("walk.Calls", METHODS),))
-server.add_insecure_port("127.0.0.1:" + os.environ["PORT"])
+address = "127.0.0.1:" + os.environ["PORT"]
+if os.environ.get("CERTIFICATE"):
+    with open(os.environ["CERTIFICATE"] + ".pem", "rb") as chain, open(os.environ["CERTIFICATE"] + ".key", "rb") as key:
+        pair = (key.read(), chain.read())
+    server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+else:
+    server.add_insecure_port(address)
 server.start()
 server.wait_for_termination()

@@ -3,6 +3,7 @@
 use hythe_testkit::home::Home;
 
 use crate::programs::{python_command, run_python};
+use crate::tls::Authority;
 use crate::world::{Peak, alone, up, volume};
 
 /// A home with so many processes that answer calls.
@@ -33,6 +34,38 @@ fn calls_of_every_shape_errors_and_deadlines_pass_through() {
     let home = calls(1);
     for case in ["shapes", "error", "unknown", "deadline"] {
         client(&home, &[case]);
+    }
+}
+
+#[test]
+fn calls_pass_through_under_tls_on_both_sides() {
+    let home = Home::new();
+    let authority = Authority::new(&home, "authority");
+    authority.sign(&home, "calls", "calls.test");
+    let command = python_command("grpc_service.py");
+    home.write(
+        "hythe.yaml",
+        &format!(
+            "\
+services:
+  calls:
+    command: {command}
+    port: 50051
+    environment: {{CERTIFICATE: calls}}
+    upstream: {{protocol: grpcs, host_header: calls.test, ca_certificates: [authority]}}
+routes:
+  - {{name: calls, service: calls, protocols: [grpcs], paths: [/walk.Calls]}}
+certificates:
+  - {{cert_file: calls.pem, key_file: calls.key}}
+ca_certificates:
+  - {{name: authority, cert_file: authority.pem}}
+"
+        ),
+    );
+    home.ok(&["up", "-d"]);
+    let gateway = format!("https://{}", home.status().listen.proxy_tls[0]);
+    for case in ["shapes", "error", "unknown", "deadline"] {
+        run_python(&home, "grpc_client.py", &[&gateway, case]);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::server_loss::Hammer;
 use crate::world::{ECHO_MANIFEST, alone, home_with, up};
 
 /// An address that was free a moment ago.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

@@ -8,6 +8,7 @@
 
 mod changes;
 mod crashes;
+mod databases;
 mod dependencies;
 mod example;
 mod explanations;
@@ -21,11 +22,13 @@ mod nginx;
 mod output;
 mod programs;
 mod projects;
+mod proxies;
 mod rollouts;
 mod security;
 mod server_loss;
 mod stopping;
 mod streams;
 mod swaps;
+mod tls;
 mod verbs;
 mod world;

@@ -6,7 +6,8 @@ use hythe_model::{Name, Service as GatewayService};
 
 use crate::context::Context;
 use crate::draft::{Draft, Kind};
-use crate::keys::{MILLISECONDS, Shape, TAGS_DOC, TEXTS, Table, key, not_yet};
+use crate::keys::{MILLISECONDS, Shape, TAGS_DOC, TEXTS, Table, key};
+use crate::listener;
 use crate::node::Node;
 use crate::position::Span;
 use crate::problem::Finding;
@@ -135,10 +136,15 @@ pub(crate) static SETTINGS: Table = Table {
             Shape::Boolean,
             "`false`: whoever answers is believed, so that anybody on the way can read and change everything. Default: `true`; the certificate must be of the `Host` that is sent.",
         ),
-        not_yet(
+        key(
             "tls_verify_depth",
-            Shape::Anything,
-            "How long a chain may be; at most 6 authorities are followed.",
+            Shape::Integer(0, 64),
+            "The most CA certificates between an `https` service's and one that is believed; more than 6 are never followed. Default: 6.",
+        ),
+        key(
+            "send_proxy_protocol",
+            listener::PROXY_PROTOCOLS,
+            "Tell the service whose connection it is, by a header of the PROXY protocol; every request then has a connection of its own. For `http` and `https`. Default: no.",
         ),
     ],
 };
@@ -209,6 +215,9 @@ pub(crate) fn read_url(service: &Service<'_>, draft: &mut Draft) {
         check_base_path(cx, node, path);
     }
     let mut gateway_service = with_settings(service, GatewayService::at(url.host), settings.as_ref(), draft);
+    if let Some(block) = &settings {
+        refuse_announced_calls(block, url.protocol);
+    }
     gateway_service.protocol = url.protocol;
     gateway_service.port = url.port;
     gateway_service.path = url.path;
@@ -253,13 +262,13 @@ fn with_settings(
     };
     let client_certificate =
         reference::read(block, "client_certificate").map(|named| refer(Kind::Certificate, named));
-    let ca_certificates = block
-        .texts("ca_certificates")
-        .into_iter()
-        .filter_map(|(node, _)| Some(refer(Kind::CaCertificate, (block.cx.name(node)?, node.span))))
-        .collect();
+    let ca_certificates = reference::list(block, "ca_certificates", |name, span| {
+        refer(Kind::CaCertificate, (name.clone(), span));
+    });
+    let protocol = block.choice("protocol").map_or(service.protocol, protocol);
+    refuse_announced_calls(block, protocol);
     GatewayService {
-        protocol: block.choice("protocol").map_or(service.protocol, protocol),
+        protocol,
         path: base_path(block),
         retries: block.integer("retries").unwrap_or(service.retries),
         connect_timeout_ms: block
@@ -275,8 +284,20 @@ fn with_settings(
         client_certificate,
         ca_certificates,
         tls_verify: block.boolean("tls_verify"),
+        tls_verify_depth: block.integer("tls_verify_depth"),
+        send_proxy_protocol: listener::send_proxy_protocol(block),
         tags: block.tags(),
         ..service
+    }
+}
+
+/// Calls of many clients share connections.
+fn refuse_announced_calls(block: &Block<'_>, protocol: Protocol) {
+    let is_grpc = matches!(protocol, Protocol::Grpc | Protocol::Grpcs);
+    if let Some(entry) = block.entry("send_proxy_protocol").filter(|_| is_grpc) {
+        let message =
+            "`send_proxy_protocol` is for `http` and `https`: calls of many clients share a connection";
+        block.cx.report(Finding::error(entry.key_span, message));
     }
 }
 

@@ -30,7 +30,7 @@ pub use desired::{Desired, Entry, Kind};
 pub use endpoint::{Endpoint, Endpoints};
 pub use health::HealthChecks;
 pub use instance::{Exit, Instance, InstanceId, InstanceState, Instances};
-pub use listener::{Listener, ListenerProtocol, ProxyProtocol};
+pub use listener::{ClientVerify, Listener, ListenerProtocol, ProxyProtocol};
 pub use name::{FullName, Name, NameError, ProjectName};
 pub use project::ProjectSpec;
 pub use traffic::{Consumer, Plugin, Route, Service, Target, Upstream};

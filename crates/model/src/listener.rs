@@ -1,5 +1,6 @@
 //! Where the gateway listens besides the addresses a node is told itself.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,23 @@ pub struct Listener {
     /// which need one.
     #[serde(default)]
     pub service: Option<Name>,
-    /// For `tcp` and `tls`: tell the service whose connection it is, by a header of the PROXY protocol.
+    /// For `tls` and `tls_passthrough`: the services of connections whose clients ask for these names (SNI):
+    /// exact, or `*.example.com` for one label. All others go to `service`, or are ended if there is none.
+    #[serde(default)]
+    pub snis: BTreeMap<String, Name>,
+    /// For `tcp`, `tls` and `tls_passthrough`: tell the service whose connection it is, by a header of the PROXY protocol.
     #[serde(default)]
     pub send_proxy_protocol: Option<ProxyProtocol>,
+    /// For `https` and `tls`: the authorities that vouch for clients, in the same project. None: clients are not asked
+    /// for a certificate.
+    #[serde(default)]
+    pub client_ca: Vec<Name>,
+    /// Whether a client without a certificate is turned away.
+    #[serde(default)]
+    pub client_verify: ClientVerify,
+    /// The most authorities between a client's certificate and one of `client_ca`. `None`: six, the most there can be.
+    #[serde(default)]
+    pub client_verify_depth: Option<u8>,
     /// Silence that ends a connection or session below HTTP, in both directions. 10 minutes (nginx:
     /// `proxy_timeout`).
     #[serde(default = "ten_minutes")]
@@ -40,6 +55,17 @@ pub struct Listener {
     /// Labels for people and tools.
     #[serde(default)]
     pub tags: Vec<String>,
+}
+
+/// Whether clients must show a certificate; one that is shown is verified always (nginx: `ssl_verify_client`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientVerify {
+    /// They must.
+    #[default]
+    Required,
+    /// They may.
+    Optional,
 }
 
 /// A version of the PROXY protocol.
@@ -65,6 +91,9 @@ pub enum ListenerProtocol {
     Tcp,
     /// TLS, ended here and passed on in clear.
     Tls,
+    /// TLS, passed on as it is to the service of the name that the client asks for.
+    #[serde(rename = "tls_passthrough")]
+    TlsPassthrough,
     /// Datagrams.
     Udp,
 }
@@ -78,7 +107,11 @@ impl Listener {
             http2: yes(),
             proxy_protocol: false,
             service: None,
+            snis: BTreeMap::new(),
             send_proxy_protocol: None,
+            client_ca: Vec::new(),
+            client_verify: ClientVerify::default(),
+            client_verify_depth: None,
             idle_timeout_ms: ten_minutes(),
             responses: None,
             tags: Vec::new(),
@@ -88,7 +121,7 @@ impl Listener {
 
 impl ListenerProtocol {
     /// All there are, in words.
-    pub const WORDS: [&'static str; 5] = ["http", "https", "tcp", "tls", "udp"];
+    pub const WORDS: [&'static str; 6] = ["http", "https", "tcp", "tls", "tls_passthrough", "udp"];
 
     /// The protocol of a word.
     pub fn of_word(word: &str) -> Option<Self> {
@@ -97,6 +130,7 @@ impl ListenerProtocol {
             "https" => Self::Https,
             "tcp" => Self::Tcp,
             "tls" => Self::Tls,
+            "tls_passthrough" => Self::TlsPassthrough,
             "udp" => Self::Udp,
             _ => return None,
         })
@@ -111,6 +145,11 @@ impl ListenerProtocol {
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Tls)
     }
+
+    /// Whether connections can be told apart by the name that their clients ask for.
+    pub fn has_names(self) -> bool {
+        matches!(self, Self::Tls | Self::TlsPassthrough)
+    }
 }
 
 impl std::fmt::Display for ListenerProtocol {
@@ -120,6 +159,7 @@ impl std::fmt::Display for ListenerProtocol {
             Self::Https => "https",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::TlsPassthrough => "tls_passthrough",
             Self::Udp => "udp",
         })
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::balancing::{CircuitBreaker, HashOn, Outlier, RetryBudget, RetryOn, Sticky};
 use crate::endpoint::EndpointRules;
 use crate::health::HealthChecks;
+use crate::listener::ProxyProtocol;
 use crate::name::Name;
 
 /// Where requests of a route go: Kong's service. `host` is the name of an upstream or of a workload of
@@ -61,6 +62,14 @@ pub struct Service {
     /// no, unless the node says otherwise).
     #[serde(default)]
     pub tls_verify: Option<bool>,
+    /// The most authorities between the upstream's certificate and one that is believed. `None`: six, the most there
+    /// can be.
+    #[serde(default)]
+    pub tls_verify_depth: Option<u8>,
+    /// Tell the upstream whose connection it is, by a header of the PROXY protocol. Each request then has a connection
+    /// of its own.
+    #[serde(default)]
+    pub send_proxy_protocol: Option<ProxyProtocol>,
     /// `false`: as if it were not there.
     #[serde(default = "yes")]
     pub enabled: bool,
@@ -353,6 +362,8 @@ impl Service {
             client_certificate: None,
             ca_certificates: Vec::new(),
             tls_verify: None,
+            tls_verify_depth: None,
+            send_proxy_protocol: None,
             enabled: true,
             tags: Vec::new(),
         }

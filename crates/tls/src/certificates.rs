@@ -1,13 +1,11 @@
 //! Which certificate a client is shown: the one of the name it asks for.
 //!
-//! A name is looked for as it is, then under the wildcard of its parent (`*.example.com` is for one label, as in
-//! certificates), then the default answers. Of several certificates for a name the first that the client can
-//! verify is shown; those whose keys are cheap stand before RSA.
+//! Names are found as [`ServerNames`] says. Of several certificates for a name the first that the client can verify is
+//! shown; those whose keys are cheap stand before RSA.
 //!
 //! [`Resolver`] holds the current ones. Replacing them is one swap of a pointer that the next handshake sees; no
 //! connection notices.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -15,16 +13,11 @@ use rustls::SignatureScheme;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::Identity;
+use crate::{Identity, ServerNames};
 
 /// Identities by name.
 #[derive(Debug, Default)]
-pub struct Certificates {
-    exact: HashMap<String, Choice>,
-    /// By what stands behind the `*.`.
-    wildcard: HashMap<String, Choice>,
-    default: Choice,
-}
+pub struct Certificates(ServerNames<Choice>);
 
 /// The identities of one name, in the order in which they are tried.
 #[derive(Debug, Clone, Default)]
@@ -39,45 +32,13 @@ pub struct Resolver {
 impl Certificates {
     /// Shows `default` to clients that ask for no name, or for one that nobody has.
     pub fn new(default: &[Identity]) -> Self {
-        Self {
-            default: Choice::of(default),
-            ..Self::default()
-        }
+        Self(ServerNames::all(Some(Choice::of(default))))
     }
 
     /// Shows `identities` (one for each kind of key) to clients that ask for `name`: `example.com`,
     /// `*.example.com`, or `*`, which is the default. `false`: the name has some already, which stay.
     pub fn add(&mut self, name: &str, identities: &[Identity]) -> bool {
-        let name = name.to_ascii_lowercase();
-        if name == "*" {
-            self.default = Choice::of(identities);
-            return true;
-        }
-        let (names, name) = match name.strip_prefix("*.") {
-            Some(parent) => (&mut self.wildcard, parent.to_owned()),
-            None => (&mut self.exact, name),
-        };
-        if names.contains_key(&name) {
-            return false;
-        }
-        names.insert(name, Choice::of(identities));
-        true
-    }
-
-    fn find(&self, name: Option<&str>) -> &Choice {
-        let found = name.and_then(|name| {
-            // Clients send lower case, as a rule.
-            let lower;
-            let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                lower = name.to_ascii_lowercase();
-                lower.as_str()
-            } else {
-                name
-            };
-            let parent = || name.split_once('.').map(|(_, parent)| parent);
-            self.exact.get(name).or_else(|| self.wildcard.get(parent()?))
-        });
-        found.unwrap_or(&self.default)
+        self.0.add(name, Choice::of(identities))
     }
 }
 
@@ -111,7 +72,7 @@ impl Resolver {
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let current = self.current.load();
-        let choice = current.find(hello.server_name());
+        let choice = current.0.find(hello.server_name())?;
         choice.for_client(hello.signature_schemes()).cloned()
     }
 }
@@ -120,39 +81,6 @@ impl ResolvesServerCert for Resolver {
 mod tests {
     use super::*;
     use crate::testing::{identity, rsa_identity};
-
-    /// The own name of the certificate shown for each name asked for.
-    fn shown(certificates: &Certificates, asked: Option<&str>) -> String {
-        let choice = certificates.find(asked);
-        let key = choice
-            .for_client(&[SignatureScheme::ECDSA_NISTP256_SHA256])
-            .unwrap();
-        crate::Facts::of(&key.cert[0]).unwrap().names[0].clone()
-    }
-
-    #[test]
-    fn a_name_is_found_as_it_is_then_by_its_parent_then_by_default() {
-        let mut certificates = Certificates::new(&[identity("default.test")]);
-        for name in ["a.test", "*.a.test", "B.a.Test"] {
-            assert!(certificates.add(name, &[identity(name)]));
-        }
-        assert!(!certificates.add("A.test", &[identity("late.test")]));
-        let rows = [
-            (None, "default.test"),
-            (Some("a.test"), "a.test"),
-            (Some("A.TEST"), "a.test"),
-            (Some("x.a.test"), "*.a.test"),
-            (Some("b.a.test"), "b.a.test"),
-            (Some("y.x.a.test"), "default.test"),
-            (Some("test"), "default.test"),
-            (Some("other.test"), "default.test"),
-        ];
-        for (asked, expected) in rows {
-            assert_eq!(shown(&certificates, asked), expected, "{asked:?}");
-        }
-        certificates.add("*", &[identity("star.test")]);
-        assert_eq!(shown(&certificates, None), "star.test");
-    }
 
     #[test]
     fn the_client_gets_a_key_it_can_verify_and_the_cheap_one_if_it_can() {

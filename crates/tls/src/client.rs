@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::depth::Shallow;
 use crate::identity::{Identity, IdentityError, chain};
 
 /// How one is to speak to an upstream.
@@ -24,6 +25,9 @@ pub struct ClientSettings {
     pub verify: bool,
     /// The authorities to believe, in PEM; none: those of the system.
     pub authorities: Vec<String>,
+    /// The most authorities between the upstream's certificate and one that is believed. `None`: the library's limit of
+    /// six.
+    pub depth: Option<u8>,
     /// Our own certificate and key, in PEM.
     pub identity: Option<(String, String)>,
     /// The protocols to offer (ALPN).
@@ -62,6 +66,7 @@ impl Default for ClientSettings {
         Self {
             verify: true,
             authorities: Vec::new(),
+            depth: None,
             identity: None,
             alpn: Vec::new(),
         }
@@ -74,6 +79,7 @@ impl fmt::Debug for ClientSettings {
         f.debug_struct("ClientSettings")
             .field("verify", &self.verify)
             .field("authorities", &self.authorities.len())
+            .field("depth", &self.depth)
             .field("identity", &self.identity.is_some())
             .field("alpn", &self.alpn)
             .finish()
@@ -102,14 +108,7 @@ impl ClientConfigs {
 
     fn make(&mut self, settings: &ClientSettings) -> Result<ClientConfig, ClientConfigError> {
         let provider = crate::provider();
-        let verifier: Arc<dyn ServerCertVerifier> = if settings.verify {
-            let roots = self.authorities(&settings.authorities)?;
-            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
-                .build()
-                .map_err(|error| ClientConfigError::Refused(error.into()))?
-        } else {
-            Arc::new(Anybody(Arc::clone(&provider)))
-        };
+        let verifier = self.verifier(settings)?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(rustls::ALL_VERSIONS)
             .map_err(|error| ClientConfigError::Refused(error.into()))?
@@ -125,6 +124,24 @@ impl ClientConfigs {
         };
         config.alpn_protocols.clone_from(&settings.alpn);
         Ok(config)
+    }
+
+    fn verifier(
+        &mut self,
+        settings: &ClientSettings,
+    ) -> Result<Arc<dyn ServerCertVerifier>, ClientConfigError> {
+        if !settings.verify {
+            return Ok(Arc::new(Anybody(crate::provider())));
+        }
+        let roots = self.authorities(&settings.authorities)?;
+        let inner: Arc<dyn ServerCertVerifier> =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), crate::provider())
+                .build()
+                .map_err(|error| ClientConfigError::Refused(error.into()))?;
+        Ok(match settings.depth {
+            None => inner,
+            Some(depth) => Arc::new(Shallow { inner, roots, depth }),
+        })
     }
 
     fn authorities(&mut self, named: &[String]) -> Result<Arc<RootCertStore>, ClientConfigError> {

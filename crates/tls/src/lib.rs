@@ -2,7 +2,9 @@
 //!
 //! - [`Identity`]: a chain of certificates and its key, from PEM, with words for what is wrong with them.
 //! - [`Certificates`], [`Resolver`]: which identity a client is shown, and its replacement while connections go on.
-//! - [`ServerConfigs`]: how TLS is spoken on listeners.
+//! - [`ServerNames`]: what belongs to which name of a server.
+//! - [`ServerConfigs`]: how TLS is spoken on listeners, and which certificates clients must or may show there.
+//! - [`Presented`]: what such a certificate says.
 //! - [`ClientConfigs`]: how it is spoken to upstreams, one configuration for each distinct wish.
 //! - [`fallback`]: the certificate that is there before anybody gave us one.
 //!
@@ -13,8 +15,11 @@
 mod certificates;
 mod client;
 mod complaint;
+mod depth;
 pub mod fallback;
 mod identity;
+mod names;
+mod presented;
 mod server;
 #[cfg(test)]
 mod testing;
@@ -28,7 +33,9 @@ pub use certificates::{Certificates, Resolver};
 pub use client::{ClientConfigError, ClientConfigs, ClientSettings, authorities};
 pub use complaint::{Complaint, complaints};
 pub use identity::{Facts, Identity, IdentityError};
-pub use server::{ClientCertificates, ServerConfigs};
+pub use names::ServerNames;
+pub use presented::Presented;
+pub use server::{ClientCertificates, ServerConfigError, ServerConfigs};
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

@@ -54,13 +54,13 @@ const RECEIVE: usize = 32 * 1024;
 const SEND: usize = 64 * 1024;
 
 impl Session {
-    /// `early`: ciphertext that was read from the socket already.
-    pub(crate) fn new(connection: impl Into<Connection>, early: &[u8]) -> Self {
+    pub(crate) fn new(connection: impl Into<Connection>) -> Self {
         let mut connection = connection.into();
         connection.set_buffer_limit(Some(SEND));
-        let mut unfed = Buffer::default();
-        unfed.extend(early);
-        Self { connection, unfed }
+        Self {
+            connection,
+            unfed: Buffer::default(),
+        }
     }
 
     /// Ready when both sides have agreed and what we had to say is written.

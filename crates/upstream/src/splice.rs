@@ -80,6 +80,22 @@ impl Pipe {
         Ok(count)
     }
 
+    /// [`Pipe::fill`] with what is there now, as much as there is room for. `None`: nothing is, and the reader's
+    /// `readable` waits until something is.
+    ///
+    /// # Errors
+    /// Failure of the socket.
+    pub fn try_fill(&mut self, reader: &mut ReadHalf<'_>) -> Result<Option<usize>, WireError> {
+        let stream: &TcpStream = reader.half.as_ref();
+        let moved = stream.try_io(Interest::READABLE, || move_bytes(stream, &self.into, CAPACITY));
+        if would_block(&moved) {
+            return Ok(None);
+        }
+        let count = moved.map_err(WireError::Broken)?;
+        self.held += count;
+        Ok(Some(count))
+    }
+
     /// Writes all that the pipe holds to `writer`. Only for a half that [is plain](WriteHalf::is_plain).
     ///
     /// # Errors

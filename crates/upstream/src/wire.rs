@@ -132,11 +132,7 @@ pub async fn connect_tls(
 ) -> Result<Wire, WireError> {
     let deadline = Instant::now() + timeout;
     let mut wire = connect(address, timeout).await?;
-    let connection = ClientConnection::new(Arc::clone(&peer.config), peer.name.clone()).map_err(not_tls)?;
-    wire.handshake(Session::new(connection, &[]), deadline).await?;
-    if let Some(tls) = &mut wire.tls {
-        tls.peer = Some(Arc::clone(peer));
-    }
+    wire.begin_tls(peer, deadline).await?;
     Ok(wire)
 }
 
@@ -172,7 +168,21 @@ impl Wire {
         self.tls.as_deref()?.peer.as_ref()
     }
 
-    /// Lets the client begin with TLS, within `allowed`. `early` is what was read of it already.
+    /// Begins TLS as the side that connected; whoever is there must be `peer`.
+    ///
+    /// # Errors
+    /// As [`connect_tls`].
+    pub async fn begin_tls(&mut self, peer: &Arc<Peer>, deadline: Instant) -> Result<(), WireError> {
+        let connection =
+            ClientConnection::new(Arc::clone(&peer.config), peer.name.clone()).map_err(not_tls)?;
+        self.handshake(Session::new(connection), deadline).await?;
+        if let Some(tls) = &mut self.tls {
+            tls.peer = Some(Arc::clone(peer));
+        }
+        Ok(())
+    }
+
+    /// Lets the client begin with TLS, within `allowed`.
     ///
     /// # Errors
     /// Timeout or failure of the socket; [`WireError::Broken`] with `InvalidData` when there is nothing to agree on
@@ -180,20 +190,16 @@ impl Wire {
     pub async fn accept_tls(
         &mut self,
         config: Arc<ServerConfig>,
-        early: &[u8],
         allowed: Duration,
     ) -> Result<Greeting, WireError> {
         let deadline = Instant::now() + allowed;
-        let first = match early.first() {
-            Some(first) => *first,
-            None => self.peek(deadline).await?,
-        };
+        let first = self.peek(deadline).await?;
         // Every method begins with a letter, and no record does.
         if first.is_ascii_alphabetic() {
             return Ok(Greeting::PlainHttp);
         }
         let connection = ServerConnection::new(config).map_err(not_tls)?;
-        self.handshake(Session::new(connection, early), deadline).await?;
+        self.handshake(Session::new(connection), deadline).await?;
         Ok(Greeting::Tls)
     }
 

@@ -70,9 +70,7 @@ fn peer(name: &'static str, settings: &Settings) -> Arc<Peer> {
 
 async fn server(listener: &TcpListener, settings: &Settings) -> Result<Wire, WireError> {
     let mut wire = Wire::new(listener.accept().await.unwrap().0, PATIENCE);
-    let greeting = wire
-        .accept_tls(Arc::clone(&settings.server), &[], PATIENCE)
-        .await?;
+    let greeting = wire.accept_tls(Arc::clone(&settings.server), PATIENCE).await?;
     assert_eq!(greeting, Greeting::Tls);
     Ok(wire)
 }
@@ -256,26 +254,9 @@ async fn plain_http_is_told_apart_and_left_unread() {
     let mut plain = connect(address, PATIENCE).await.unwrap();
     say_all(&mut plain, b"GET / HTTP/1.1\r\n\r\n", 100).await;
     let mut wire = Wire::new(listener.accept().await.unwrap().0, PATIENCE);
-    let greeting = wire.accept_tls(settings(&TLS13).server, &[], PATIENCE).await;
+    let greeting = wire.accept_tls(settings(&TLS13).server, PATIENCE).await;
     assert_eq!(greeting.unwrap(), Greeting::PlainHttp);
     assert_eq!(read_all(&mut wire, 100).await.0, b"GET / HTTP/1.1\r\n\r\n");
-}
-
-#[tokio::test]
-async fn what_was_read_before_counts() {
-    let settings = settings(&TLS13);
-    let (listener, address) = listener().await;
-    let accept = async {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut early = [0; 50];
-        stream.read_exact(&mut early).await.unwrap();
-        let mut wire = Wire::new(stream, PATIENCE);
-        wire.accept_tls(Arc::clone(&settings.server), &early, PATIENCE)
-            .await
-    };
-    let (client, greeting) = tokio::join!(client(address, &settings), accept);
-    assert_eq!(greeting.unwrap(), Greeting::Tls);
-    client.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,7 +74,12 @@ impl ItemKind {
                 ("client_certificate", Self::Certificate, OnDelete::Restrict),
                 ("ca_certificates", Self::CaCertificate, OnDelete::Restrict),
             ],
-            Self::Route | Self::Listener => &[("service", Self::Service, OnDelete::Restrict)],
+            Self::Route => &[("service", Self::Service, OnDelete::Restrict)],
+            Self::Listener => &[
+                ("service", Self::Service, OnDelete::Restrict),
+                ("snis", Self::Service, OnDelete::Restrict),
+                ("client_ca", Self::CaCertificate, OnDelete::Restrict),
+            ],
             Self::Target => &[("upstream", Self::Upstream, OnDelete::Cascade)],
             Self::Plugin => &[
                 ("service", Self::Service, OnDelete::Cascade),
@@ -145,18 +150,22 @@ fn references(kind: ItemKind, project: &ProjectName, fields: &Fields) -> BTreeSe
             name: name.to_owned(),
             on_delete: *on_delete,
         };
-        names(fields.get(*field)).map(reference).collect::<Vec<_>>()
+        names(fields.get(*field))
+            .into_iter()
+            .map(reference)
+            .collect::<Vec<_>>()
     };
     kind.references().iter().flat_map(of_field).collect()
 }
 
-/// A field that names one document, or a list of them.
-fn names(value: Option<&Value>) -> impl Iterator<Item = &str> {
-    let (one, several) = match value {
-        Some(Value::Array(names)) => (None, names.as_slice()),
-        other => (other, [].as_slice()),
+/// A field that names one document, a list of them, or several by some key.
+fn names(value: Option<&Value>) -> Vec<&str> {
+    let values: Vec<&Value> = match value {
+        Some(Value::Array(names)) => names.iter().collect(),
+        Some(Value::Object(names)) => names.values().collect(),
+        other => other.into_iter().collect(),
     };
-    one.into_iter().chain(several).filter_map(Value::as_str)
+    values.into_iter().filter_map(Value::as_str).collect()
 }
 
 /// Every document that a manifest asks for.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hythe_model::balancing::{Outlier, Sticky};
+use hythe_model::traffic::Protocol;
 use hythe_model::workload::{HealthCheck, Probe, Replicas};
 use hythe_model::{FullName, Listener, ListenerProtocol, Name, Plugin, ProjectSpec, Workload};
 use hythe_routing::{RouteEntry, RouteTable};
@@ -38,6 +39,12 @@ pub(crate) fn validate(
             format!("service {name}: total_timeout, try_timeout and hedge_after must not be 0")
         });
         let from = format!("service {name}");
+        let is_grpc = matches!(service.protocol, Protocol::Grpc | Protocol::Grpcs);
+        checker.require(!(is_grpc && service.send_proxy_protocol.is_some()), || {
+            format!(
+                "{from}: send_proxy_protocol is for http and https: calls of many clients share a connection"
+            )
+        });
         checker.reference(&from, ItemKind::Certificate, service.client_certificate.as_ref());
         for authority in &service.ca_certificates {
             checker.reference(&from, ItemKind::CaCertificate, Some(authority));
@@ -194,9 +201,22 @@ impl Checker<'_> {
         let protocol = listener.protocol;
         self.reference(&from, ItemKind::Service, listener.service.as_ref());
         self.require(listener.listen.port() != 0, || format!("{from}: port is 0"));
-        self.require(protocol.is_http() != listener.service.is_some(), || {
-            format!("{from}: `tcp`, `tls` and `udp` need a service, `http` and `https` have routes")
+        let leads = listener.service.is_some() || !listener.snis.is_empty();
+        self.require(protocol.is_http() != leads, || {
+            format!("{from}: protocols below HTTP need a service, `http` and `https` have routes")
         });
+        self.require(protocol.has_names() || listener.snis.is_empty(), || {
+            format!("{from}: only `tls` and `tls_passthrough` have snis")
+        });
+        self.require(protocol.is_tls() || listener.client_ca.is_empty(), || {
+            format!("{from}: clients show certificates to `https` and `tls` only")
+        });
+        for authority in &listener.client_ca {
+            self.reference(&from, ItemKind::CaCertificate, Some(authority));
+        }
+        for service in listener.snis.values() {
+            self.reference(&from, ItemKind::Service, Some(service));
+        }
         let datagrams = protocol == ListenerProtocol::Udp;
         self.require(!(datagrams && listener.proxy_protocol), || {
             format!("{from}: datagrams have no PROXY protocol")

@@ -81,6 +81,7 @@ impl Fixture {
             peer: self.peer,
             local: SocketAddr::from(([127, 0, 0, 1], 8000)),
             https: false,
+            client_certificate: None,
             request_id: "0123",
             project: &self.project,
             route: "r",

@@ -11,6 +11,7 @@ use std::fmt;
 use std::io::Write;
 
 use hythe_http1::{Known, Version, path};
+use hythe_tls::Presented;
 
 use crate::exchange::Exchange;
 use crate::heads::without_port;
@@ -59,10 +60,13 @@ enum Value {
     Route,
     Service,
     Consumer,
+    ClientSubject,
+    ClientIssuer,
+    ClientSerial,
 }
 
 /// nginx's names without a parameter, and ours in the same form.
-const NAMES: [(&str, Value); 21] = [
+const NAMES: [(&str, Value); 24] = [
     ("host", Value::Host),
     ("http_host", Value::HttpHost),
     ("remote_addr", Value::RemoteAddress),
@@ -84,6 +88,9 @@ const NAMES: [(&str, Value); 21] = [
     ("route", Value::Route),
     ("service", Value::Service),
     ("consumer", Value::Consumer),
+    ("ssl_client_s_dn", Value::ClientSubject),
+    ("ssl_client_i_dn", Value::ClientIssuer),
+    ("ssl_client_serial", Value::ClientSerial),
 ];
 
 impl Template {
@@ -290,7 +297,17 @@ impl Value {
                 let name = caller.and_then(|caller| caller.username.as_deref());
                 out.extend_from_slice(name.unwrap_or_default().as_bytes());
             }
+            Self::ClientSubject => push_of_client(out, exchange, |shown| &shown.subject),
+            Self::ClientIssuer => push_of_client(out, exchange, |shown| &shown.issuer),
+            Self::ClientSerial => push_of_client(out, exchange, |shown| &shown.serial),
         }
+    }
+}
+
+/// What the certificate says that the client showed, if it did.
+fn push_of_client(out: &mut Vec<u8>, exchange: &Exchange<'_>, part: fn(&Presented) -> &String) {
+    if let Some(shown) = exchange.client_certificate {
+        out.extend_from_slice(part(shown).as_bytes());
     }
 }
 

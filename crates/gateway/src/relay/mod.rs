@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! tcp    one connection to a member for each of the client's
+//! hello  the name that a client asks for in TLS that ends behind us
 //! udp    one socket to a member for each client that sends datagrams, until it is silent
 //! ```
 //!
 //! Members are picked as for requests, and count what is open to them. Another one is tried only while nothing
-//! was sent. What was passed on is one line of the access log, at the end.
-//!
-//! Left out: the kernel's own moving of bytes between sockets, and choosing by the server name of TLS that
-//! ends behind us.
+//! was sent. Where clients ask for a name (TLS, ended here or behind us), each name may have a service of its own. What
+//! was passed on is one line of the access log, at the end.
 
+mod hello;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
@@ -19,88 +19,122 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_balance::Query;
-use hythe_model::{Listener, ProxyProtocol};
+use hythe_model::{Listener, Name};
+use hythe_tls::ServerNames;
 use hythe_upstream::proxy_protocol;
 use tokio::time::Instant;
 
 use crate::access_log::RelayLine;
+use crate::announce;
 use crate::listener::Listening;
+use crate::metrics::RelayMetrics;
 use crate::snapshot::ServicePlan;
+use crate::tunnel::{Moved, Way};
 use crate::worker::{Worker, plain_ip};
 
 /// Where a listener's connections or datagrams go, decided.
 #[derive(Debug)]
 pub(crate) struct RelayPlan {
-    pub(crate) service: Arc<ServicePlan>,
+    /// By the name that the client asks for, where there is one.
+    services: ServerNames<Arc<ServicePlan>>,
     /// Silence that ends a connection or session.
-    pub(crate) idle: Duration,
+    idle: Duration,
     /// Datagrams that answer one of the client's.
-    pub(crate) responses: Option<u32>,
+    responses: Option<u32>,
     /// The header that tells the member whose connection it is.
-    pub(crate) announce: Option<proxy_protocol::Version>,
+    announce: Option<proxy_protocol::Version>,
+    metrics: Arc<RelayMetrics>,
 }
 
-/// What is remembered of a connection or session for its line.
+/// What is remembered of a connection or session for its line and its counters.
 struct Record {
     started: Instant,
-    /// 200; 502 when no member could be reached, 503 when there was none (nginx: the status of a stream).
+    /// 200; 400 when it did not begin as it must, 502 when no member could be reached, 503 when there was none
+    /// (nginx: the status of a stream).
     status: u16,
-    from_client: u64,
-    to_client: u64,
+    moved: Moved,
+    service: Option<Arc<ServicePlan>>,
     instance: Option<Arc<str>>,
     tries: u32,
+    metrics: Option<Arc<RelayMetrics>>,
 }
 
 impl RelayPlan {
-    pub(crate) fn new(service: Arc<ServicePlan>, spec: &Listener) -> Self {
+    /// What `spec` says, with the services that `find` knows. Connections for another are ended.
+    pub(crate) fn new(
+        spec: &Listener,
+        find: impl Fn(&Name) -> Option<Arc<ServicePlan>>,
+        metrics: Arc<RelayMetrics>,
+    ) -> Self {
+        let mut services = ServerNames::all(spec.service.as_ref().and_then(&find));
+        for (name, service) in &spec.snis {
+            if let Some(service) = find(service) {
+                services.add(name, service);
+            }
+        }
         Self {
-            service,
+            services,
             idle: Duration::from_millis(spec.idle_timeout_ms),
             responses: spec.responses,
-            announce: spec.send_proxy_protocol.map(|version| match version {
-                ProxyProtocol::V1 => proxy_protocol::Version::One,
-                ProxyProtocol::V2 => proxy_protocol::Version::Two,
-            }),
+            announce: spec.send_proxy_protocol.map(announce::version),
+            metrics,
         }
     }
+}
 
-    /// A search for a member on behalf of `client`.
-    fn query(&self, client: SocketAddr) -> Query {
-        if self.service.by_client {
-            Query::from_client(plain_ip(client))
-        } else {
-            Query::new()
-        }
+/// A search for a member of the service's pool on behalf of `client`.
+fn query(service: &ServicePlan, client: SocketAddr) -> Query {
+    if service.by_client {
+        Query::from_client(plain_ip(client))
+    } else {
+        Query::new()
     }
 }
 
 impl Record {
-    fn start() -> Self {
+    fn start(plan: Option<&RelayPlan>) -> Self {
+        let metrics = plan.map(|plan| Arc::clone(&plan.metrics));
+        if let Some(metrics) = &metrics {
+            metrics.open();
+        }
         Self {
             started: Instant::now(),
             status: 200,
-            from_client: 0,
-            to_client: 0,
+            moved: Moved::also_in(metrics.clone()),
+            service: None,
             instance: None,
             tries: 0,
+            metrics,
         }
     }
 
-    fn finish(&self, worker: &Worker, client: SocketAddr, listening: &Listening, plan: Option<&RelayPlan>) {
+    fn finish(&self, worker: &Worker, client: SocketAddr, listening: &Listening) {
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| self.status != 200) {
+            metrics.fail();
+        }
         let Some(log) = &worker.access_log else { return };
         let line = RelayLine {
             client: plain_ip(client),
             listener: &listening.plan.name,
             protocol: listening.plan.protocol,
             status: self.status,
-            bytes_in: self.from_client,
-            bytes_out: self.to_client,
+            bytes_in: self.moved.get(Way::FromClient),
+            bytes_out: self.moved.get(Way::ToClient),
             total: self.started.elapsed(),
-            service: plan.map(|plan| plan.service.label.as_str()),
+            service: self.service.as_ref().map(|service| service.label.as_str()),
             instance: self.instance.as_deref(),
             tries: self.tries,
         };
         log.write_relay(&line, &mut worker.clock.borrow_mut());
         worker.want_chores();
+    }
+}
+
+/// A panic does not leave it counted as open.
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.close();
+        }
     }
 }

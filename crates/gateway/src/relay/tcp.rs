@@ -6,37 +6,20 @@
 use std::time::Duration;
 
 use hythe_balance::{Fault, Lease, Timing};
+use hythe_model::ListenerProtocol;
 use hythe_spine::Shutdown;
-use hythe_upstream::{Buffer, Wire, WireError, proxy_protocol};
+use hythe_upstream::{Buffer, Wire, WireError};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Record, RelayPlan};
-use crate::connection;
+use super::{Record, RelayPlan, hello};
+use crate::announce::announce;
 use crate::door::Ends;
 use crate::link::Link;
 use crate::listener::Listening;
-use crate::tunnel;
+use crate::snapshot::ServicePlan;
 use crate::worker::Worker;
-
-/// Passes a connection on to its end.
-pub(crate) async fn serve(worker: &Worker, stream: TcpStream, ends: Ends, listening: &Listening) {
-    let mut client = Link::Wire(Wire::new(stream, worker.limits().head_timeout));
-    let snapshot = worker.snapshot();
-    let plan = snapshot.relays.get(&listening.plan.name);
-    let mut record = Record::start();
-    let passed = match plan {
-        Some(plan) => pass_on(worker, &mut client, ends, listening, plan, &mut record).await,
-        None => {
-            record.status = 503;
-            Ending::Broken
-        }
-    };
-    record.finish(worker, ends.client, listening, plan);
-    if passed == Ending::Broken {
-        connection::reset(client);
-    }
-}
+use crate::{connection, tls, tunnel};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +28,34 @@ enum Ending {
     Finished,
     /// It must not look like an end.
     Broken,
+    /// The client has been told what was wrong with its first words.
+    Refused,
+}
+
+/// Passes a connection on to its end.
+pub(crate) async fn serve(worker: &Worker, stream: TcpStream, ends: Ends, listening: &Listening) {
+    let mut wire = Wire::new(stream, worker.limits().head_timeout);
+    let plan = worker.snapshot().relays.get(&listening.plan.name).cloned();
+    let mut record = Record::start(plan.as_deref());
+    let agreed = tls::greet(worker, &mut wire, &listening.plan).await;
+    let mut client = Link::Wire(wire);
+    let ending = match (agreed, plan) {
+        (Err(_), _) => {
+            record.status = 400;
+            Ending::Refused
+        }
+        (Ok(()), None) => {
+            record.status = 503;
+            Ending::Broken
+        }
+        (Ok(()), Some(plan)) => pass_on(worker, &mut client, ends, listening, &plan, &mut record).await,
+    };
+    record.finish(worker, ends.client, listening);
+    match ending {
+        Ending::Finished => {}
+        Ending::Broken => connection::reset(client),
+        Ending::Refused => connection::linger(&mut client).await,
+    }
 }
 
 async fn pass_on(
@@ -55,53 +66,66 @@ async fn pass_on(
     plan: &RelayPlan,
     record: &mut Record,
 ) -> Ending {
+    let mut buffers = (Buffer::default(), Buffer::default());
+    let Ok(name) = name(worker, client, listening, &mut buffers.0).await else {
+        record.status = 400;
+        return Ending::Broken;
+    };
+    record.service = plan.services.find(name.as_deref()).cloned();
     let Some((_lease, mut upstream)) = connect(plan, ends, record).await else {
         return Ending::Broken;
     };
-    if let Some(version) = plan.announce
-        && announce(version, ends, plan, &mut upstream).await.is_err()
-    {
-        record.status = 502;
-        return Ending::Broken;
-    }
     let (mut from_client, mut to_client) = client.split();
     let (mut from_upstream, mut to_upstream) = upstream.split();
-    let mut buffers = (Buffer::default(), Buffer::default());
-    let mut moved = tunnel::Moved::default();
     let ending = tokio::select! {
         ending = tunnel::run(
             (&mut from_client, &mut to_client),
             (&mut from_upstream, &mut to_upstream),
             (&mut buffers.0, &mut buffers.1),
+            &worker.pipes,
             plan.idle,
-            &mut moved,
+            &record.moved,
         ) => match ending {
             Ok(()) | Err(WireError::TimedOut) => Ending::Finished,
             Err(WireError::Broken(_)) => Ending::Broken,
         },
         () = drained(&listening.shutdown, worker.limits().drain) => Ending::Broken,
     };
-    (record.from_client, record.to_client) = (moved.from_client, moved.to_client);
     if ending == Ending::Broken {
         connection::reset(upstream);
     }
     ending
 }
 
+/// The name that the client asks for, where that is known.
+async fn name(
+    worker: &Worker,
+    client: &mut Link,
+    listening: &Listening,
+    early: &mut Buffer,
+) -> Result<Option<String>, hello::NoHello> {
+    if listening.plan.protocol == ListenerProtocol::TlsPassthrough {
+        let (mut reader, _) = client.split();
+        reader.set_deadline(Instant::now() + worker.limits().head_timeout);
+        return hello::server_name(&mut reader, early).await;
+    }
+    let Link::Wire(wire) = client else { return Ok(None) };
+    Ok(wire.negotiated().and_then(|agreed| agreed.server_name.clone()))
+}
+
 /// Connects to a member, and to the next one if that fails, as often as the service allows.
 async fn connect(plan: &RelayPlan, ends: Ends, record: &mut Record) -> Option<(Lease, Link)> {
-    let service = &plan.service;
-    let mut query = plan.query(ends.client);
     record.status = 503;
+    let service = record.service.clone()?;
+    let mut query = super::query(&service, ends.client);
     while record.tries <= service.retries {
         let mut lease = service.pool.cell.pick(&mut query, Instant::now().into_std())?;
         record.tries += 1;
         record.instance = Some(lease.member().endpoint.id.clone());
         let begun = Instant::now();
-        let connected =
-            hythe_upstream::connect(lease.member().endpoint.address, service.connect_timeout).await;
+        let opened = open(&service, plan, ends, &lease).await;
         let now = || Instant::now().into_std();
-        let fault = match connected {
+        let fault = match opened {
             Ok(wire) => {
                 record.status = 200;
                 lease.answered(None, || Timing::new(now(), begun.elapsed()));
@@ -117,18 +141,14 @@ async fn connect(plan: &RelayPlan, ends: Ends, record: &mut Record) -> Option<(L
     None
 }
 
-/// Tells the member whose connection it is.
-async fn announce(
-    version: proxy_protocol::Version,
-    ends: Ends,
-    plan: &RelayPlan,
-    upstream: &mut Link,
-) -> Result<(), WireError> {
-    let mut header = Vec::new();
-    proxy_protocol::write(version, ends.client, ends.local, &mut header);
-    let (_, mut writer) = upstream.split();
-    writer.allow(plan.service.connect_timeout);
-    writer.write_all(&header).await
+/// A connection to the member, which knows whose it is if it is to be told.
+async fn open(service: &ServicePlan, plan: &RelayPlan, ends: Ends, lease: &Lease) -> Result<Wire, WireError> {
+    let allowed = service.connect_timeout;
+    let mut wire = hythe_upstream::connect(lease.member().endpoint.address, allowed).await?;
+    if let Some(version) = plan.announce {
+        announce(&mut wire, version, ends, allowed).await?;
+    }
+    Ok(wire)
 }
 
 /// Waits until what is still open has had its time after the listener was closed.

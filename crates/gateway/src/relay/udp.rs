@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_balance::{Fault, Lease, Timing};
@@ -20,7 +21,8 @@ use tokio::time::Instant;
 
 use super::{Record, RelayPlan};
 use crate::listener::LocalListening;
-use crate::worker::{LocalSnapshot, Worker};
+use crate::tunnel::Way;
+use crate::worker::Worker;
 
 /// The largest datagram there is.
 const LARGEST: usize = 64 * 1024;
@@ -42,7 +44,7 @@ struct Session {
     client: SocketAddr,
     upstream: UdpSocket,
     lease: RefCell<Lease>,
-    snapshot: LocalSnapshot,
+    plan: Arc<RelayPlan>,
     last: Cell<Instant>,
     /// Datagrams from the client, and those that answered.
     requests: Cell<u64>,
@@ -99,38 +101,37 @@ impl Door {
     }
 
     fn open(&self, client: SocketAddr) -> Option<Session> {
-        let snapshot = self.worker.snapshot();
-        let plan = snapshot.relays.get(&self.listening.plan.name)?;
-        let lease = plan
-            .service
-            .pool
-            .cell
-            .pick(&mut plan.query(client), Instant::now().into_std())?;
+        let plan = self
+            .worker
+            .snapshot()
+            .relays
+            .get(&self.listening.plan.name)
+            .cloned()?;
+        let service = plan.services.find(None)?;
+        let mut query = super::query(service, client);
+        let lease = service.pool.cell.pick(&mut query, Instant::now().into_std())?;
         let member = &lease.member().endpoint;
         let upstream = connected(member.address).ok()?;
-        let mut record = Record::start();
+        let mut record = Record::start(Some(&plan));
+        record.service = Some(Arc::clone(service));
         (record.tries, record.instance) = (1, Some(member.id.clone()));
         Some(Session {
             client,
             upstream,
             lease: RefCell::new(lease),
-            snapshot: Rc::clone(&snapshot),
+            plan,
             last: Cell::new(Instant::now()),
             requests: Cell::new(0),
             answers: Cell::new(0),
             record: RefCell::new(record),
         })
     }
-
-    fn plan<'s>(&self, session: &'s Session) -> Option<&'s RelayPlan> {
-        session.snapshot.relays.get(&self.listening.plan.name)
-    }
 }
 
 impl Session {
     /// Notes an answer; whether the client still waits for one.
-    fn expects_more(&self, plan: &RelayPlan) -> bool {
-        let Some(responses) = plan.responses else {
+    fn expects_more(&self) -> bool {
+        let Some(responses) = self.plan.responses else {
             return true;
         };
         self.answers.set(self.answers.get() + 1);
@@ -142,7 +143,7 @@ impl Session {
         self.requests.set(self.requests.get() + 1);
         // The kernel is asked, not the reactor, which knows nothing of a socket this young.
         if rustix::net::send(&self.upstream, datagram, SendFlags::DONTWAIT).is_ok() {
-            self.record.borrow_mut().from_client += datagram.len() as u64;
+            self.record.borrow().moved.add(Way::FromClient, datagram.len());
         }
     }
 }
@@ -162,35 +163,33 @@ fn connected(member: SocketAddr) -> io::Result<UdpSocket> {
 
 /// Passes the member's answers back until the session ends.
 async fn answer(door: Rc<Door>, session: Rc<Session>) {
-    if let Some(plan) = door.plan(&session) {
-        while let Some(Ok(())) = await_answer(&door, &session, plan).await {
-            if !pass_back(&door, &session, plan) {
-                break;
-            }
+    while let Some(Ok(())) = await_answer(&door, &session).await {
+        if !pass_back(&door, &session) {
+            break;
         }
     }
     door.sessions.borrow_mut().remove(&session.client);
     let record = session.record.borrow();
-    record.finish(&door.worker, session.client, &door.listening, door.plan(&session));
+    record.finish(&door.worker, session.client, &door.listening);
 }
 
 /// `None`: the session is over.
-async fn await_answer(door: &Door, session: &Session, plan: &RelayPlan) -> Option<io::Result<()>> {
+async fn await_answer(door: &Door, session: &Session) -> Option<io::Result<()>> {
     let shutdown = &door.listening.shutdown;
     loop {
-        let until = session.last.get() + plan.idle;
+        let until = session.last.get() + session.plan.idle;
         let ready = tokio::time::timeout_at(until, session.upstream.readable());
         match shutdown.unless_requested(ready).await? {
             Ok(ready) => return Some(ready),
             // The client may have sent something meanwhile.
-            Err(_) if session.last.get() + plan.idle > Instant::now() => {}
+            Err(_) if session.last.get() + session.plan.idle > Instant::now() => {}
             Err(_) => return None,
         }
     }
 }
 
 /// Passes on what has come; whether the session goes on.
-fn pass_back(door: &Door, session: &Session, plan: &RelayPlan) -> bool {
+fn pass_back(door: &Door, session: &Session) -> bool {
     let mut room = door.room.borrow_mut();
     loop {
         match session.upstream.try_recv(&mut room) {
@@ -202,9 +201,9 @@ fn pass_back(door: &Door, session: &Session, plan: &RelayPlan) -> bool {
                 drop(lease);
                 let datagram = room.get(..count).unwrap_or_default();
                 if door.socket.try_send_to(datagram, session.client).is_ok() {
-                    session.record.borrow_mut().to_client += count as u64;
+                    session.record.borrow().moved.add(Way::ToClient, count);
                 }
-                if !session.expects_more(plan) {
+                if !session.expects_more() {
                     return false;
                 }
             }

@@ -5,7 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there is a test that fails")]
 
+mod announced;
+mod authority;
 mod back_pressure;
+mod client_certificates;
 mod compressed;
 mod conversations;
 mod documented;

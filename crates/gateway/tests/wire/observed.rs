@@ -137,7 +137,7 @@ fn stable(line: &str) -> Value {
     value
 }
 
-fn exposition(metrics: Arc<Metrics>) -> String {
+pub(crate) fn exposition(metrics: Arc<Metrics>) -> String {
     let mut registry = prometheus_client::registry::Registry::default();
     registry.register_collector(Box::new(MetricsCollector(metrics)));
     let mut text = String::new();

@@ -154,6 +154,11 @@ impl Proxy {
 
     /// Changes what is desired and who is there, and waits until that is served.
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Desired, &mut Endpoints)) {
+        assert_eq!(self.change_badly(change), [""; 0]);
+    }
+
+    /// The same; what of it cannot be served as it says.
+    pub(crate) fn change_badly(&mut self, change: impl FnOnce(&mut Desired, &mut Endpoints)) -> Vec<String> {
         let mut desired = Desired::clone(&self.desired.get());
         let mut endpoints = Endpoints::clone(&self.endpoints.get());
         change(&mut desired, &mut endpoints);
@@ -164,7 +169,7 @@ impl Proxy {
         self.desired.publish(desired);
         let served = self.status.wait_for(|status| status.generation == generation);
         let status = self.runtime.block_on(served);
-        assert_eq!(status.problems, []);
+        status.problems.iter().map(ToString::to_string).collect()
     }
 
     /// Where a listener of the setup listens.

@@ -6,9 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use hythe_upstream::proxy_protocol::{self, Version};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
+use crate::observed::exposition;
 use crate::proxy::{Proxy, Setup};
+use crate::tls::{Upstream, curl_at, mirror};
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
 
@@ -105,6 +109,48 @@ fn much_goes_both_ways_at_once() {
         assert!(read_all(&mut client) == bytes);
         assert!(at_server.join().unwrap() == bytes);
     });
+    let bytes = |direction: &str| {
+        let labels = format!("{{listener=\"relay\",protocol=\"tcp\",direction=\"{direction}\"}}");
+        format!("hythe_relay_bytes_total{labels} {MUCH}")
+    };
+    counted(&proxy, &[&bytes("in"), &bytes("out")]);
+    assert_eq!(proxy.stop(), 0);
+}
+
+/// Whether these lines are among the metrics.
+fn counted(proxy: &Proxy, lines: &[&str]) {
+    let text = exposition(proxy.metrics.clone());
+    for line in lines {
+        assert!(
+            text.lines().any(|have| have == *line),
+            "{line} is missing in\n{text}"
+        );
+    }
+}
+
+#[test]
+fn after_much_little_goes_on_as_before() {
+    const MUCH: usize = 4 << 20;
+    let (listener, address) = member();
+    let (proxy, relay) = relay(vec![address], &json!({}));
+    let mut client = connect(relay);
+    let mut server = accept(&listener);
+    for round in 0..3_u8 {
+        let much = vec![round; MUCH];
+        thread::scope(|scope| {
+            scope.spawn(|| client.write_all(&much).unwrap());
+            assert!(read_exactly(&mut server, MUCH) == much);
+        });
+        for number in 0..100_u8 {
+            client.write_all(&[number]).unwrap();
+            assert_eq!(read_exactly(&mut server, 1), [number]);
+            server.write_all(&[number]).unwrap();
+            assert_eq!(read_exactly(&mut client, 1), [number]);
+        }
+    }
+    drop(client);
+    assert_eq!(read_all(&mut server), b"");
+    drop(server);
     assert_eq!(proxy.stop(), 0);
 }
 
@@ -136,6 +182,14 @@ fn a_client_nobody_can_serve_is_reset() {
         let (proxy, relay) = relay(members, &json!({}));
         let error = connect(relay).read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        let labels = "{listener=\"relay\",protocol=\"tcp\"}";
+        counted(
+            &proxy,
+            &[
+                &format!("hythe_relay_connections_total{labels} 1"),
+                &format!("hythe_relay_connections_failed_total{labels} 1"),
+            ],
+        );
         assert_eq!(proxy.stop(), 0);
     }
 }
@@ -170,6 +224,105 @@ fn the_client_a_proxy_announces_is_announced_to_the_member() {
         assert_eq!(read_exactly(&mut accept(&listener), expected.len()), expected);
     }
     assert_eq!(proxy.stop(), 0);
+}
+
+#[test]
+fn tls_ends_here_and_its_inside_is_passed_on() {
+    let authority = Authority::new();
+    let proxy = Proxy::start(Setup {
+        upstream: vec![mirror()],
+        certificates: vec![authority.certificate(&["a.test", "b.test"])],
+        listeners: vec![(
+            "relay",
+            json!({"listen": "127.0.0.1:0", "protocol": "tls", "snis": {"A.test": "up"}}),
+        )],
+        ..Setup::default()
+    });
+    let relay = proxy.listening("relay");
+    let answer = curl_at(relay, &authority.file(), "a.test", &[]).unwrap();
+    assert!(answer.starts_with("GET /path HTTP/1.1\r\n"), "{answer}");
+    assert!(!answer.contains("X-Real-IP"), "not touched: {answer}");
+    // A name that leads nowhere, and what is no TLS.
+    assert!(curl_at(relay, &authority.file(), "b.test", &[]).is_err());
+    let mut plain = connect(relay);
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(read_all(&mut plain), b"");
+    counted(
+        &proxy,
+        &[
+            "hythe_relay_connections_total{listener=\"relay\",protocol=\"tls\"} 3",
+            "hythe_relay_connections_failed_total{listener=\"relay\",protocol=\"tls\"} 2",
+        ],
+    );
+    assert_eq!(proxy.stop(), 0);
+}
+
+/// A listener that passes TLS on by its name.
+fn passthrough(members: Vec<SocketAddr>, services: &Value) -> (Proxy, SocketAddr) {
+    let proxy = Proxy::start(Setup {
+        upstream: members,
+        listeners: vec![(
+            "relay",
+            json!({"listen": "127.0.0.1:0", "protocol": "tls_passthrough", "snis": services}),
+        )],
+        ..Setup::default()
+    });
+    let address = proxy.listening("relay");
+    (proxy, address)
+}
+
+#[test]
+fn tls_that_ends_behind_us_goes_by_its_name() {
+    let authority = Authority::new();
+    let upstream = Upstream::start(&authority, &["a.test", "x.b.test", "c.test"]);
+    let services = json!({"a.test": "up", "*.b.test": "up"});
+    let (proxy, relay) = passthrough(vec![upstream.address], &services);
+    for (name, leads) in [("a.test", true), ("x.b.test", true), ("c.test", false)] {
+        // The certificate is the member's, and verified from end to end.
+        let answer = curl_at(relay, &authority.file(), name, &[]);
+        assert_eq!(answer.is_ok(), leads, "{name}: {answer:?}");
+    }
+    assert_eq!(proxy.stop(), 0);
+}
+
+#[test]
+fn first_words_are_passed_on_as_they_came_however_slowly() {
+    let (listener, address) = member();
+    let (proxy, relay) = passthrough(vec![address], &json!({"a.test": "up"}));
+    let hello = first_words("a.test");
+    let mut client = connect(relay);
+    for byte in hello.iter().chain(b"and more") {
+        client.write_all(&[*byte]).unwrap();
+    }
+    let mut server = accept(&listener);
+    let expected = [&hello[..], b"and more"].concat();
+    assert_eq!(read_exactly(&mut server, expected.len()), expected);
+    drop((client, server));
+
+    for nonsense in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01\0\x04\x02\0\0\0"] {
+        let mut client = connect(relay);
+        client.write_all(nonsense).unwrap();
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    let failed = "hythe_relay_connections_failed_total{listener=\"relay\",protocol=\"tls_passthrough\"} 2";
+    counted(&proxy, &[failed]);
+    assert_eq!(proxy.stop(), 0);
+}
+
+/// What a client says first that asks for a name.
+fn first_words(name: &'static str) -> Vec<u8> {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = name.try_into().unwrap();
+    let mut client = ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
 }
 
 #[test]

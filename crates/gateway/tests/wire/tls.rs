@@ -2,58 +2,18 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256};
+use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use crate::authority::Authority;
 use crate::proxy::{Proxy, Setup, read_head};
 
-/// An authority, and the file by which clients know it.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    folder: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        // Another name than those it signs for, or they would seem to have signed themselves.
-        params.distinguished_name.push(DnType::CommonName, "authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let folder = tempfile::tempdir().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        std::fs::write(folder.path().join("ca.pem"), pem).unwrap();
-        Self {
-            issuer: Issuer::new(params, key),
-            folder,
-        }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    fn signed(&self, names: &[&str], key: &KeyPair) -> (String, String) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).unwrap();
-        let certificate = params.signed_by(key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    /// A document.
-    fn certificate(&self, names: &[&str]) -> Value {
-        let (cert, key) = self.signed(names, &KeyPair::generate().unwrap());
-        json!({"cert": cert, "key": key})
-    }
-}
-
 /// An upstream that answers every request with its head.
-fn mirror() -> SocketAddr {
+pub(crate) fn mirror() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -82,7 +42,17 @@ fn proxy(certificates: Vec<Value>) -> Proxy {
 
 /// What curl prints; on failure, what it complains about.
 fn curl(proxy: &Proxy, authority: &Path, name: &str, more: &[&str]) -> Result<String, String> {
-    let port = proxy.https.port();
+    curl_at(proxy.https, authority, name, more)
+}
+
+/// The same of another listener.
+pub(crate) fn curl_at(
+    address: SocketAddr,
+    authority: &Path,
+    name: &str,
+    more: &[&str],
+) -> Result<String, String> {
+    let port = address.port();
     let output = Command::new("curl")
         .args([
             "-sS",
@@ -107,8 +77,13 @@ fn curl(proxy: &Proxy, authority: &Path, name: &str, more: &[&str]) -> Result<St
 
 /// What `openssl s_client` tells about one connection.
 fn s_client(proxy: &Proxy, more: &[&str]) -> String {
+    s_client_at(proxy.https, more)
+}
+
+/// The same of another listener.
+pub(crate) fn s_client_at(address: SocketAddr, more: &[&str]) -> String {
     let child = Command::new("openssl")
-        .args(["s_client", "-connect", &proxy.https.to_string()])
+        .args(["s_client", "-connect", &address.to_string()])
         .args(more)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -181,7 +156,7 @@ fn routes_tell_names_of_the_server_apart() {
 fn both_versions_are_spoken_and_sessions_resumed() {
     let authority = Authority::new();
     let proxy = proxy(vec![authority.certificate(&["a.test"])]);
-    let session = authority.folder.path().join("session");
+    let session = authority.folder().join("session");
     let session = session.to_str().unwrap();
     for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
         let asked = ["-servername", "a.test", flag];
@@ -280,7 +255,7 @@ fn shown(proxy: &Proxy) -> String {
 }
 
 /// One more request over a connection that is kept.
-fn ask_again(client: &mut Child) {
+pub(crate) fn ask_again(client: &mut Child) {
     let input = client.stdin.as_mut().unwrap();
     input
         .write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
@@ -334,13 +309,13 @@ fn a_client_that_hesitates_keeps_nobody_waiting() {
 }
 
 /// A server with TLS that tells what it knows of each request.
-struct Upstream {
+pub(crate) struct Upstream {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Upstream {
-    fn start(authority: &Authority, names: &[&str]) -> Self {
+    pub(crate) fn start(authority: &Authority, names: &[&str]) -> Self {
         const SCRIPT: &str = "
             const { cert, key, ca } = JSON.parse(process.argv[1]);
             const tell = (request, answer) => answer.end(JSON.stringify({

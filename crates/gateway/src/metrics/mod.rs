@@ -9,11 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use hythe_model::FullName;
+use hythe_model::{FullName, ListenerProtocol};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
+
+mod relay;
+
+pub(crate) use relay::RelayMetrics;
 
 /// Upper bounds of the latency buckets, microseconds. The common default starts at 5 ms, where a local
 /// proxy's work is long over.
@@ -33,6 +37,7 @@ const CLASSES: usize = 6;
 #[derive(Debug, Default)]
 pub struct Metrics {
     routes: Mutex<Vec<Weak<RouteMetrics>>>,
+    relays: Mutex<Vec<Weak<RelayMetrics>>>,
     workers: Mutex<BTreeMap<usize, Arc<WorkerCounters>>>,
     /// Connections accepted.
     pub accepted: AtomicU64,
@@ -56,6 +61,8 @@ pub struct Metrics {
     pub tls_handshakes: AtomicU64,
     /// Connections that ended before theirs was.
     pub tls_failed: AtomicU64,
+    /// Of these, those whose client's certificate was not accepted or missing.
+    pub client_certificates_refused: AtomicU64,
     /// Panics contained.
     pub panics: AtomicU64,
     /// Access log lines that had to be dropped.
@@ -231,6 +238,11 @@ impl Metrics {
                 &self.tls_failed,
             ),
             (
+                "hythe_client_certificates_refused",
+                "TLS handshakes that failed for the client's certificate, or because it had none",
+                &self.client_certificates_refused,
+            ),
+            (
                 "hythe_request_panics",
                 "Panics contained to their request",
                 &self.panics,
@@ -267,11 +279,25 @@ impl Metrics {
         Ok(())
     }
 
-    fn alive(&self) -> Vec<Arc<RouteMetrics>> {
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        routes.retain(|route| route.strong_count() > 0);
-        routes.iter().filter_map(Weak::upgrade).collect()
+    /// The counters of a listener below HTTP; the same ones as long as somebody holds them.
+    pub(crate) fn relay(&self, listener: &str, protocol: ListenerProtocol) -> Arc<RelayMetrics> {
+        let known = alive(&self.relays)
+            .into_iter()
+            .find(|relay| relay.is_of(listener, protocol));
+        known.unwrap_or_else(|| {
+            let fresh = Arc::new(RelayMetrics::new(listener, protocol));
+            let mut relays = self.relays.lock().unwrap_or_else(PoisonError::into_inner);
+            relays.push(Arc::downgrade(&fresh));
+            fresh
+        })
     }
+}
+
+/// Those that somebody holds; the others are forgotten.
+fn alive<T>(held: &Mutex<Vec<Weak<T>>>) -> Vec<Arc<T>> {
+    let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+    held.retain(|one| one.strong_count() > 0);
+    held.iter().filter_map(Weak::upgrade).collect()
 }
 
 impl WorkerCounters {
@@ -351,7 +377,8 @@ pub struct MetricsCollector(pub Arc<Metrics>);
 impl Collector for MetricsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.0.encode_own(&mut encoder)?;
-        let routes = self.0.alive();
+        relay::encode(&mut encoder, &alive(&self.0.relays))?;
+        let routes = alive(&self.0.routes);
         encode_statuses(&mut encoder, &routes)?;
         encode_bytes(&mut encoder, &routes)?;
         encode_latency(
