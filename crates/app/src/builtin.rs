@@ -3,8 +3,8 @@
 use hythe_gateway::PluginKind;
 use hythe_gateway::plugin::{
     basic_auth, canary, compression, concurrency_limit, configured, correlation_id, files, ip_restriction,
-    redirect, request_size_limiting, request_termination, request_transformer, response_transformer, rewrite,
-    stub_status,
+    redirect, request_rules, request_size_limiting, request_termination, request_transformer,
+    response_transformer, rewrite, stub_status,
 };
 use serde_json::{Map, Value};
 
@@ -18,6 +18,7 @@ pub const PLUGINS: &[PluginKind] = &[
     files::KIND,
     ip_restriction::KIND,
     redirect::KIND,
+    request_rules::KIND,
     request_size_limiting::KIND,
     request_termination::KIND,
     request_transformer::KIND,

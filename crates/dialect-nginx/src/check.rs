@@ -41,9 +41,10 @@ pub struct Verdict {
     pub error: Option<Mistake>,
 }
 
-pub(crate) use locations::{Shape, shape};
+pub(crate) use locations::{Shape, shape, without_parentheses};
 pub(crate) use servers::is_default;
 pub(crate) use upstreams::{METHODS, split_authority, split_scheme};
+pub(crate) use variables::{hundredths, names_in};
 
 type Checked = Result<(), Mistake>;
 

@@ -27,5 +27,5 @@ pub use check::{Verdict, World, check};
 pub use disk::Disk;
 pub use files::{Configuration, Files, load, parse};
 pub use report::{Effect, Note};
-pub use translate::{PluginCheck, Translation, translate};
+pub use translate::{NodeSettings, PluginCheck, Translation, translate};
 pub use tree::{Block, Directive, Mistake, Place};

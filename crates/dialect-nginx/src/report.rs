@@ -55,12 +55,13 @@ impl fmt::Display for Note {
 }
 
 /// Directives that are translated; what cannot be said of them there is told by who translates them.
-const TRANSLATED: [&str; 50] = [
+const TRANSLATED: [&str; 73] = [
     "add_header",
     "alias",
     "allow",
     "auth_basic",
     "auth_basic_user_file",
+    "break",
     "client_max_body_size",
     "default_type",
     "deny",
@@ -69,6 +70,7 @@ const TRANSLATED: [&str; 50] = [
     "gzip_min_length",
     "gzip_types",
     "hash",
+    "health_check",
     "http",
     "if",
     "index",
@@ -76,10 +78,14 @@ const TRANSLATED: [&str; 50] = [
     "ip_hash",
     "keepalive",
     "least_conn",
+    "limit_conn",
+    "limit_conn_status",
+    "limit_conn_zone",
     "limit_except",
     "listen",
     "location",
     "map",
+    "match",
     "proxy_connect_timeout",
     "proxy_hide_header",
     "proxy_http_version",
@@ -87,18 +93,35 @@ const TRANSLATED: [&str; 50] = [
     "proxy_next_upstream_timeout",
     "proxy_next_upstream_tries",
     "proxy_pass",
+    "proxy_protocol",
     "proxy_read_timeout",
+    "proxy_redirect",
+    "proxy_responses",
     "proxy_send_timeout",
     "proxy_set_header",
+    "proxy_ssl",
+    "proxy_ssl_certificate",
+    "proxy_ssl_certificate_key",
+    "proxy_ssl_name",
+    "proxy_ssl_trusted_certificate",
+    "proxy_ssl_verify",
     "proxy_timeout",
-    "proxy_responses",
     "random",
+    "real_ip_header",
+    "real_ip_recursive",
     "return",
     "rewrite",
     "root",
     "server",
     "server_name",
+    "set",
+    "set_real_ip_from",
     "split_clients",
+    "ssl",
+    "ssl_certificate",
+    "ssl_certificate_key",
+    "ssl_protocols",
+    "ssl_verify_client",
     "sticky",
     "stream",
     "stub_status",
@@ -109,7 +132,7 @@ const TRANSLATED: [&str; 50] = [
 ];
 
 /// Directives that have nothing to change here, by the reason.
-const NOT_NEEDED: [(&str, &[&str]); 10] = [
+const NOT_NEEDED: [(&str, &[&str]); 12] = [
     (
         "the kernel is used as well as it can be without being told",
         &[
@@ -247,13 +270,36 @@ const NOT_NEEDED: [(&str, &[&str]); 10] = [
         ],
     ),
     (
+        "TLS has the sound values of its library, sessions are resumed, and the name is always sent",
+        &[
+            "ssl_buffer_size",
+            "ssl_ciphers",
+            "ssl_conf_command",
+            "ssl_dhparam",
+            "ssl_ecdh_curve",
+            "ssl_prefer_server_ciphers",
+            "ssl_session_cache",
+            "ssl_session_ticket_key",
+            "ssl_session_tickets",
+            "ssl_session_timeout",
+            "proxy_ssl_ciphers",
+            "proxy_ssl_protocols",
+            "proxy_ssl_server_name",
+            "proxy_ssl_session_reuse",
+        ],
+    ),
+    (
+        "it counts and serves by itself what these ask for",
+        &["gzip_static", "http2", "status_zone"],
+    ),
+    (
         "members' names are looked up again when their time to live is over",
         &["resolver", "resolver_timeout"],
     ),
 ];
 
 /// Why directives of these families are not applied.
-const FAMILIES: [(&str, &str); 22] = [
+const FAMILIES: [(&str, &str); 26] = [
     (
         "fastcgi_",
         "there is no FastCGI; run the application as a service that speaks HTTP",
@@ -279,18 +325,25 @@ const FAMILIES: [(&str, &str); 22] = [
     ("dav_", "files are only read"),
     ("http2_", "HTTP/2 has the node's own limits"),
     ("user", "the server runs as the user who starts it"),
-    ("http2", "HTTP/2 is spoken where it is asked for"),
+    ("http3", "HTTP/3 is not spoken"),
+    ("geo", "addresses are not looked up in tables"),
+    ("sub_filter", "bodies are passed on as they come"),
+    ("autoindex", "folders are not listed"),
     (
-        "health_check",
-        "members are watched by the failures of requests; write `healthchecks` for more",
+        "expires",
+        "no such field is sent; write `add_header Cache-Control`",
     ),
-    ("match", "write `healthchecks` for what a healthy member answers"),
     ("error_page", "pages of errors are the gateway's own"),
-    ("limit_", "write a plugin for the route: `concurrency-limit`"),
+    ("limit_rate", "answers are sent as fast as they are taken"),
+    (
+        "limit_",
+        "rates are not limited; `limit_conn` limits requests at once",
+    ),
     ("types", "the types of files are known by their names"),
-    ("ssl_", "certificates are not taken over; write `certificates`"),
-    ("proxy_ssl_", "TLS to a service is set at the service"),
-    ("proxy_redirect", "the service's `Location` is passed on as it is"),
+    ("ssl_stapling", "certificates are shown without an answer of OCSP"),
+    ("ssl_client_certificate", "clients are not asked for certificates"),
+    ("ssl_", "TLS is spoken without it"),
+    ("proxy_ssl_", "TLS is spoken without it"),
 ];
 
 /// What becomes of `name` whatever its arguments are; `None`: it is translated.
@@ -333,8 +386,8 @@ fn walk(block: &Block, context: Context, notes: &mut Vec<Note>) {
             continue;
         }
         if let (Some(block), Some(context)) = (&directive.block, context.inside(&directive.name)) {
-            // Who translates an `if` tells what cannot be said of it as a whole.
-            if directive.name != "if" && directive.name != "limit_except" {
+            // Who translates these tells what cannot be said of them as a whole.
+            if !["if", "limit_except", "match"].contains(&directive.name.as_str()) {
                 walk(block, context, notes);
             }
         }

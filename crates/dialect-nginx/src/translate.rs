@@ -7,16 +7,23 @@
 //! nginx chooses a server first, by address and name, and only then a location; here all routes of a listener stand
 //! in one order. [`servers`] and [`locations`] tell how that order is made to come out the same.
 //!
-//! Left out: conditions (`if`), variables as targets, and whatever nginx computes per request beyond the templates
-//! that plugins take.
+//! What is done to a request before that, `if` and `rewrite`, becomes rules ([`rules`]), and so does what a table says
+//! ([`tables`]). Left out: whatever nginx computes per request beyond the templates that plugins take.
 
+mod certificates;
+mod choices;
 mod files;
+mod health;
 mod locations;
+mod node;
+mod places;
 mod plugins;
 mod proxy;
+mod rules;
 mod scope;
 mod servers;
 mod streams;
+mod tables;
 mod upstreams;
 
 use std::collections::BTreeMap;
@@ -25,14 +32,19 @@ use serde_json::{Map, Value};
 
 use crate::files::Configuration;
 use crate::report::{self, Effect, Note};
+use crate::translate::certificates::{Certificate, with_names};
 use crate::tree::Directive;
 use crate::yaml::{MapOf, Yaml};
+
+pub use node::NodeSettings;
 
 /// What a configuration says, in our words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Translation {
     /// The text of a manifest.
     pub manifest: String,
+    /// What is not a manifest's to say.
+    pub node: NodeSettings,
     /// What is not said by it, in the order of the files.
     pub notes: Vec<Note>,
 }
@@ -46,9 +58,15 @@ pub fn translate(configuration: &Configuration, plugin_check: &PluginCheck<'_>) 
         configuration,
         plugin_check,
         notes: report::untranslated(&configuration.main),
+        http: None,
+        tables: Vec::new(),
+        node: NodeSettings::default(),
         upgrades: Vec::new(),
         pools: BTreeMap::new(),
         listeners: Vec::new(),
+        certificates: Vec::new(),
+        own_certificates: Vec::new(),
+        authorities: Vec::new(),
         upstreams: Vec::new(),
         services: Vec::new(),
         routes: Vec::new(),
@@ -74,11 +92,21 @@ struct Draft<'a> {
     configuration: &'a Configuration,
     plugin_check: &'a PluginCheck<'a>,
     notes: Vec<Note>,
+    /// The block of `http`.
+    http: Option<&'a Directive>,
+    /// Variables whose values are looked up: `map` and `split_clients`.
+    tables: Vec<&'a Directive>,
+    node: NodeSettings,
     /// Variables that say `upgrade` when the client does.
     upgrades: Vec<&'a str>,
     /// Upstreams by the name that nginx knows, with what others need of them.
     pools: BTreeMap<String, Pool>,
     listeners: Vec<(String, Yaml)>,
+    certificates: Vec<Certificate>,
+    /// Certificates by which services know us, by name.
+    own_certificates: Vec<(String, Yaml)>,
+    /// Certificates of those who vouch for services, by name.
+    authorities: Vec<(String, Yaml)>,
     upstreams: Vec<Yaml>,
     services: Vec<(String, Yaml)>,
     routes: Vec<Yaml>,
@@ -93,24 +121,22 @@ struct Pool {
 
 impl<'a> Draft<'a> {
     fn http(&mut self, http: &'a Directive) {
-        for map in http.all("map") {
-            self.map(map);
-        }
-        for split in http.all("split_clients") {
-            self.not_applied(split, "write a `canary` plugin for the share that goes elsewhere");
+        self.http = Some(http);
+        self.real_ip(http);
+        for table in http.inside() {
+            match table.name.as_str() {
+                "map" if table.arg(0) == "$http_upgrade" => {
+                    self.upgrades.push(table.arg(1));
+                    self.tables.push(table);
+                }
+                "map" | "split_clients" => self.tables.push(table),
+                _ => {}
+            }
         }
         for upstream in http.all("upstream") {
             self.upstream(upstream);
         }
         self.servers(http);
-    }
-
-    fn map(&mut self, map: &'a Directive) {
-        if map.arg(0) == "$http_upgrade" {
-            self.upgrades.push(map.arg(1));
-        } else {
-            self.not_applied(map, "values are not looked up in tables");
-        }
     }
 
     fn note(&mut self, directive: &Directive, effect: Effect, reason: impl Into<String>) {
@@ -155,8 +181,15 @@ impl<'a> Draft<'a> {
     fn finish(mut self) -> Translation {
         self.notes.sort();
         self.notes.dedup();
+        let shown = self.certificates.into_iter().map(Certificate::written);
+        let certificates = shown.chain(with_names(self.own_certificates));
         let manifest = MapOf::default()
             .with("listeners", Yaml::Map(self.listeners))
+            .with("certificates", Yaml::List(certificates.collect()))
+            .with(
+                "ca_certificates",
+                Yaml::List(with_names(self.authorities).collect()),
+            )
             .with("upstreams", Yaml::List(self.upstreams))
             .with("services", Yaml::Map(self.services))
             .with("routes", Yaml::List(self.routes));
@@ -167,6 +200,7 @@ impl<'a> Draft<'a> {
         };
         Translation {
             manifest,
+            node: self.node,
             notes: self.notes,
         }
     }

@@ -9,6 +9,8 @@ use serde_json::Value;
 pub(crate) enum Yaml {
     Text(String),
     Number(i64),
+    /// A number of hundredths, written with two decimals at most.
+    Hundredths(u32),
     Flag(bool),
     List(Vec<Yaml>),
     Map(Vec<(String, Yaml)>),
@@ -31,6 +33,7 @@ impl Yaml {
         match self {
             Self::Text(text) => Value::from(text.as_str()),
             Self::Number(number) => Value::from(*number),
+            Self::Hundredths(number) => Value::from(f64::from(*number) / 100.0),
             Self::Flag(flag) => Value::from(*flag),
             Self::List(items) => items.iter().map(Self::json).collect(),
             Self::Map(entries) => Value::Object(
@@ -39,6 +42,21 @@ impl Yaml {
                     .map(|(key, value)| (key.clone(), value.json()))
                     .collect(),
             ),
+        }
+    }
+
+    /// The value of an entry.
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        let Self::Map(entries) = self else { return None };
+        let found = entries.iter().find(|(known, _)| known == key);
+        found.map(|(_, value)| value)
+    }
+
+    /// Puts an entry into a map, before the one called `next`, or last.
+    pub(crate) fn insert_before(&mut self, next: &str, key: &str, value: Self) {
+        if let Self::Map(entries) = self {
+            let place = entries.iter().position(|(known, _)| known == next);
+            entries.insert(place.unwrap_or(entries.len()), (key.to_owned(), value));
         }
     }
 
@@ -55,6 +73,7 @@ impl Yaml {
         let line = match self {
             Self::Text(text) => quoted(text),
             Self::Number(number) => number.to_string(),
+            Self::Hundredths(number) => (f64::from(*number) / 100.0).to_string(),
             Self::Flag(flag) => flag.to_string(),
             Self::Map(entries) if entries.is_empty() => "{}".to_owned(),
             Self::Map(_) => return None,
@@ -153,6 +172,12 @@ impl MapOf {
         self
     }
 
+    /// With a list, also if it is empty.
+    pub(crate) fn with_list(mut self, key: &str, items: Vec<Yaml>) -> Self {
+        self.0.push((key.to_owned(), Yaml::List(items)));
+        self
+    }
+
     /// With another entry if there is a value.
     pub(crate) fn with_some(self, key: &str, value: Option<Yaml>) -> Self {
         match value {
@@ -173,6 +198,12 @@ impl MapOf {
 
     pub(crate) fn done(self) -> Yaml {
         Yaml::Map(self.0)
+    }
+}
+
+impl From<Vec<(String, Yaml)>> for MapOf {
+    fn from(entries: Vec<(String, Yaml)>) -> Self {
+        Self(entries)
     }
 }
 

@@ -311,26 +311,26 @@ fn the_same_location_takes_a_request() {
     assert!(theirs.len() > 400);
 }
 
-/// A service that answers with the head of the request, its lines in order of the alphabet.
-fn start_echo() -> SocketAddr {
+/// A service that answers with its name and the head of the request, its lines in order of the alphabet.
+fn start_echo(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            std::thread::spawn(move || echo(&stream.unwrap()));
+            std::thread::spawn(move || echo(&stream.unwrap(), name));
         }
     });
     address
 }
 
-fn echo(mut stream: &TcpStream) {
+fn echo(mut stream: &TcpStream, name: &str) {
     let lines = BufReader::new(stream).lines().map_while(Result::ok);
     let mut head: Vec<_> = lines
         .take_while(|line| !line.is_empty())
         .map(|line| line.to_lowercase())
         .collect();
     head.sort();
-    let head = head.join("\n");
+    let head = format!("{}\nby {name}", head.join("\n"));
     let length = head.len();
     let _ = write!(
         stream,
@@ -388,7 +388,7 @@ const PRACTICE: [(&str, &str, &[&str]); 20] = [
 
 #[test]
 fn what_stands_in_files_in_practice_does_the_same() {
-    let echo = start_echo();
+    let echo = start_echo("echo");
     let home = Home::new();
     home.write("users", "ann:{PLAIN}secret\n");
     std::fs::create_dir_all(home.folder().join("files")).unwrap();
@@ -413,7 +413,7 @@ fn what_stands_in_files_in_practice_does_the_same() {
     let answer = Connection::open(raw)
         .unwrap()
         .exchange("GET /raw HTTP/1.1\r\n\r\n");
-    assert_eq!(answer.unwrap().body, "get /raw http/1.1");
+    assert_eq!(answer.unwrap().body, "get /raw http/1.1\nby echo");
     let page = "Authorization: Basic YW5uOnNlY3JldA==\r\n";
     let page = asked(&site, ("GET /status HTTP/1.1", page, &[]));
     site.stop(Proxy::Hythe);
@@ -464,6 +464,194 @@ const PRACTICE_CONF: &str = r#"
         location /app/ { root FOLDER; try_files $uri /app/index.html; }
     }
 "#;
+
+/// What is asked about rewrites, conditions and tables: the request line, fields, and which fields of the answer must be
+/// the same.
+const DECISIONS: [(&str, &str, &[&str]); 61] = [
+    // Redirects and rewrites of a whole server.
+    ("GET /old/a/b HTTP/1.1", "", &["location"]),
+    ("GET /old/a?x=1 HTTP/1.1", "", &["location"]),
+    ("GET /older?x=1 HTTP/1.1", "", &["location"]),
+    ("GET /away/x?y=1 HTTP/1.1", "", &["location"]),
+    ("GET /post/7?x=1 HTTP/1.1", "", &[]),
+    ("GET /post/x HTTP/1.1", "", &[]),
+    ("GET /first HTTP/1.1", "", &[]),
+    ("GET /bare?x=1 HTTP/1.1", "", &[]),
+    ("GET /named-ann HTTP/1.1", "", &[]),
+    // Conditions of a whole server.
+    ("GET /plain HTTP/1.1", "User-Agent: a Robot\r\n", &[]),
+    ("GET /plain HTTP/1.1", "User-Agent: a robot\r\n", &[]),
+    ("GET /plain HTTP/1.1", "User-Agent: curl\r\n", &[]),
+    ("DELETE /plain HTTP/1.1", "", &[]),
+    ("PURGE /old/a HTTP/1.1", "", &["location"]),
+    ("GET /plain?secret=1 HTTP/1.1", "", &[]),
+    ("GET /plain?secret=0 HTTP/1.1", "", &[]),
+    ("GET /plain?secret= HTTP/1.1", "", &[]),
+    ("GET /plain HTTP/1.1", "Cookie: mode=closed\r\n", &[]),
+    ("GET /plain HTTP/1.1", "Cookie: mode=open\r\n", &[]),
+    // Rewrites in locations.
+    ("GET /cart/7?x=1 HTTP/1.1", "", &[]),
+    ("GET /cart/ HTTP/1.1", "", &[]),
+    ("GET /cart//x/../y HTTP/1.1", "", &[]),
+    ("GET /twice/a HTTP/1.1", "", &[]),
+    ("GET /given/a?x=1 HTTP/1.1", "", &[]),
+    ("GET /dropped/a?x=1 HTTP/1.1", "", &[]),
+    ("GET /stop/a HTTP/1.1", "", &[]),
+    ("GET /stop/b HTTP/1.1", "", &["location"]),
+    ("GET /users/7 HTTP/1.1", "", &[]),
+    ("GET /users/7/?x=1 HTTP/1.1", "", &[]),
+    ("GET /members/ann/ HTTP/1.1", "", &[]),
+    ("GET /to/there/x HTTP/1.1", "", &["location"]),
+    ("GET /TO/there HTTP/1.1", "", &["location"]),
+    ("GET /echo/a?b=c HTTP/1.1", "", &[]),
+    // Conditions in locations.
+    (
+        "OPTIONS /cors HTTP/1.1",
+        "Origin: https://a.test\r\n",
+        &["access-control-allow-origin", "access-control-max-age"],
+    ),
+    (
+        "GET /cors HTTP/1.1",
+        "Origin: https://a.test\r\n",
+        &["access-control-allow-origin", "access-control-max-age"],
+    ),
+    (
+        "GET /cors HTTP/1.1",
+        "Origin: https://b.test\r\n",
+        &["access-control-allow-origin"],
+    ),
+    ("GET /cors HTTP/1.1", "", &["access-control-allow-origin"]),
+    ("GET /split HTTP/1.1", "X-Beta: 1\r\n", &[]),
+    ("GET /split HTTP/1.1", "X-Beta: 2\r\n", &[]),
+    ("GET /only/a HTTP/1.1", "", &[]),
+    ("POST /only/a HTTP/1.1", "Content-Length: 0\r\n", &[]),
+    ("GET /both?a=1 HTTP/1.1", "", &[]),
+    ("GET /both?a=2 HTTP/1.1", "", &[]),
+    ("GET /both HTTP/1.1", "", &[]),
+    // Tables.
+    ("GET /mapped HTTP/1.1", "X-Kind: A\r\n", &["x-kind"]),
+    ("GET /mapped HTTP/1.1", "X-Kind: ab\r\n", &["x-kind"]),
+    ("GET /mapped HTTP/1.1", "X-Kind: bc\r\n", &["x-kind"]),
+    ("GET /mapped HTTP/1.1", "X-Kind: none\r\n", &["x-kind"]),
+    ("GET /mapped HTTP/1.1", "", &["x-kind"]),
+    ("GET /chosen HTTP/1.1", "Cookie: app=second\r\n", &[]),
+    ("GET /chosen HTTP/1.1", "Cookie: app=SECOND\r\n", &[]),
+    ("GET /chosen HTTP/1.1", "Cookie: app=2nd\r\n", &[]),
+    ("GET /chosen HTTP/1.1", "Cookie: app=third\r\n", &[]),
+    ("GET /page.html HTTP/1.1", "", &["location"]),
+    ("GET /PAGE.html?x=1 HTTP/1.1", "", &["location"]),
+    // Files.
+    ("GET /app/deep/link HTTP/1.1", "", &["content-type"]),
+    ("GET /app/a.txt HTTP/1.1", "", &["content-type"]),
+    ("GET /static/a.txt HTTP/1.1", "", &["content-type"]),
+    ("GET /static/none HTTP/1.1", "", &[]),
+    ("GET /moved/a.txt HTTP/1.1", "", &[]),
+    // Nothing of this is about it.
+    ("GET /nowhere HTTP/1.1", "", &[]),
+];
+
+const DECISIONS_CONF: &str = r#"
+    types { text/html html; text/plain txt; }
+    upstream first { server FIRST; }
+    upstream second { server SECOND; }
+    absolute_redirect off;
+    map $http_user_agent $robot { default 0; "~ Robot" 1; }
+    map $http_x_kind $kind { default other; a letter; ~^a "starts with a"; ~^b b; none ""; }
+    map $cookie_app $app { default first; second second; ~^\d second; }
+    map $uri $moved { /page.html /page; }
+    map $http_origin $cors { default ""; ~^https://a\.test$ $http_origin; }
+    server {
+        listen LISTEN;
+        server_name shop.test;
+        set $closed closed;
+        proxy_http_version 1.1;
+        if ($robot) { return 403; }
+        if ($http_user_agent = curl) { return 410; }
+        if ($request_method !~ ^(GET|HEAD|POST|OPTIONS)$) { return 405; }
+        if ($arg_secret) { return 404; }
+        if ($cookie_mode = $closed) { return 503; }
+        if ($moved) { return 301 $moved; }
+        rewrite ^/old/(.*)$ /new/$1 permanent;
+        rewrite ^/older$ /new?from=older redirect;
+        rewrite ^/away/(.*)$ https://away.test/$1? permanent;
+        rewrite ^/post/(\d+)$ /echo/post?id=$1 last;
+        rewrite ^/first$ /echo/first;
+        rewrite ^/bare$ /echo/bare? last;
+        rewrite ^/named-(?<who>[a-z]+)$ /echo/$who last;
+        location /plain { return 200 plain; }
+        location /echo/ { proxy_pass http://first; }
+        location /cart/ { rewrite ^/cart/(.*)$ /api/cart/$1 break; proxy_pass http://first; }
+        location /twice/ { rewrite ^/twice/(.*)$ /twice/again/$1; rewrite ^/twice/again/(.*)$ /third/$1 break; proxy_pass http://first; }
+        location /given/ { rewrite ^/given/(.*)$ /g?of=$1 break; proxy_pass http://first; }
+        location /dropped/ { rewrite ^/dropped/(.*)$ /d?of=$1? break; proxy_pass http://first; }
+        location /stop/ { if ($uri = /stop/a) { break; } rewrite ^ /gone redirect; proxy_pass http://first; }
+        location ~ ^/users/(\d+)/?$ { proxy_pass http://first/members/$1$is_args$args; }
+        location ~ ^/members/(?<who>[a-z]+)/$ { return 200 "$who $1"; }
+        location ~* ^/to/([a-z]+) { return 302 /from/$1; }
+        location /cors {
+            add_header Access-Control-Allow-Origin $cors;
+            if ($request_method = OPTIONS) {
+                add_header Access-Control-Allow-Origin $http_origin;
+                add_header Access-Control-Max-Age 60;
+                return 204;
+            }
+            proxy_pass http://first;
+        }
+        location /split { if ($http_x_beta = 1) { proxy_pass http://second; } proxy_pass http://first; }
+        location /only/ { limit_except GET { deny all; } proxy_pass http://first; }
+        location /both { if ($arg_a = 1) { return 201; } if ($arg_a) { return 202; } return 203; }
+        location /mapped { proxy_set_header X-Kind $kind; add_header X-Kind "kind $kind" always; proxy_pass http://first; }
+        location /chosen { proxy_pass http://$app; }
+        location /app/ { root FOLDER; try_files $uri $uri/ /app/index.html; }
+        location /static/ { alias FOLDER/app/; try_files $uri =404; }
+        location /moved/ { root FOLDER; rewrite ^/moved/(.*)$ /app/$1 break; }
+    }
+"#;
+
+#[test]
+fn rewrites_conditions_and_tables_do_the_same() {
+    let (first, second) = (start_echo("first"), start_echo("second"));
+    let home = Home::new();
+    std::fs::create_dir_all(home.folder().join("app")).unwrap();
+    home.write("app/index.html", "<p>app</p>\n");
+    home.write("app/a.txt", "of a file\n");
+    let http = DECISIONS_CONF
+        .replace("FIRST", &first.to_string())
+        .replace("SECOND", &second.to_string())
+        .replace("FOLDER", &home.folder().display().to_string());
+    let site = Site::new(&http);
+    let (theirs, ours) = site.both(|| DECISIONS.map(|row| asked(&site, row)));
+    let different = theirs.iter().zip(&ours).filter(|(theirs, ours)| theirs != ours);
+    assert_eq!(different.collect::<Vec<_>>(), Vec::new(), "nginx on the left");
+    let answered = theirs.iter().filter(|answer| answer.contains(": 200\n"));
+    assert!(answered.count() > 25, "nginx is not what was asked");
+}
+
+#[test]
+fn proxies_in_front_are_believed_alike() {
+    let site = Site::new(
+        "set_real_ip_from 127.0.0.0/8; set_real_ip_from 10.0.0.0/8; real_ip_header X-Forwarded-For; real_ip_recursive on;\n\
+         server { listen LISTEN; location / { return 200 $remote_addr; }\n\
+         location /guarded { allow 192.0.2.0/24; deny all; proxy_pass http://127.0.0.1:1; } }",
+    );
+    let rows = [
+        ("GET / HTTP/1.1", "", &[][..]),
+        ("GET / HTTP/1.1", "X-Forwarded-For: 192.0.2.7\r\n", &[]),
+        (
+            "GET / HTTP/1.1",
+            "X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.0.0.1\r\n",
+            &[],
+        ),
+        ("GET / HTTP/1.1", "X-Forwarded-For: 10.0.0.2, 10.0.0.1\r\n", &[]),
+        ("GET / HTTP/1.1", "X-Forwarded-For: nonsense\r\n", &[]),
+        ("GET / HTTP/1.1", "X-Real-IP: 192.0.2.7\r\n", &[]),
+        ("GET /guarded HTTP/1.1", "X-Forwarded-For: 192.0.2.7\r\n", &[]),
+        ("GET /guarded HTTP/1.1", "X-Forwarded-For: 192.0.3.7\r\n", &[]),
+    ];
+    let (theirs, ours) = site.both(|| rows.map(|row| asked(&site, row)));
+    assert_eq!(theirs, ours);
+    assert!(theirs[2].contains("192.0.2.7"), "{}", theirs[2]);
+}
 
 /// Status, the fields of `row`, and the body where it is not a page of the proxy's own.
 fn asked(site: &Site, row: (&str, &str, &[&str])) -> String {

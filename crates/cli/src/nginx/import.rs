@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use hythe_api::wire::ApplyRequest;
-use hythe_dialect_nginx::{Effect, Note, Translation, translate};
+use hythe_dialect_nginx::{Effect, NodeSettings, Note, Translation, translate};
 use hythe_manifest::{DiskFiles, Inputs, Source};
 use hythe_model::ProjectSpec;
 use hythe_model::view::ChangeView;
@@ -28,6 +28,7 @@ pub(crate) fn run(context: &mut Context, options: &ImportOptions) -> Outcome {
     }
     let translation = translation(&reading, context.hooks);
     tell_losses(&translation.notes);
+    tell_node_settings(&translation.node);
     if options.apply {
         let change = apply(context, &file, &translation)?;
         change::show(&mut context.out, &change)?;
@@ -62,6 +63,20 @@ pub(crate) fn tell_losses(notes: &[Note]) {
     for note in notes.iter().filter(|note| note.effect != Effect::NotNeeded) {
         complain(note);
     }
+}
+
+/// Tells what the server has to be started with, as no manifest says it.
+fn tell_node_settings(node: &NodeSettings) {
+    if node.trusted_proxies.is_empty() {
+        return;
+    }
+    let proxies = node.trusted_proxies.join(",");
+    let header = node.real_ip_header.as_deref().unwrap_or("x-real-ip");
+    let recursive = if node.real_ip_recursive { "on" } else { "off" };
+    complain(format_args!(
+        "proxies in front are believed by a server that is started with `--trusted-proxies {proxies} \
+         --real-ip-header {header} --real-ip-recursive {recursive}`"
+    ));
 }
 
 /// Applies a translation as the default project, in one change.

@@ -67,6 +67,7 @@ impl Master {
             .setting("worker_processes")
             .filter(|number| *number != "auto");
         let drain = reading.setting("worker_shutdown_timeout").unwrap_or(DRAIN);
+        let node = import::translation(reading, hooks).node;
         let settings = ServerArgs {
             home: home.clone(),
             proxy_listen: vec!["off".to_owned()],
@@ -74,6 +75,9 @@ impl Master {
             api_listen: Some("off".to_owned()),
             workers: workers.map(str::to_owned),
             drain_timeout: Some(drain.to_owned()),
+            trusted_proxies: node.trusted_proxies,
+            real_ip_header: node.real_ip_header,
+            real_ip_recursive: Some(switch(node.real_ip_recursive).to_owned()),
             ..ServerArgs::default()
         };
         let client = Client::of(&home);
@@ -208,6 +212,11 @@ impl Master {
             )
         })
     }
+}
+
+/// A flag as settings of the server have it.
+fn switch(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
 }
 
 /// A signal while it ends: open requests are not waited for.

@@ -10,12 +10,20 @@ use crate::{check, load, translate};
 
 const SEPARATOR: &str = "----------\n";
 
-/// Knows every plugin but one, and finds all files but one.
+/// Knows every plugin but one, finds all files but one, and takes rules without look-ahead and without what is known
+/// of answers only.
 fn plugin_check(name: &str, config: &Map<String, Value>) -> Vec<String> {
     let file = config.get("users_file").and_then(Value::as_str);
     match name {
         "basic-auth" if file.is_some_and(|file| file.ends_with("missing")) => {
             vec!["config.users_file: cannot be read".to_owned()]
+        }
+        "request-rules" => {
+            let text = Value::from(config.clone()).to_string();
+            let refused = ["(?!", "$upstream_", "$sent_"]
+                .into_iter()
+                .filter(|part| text.contains(part));
+            refused.map(|part| format!("config.rules: `{part}`")).collect()
         }
         "compression" => vec!["plugin 'compression' not enabled".to_owned()],
         _ => Vec::new(),

@@ -1,94 +1,162 @@
-//! `location`: which requests of a server go where.
+//! `location`: the routes of a server.
 //!
-//! nginx asks exact paths first, then remembers the longest prefix, and asks the regexes in their order unless that
-//! prefix said `^~`. In our order regexes come before prefixes and among themselves by priority, so:
-//!
-//! ```text
-//! = /a        ~/a$          priority 2,000,000
-//! ^~ /a       ~/a           priority 1,000,000 + its length     (a plain prefix where the server has no regex)
-//! ~ regex     ~/?.*(regex)  priority falling from 900,000
-//! /a          /a            by length
-//! ```
-//!
-//! The one case that this does not say is a prefix inside of a longer `^~` (`^~ /a` and `/a/b` with regexes): told.
+//! What nginx does to a request before it looks for a location ([`rules`](super::rules)) is done first in every route of
+//! the server; what it does in the location comes behind. Which location a request has is told by the order of routes:
+//! see [`places`](super::places).
 
+use super::places::{
+    FIRST_REGEX, MOVED, Path, Place, anchored, collect, everything, is_linear, path, replaces, target,
+    widened,
+};
+use super::rules::{Level, Move};
 use super::servers::{Binding, Server};
 use super::{Draft, name_of};
-use crate::check::{Shape, shape};
+use crate::check::Shape;
 use crate::report::Effect;
-use crate::translate::scope::Scope;
-use crate::tree::Directive;
 use crate::yaml::{MapOf, Yaml};
-
-/// Priorities of what stands before plain prefixes.
-const EXACT: i64 = 2_000_000;
-const FIRM: i64 = 1_000_000;
-const FIRST_REGEX: i64 = 900_000;
-
-/// A location with all that is around it.
-struct Place<'a> {
-    shape: Shape<'a>,
-    scope: Scope<'a>,
-    directive: &'a Directive,
-    /// The prefix of the location around it, for a regex.
-    outer: Option<&'a str>,
-}
-
-/// How a route matches the path.
-pub(super) struct Path {
-    pub(super) text: String,
-    pub(super) priority: Option<i64>,
-}
 
 /// What a route does with the requests it takes.
 #[derive(Default)]
 pub(super) struct Handling {
     pub(super) service: Option<String>,
+    /// The upstream behind it.
+    pub(super) pool: Option<String>,
     /// The matched path goes away.
     pub(super) strip: bool,
     pub(super) preserve_host: bool,
     pub(super) plugins: Vec<Yaml>,
+    /// Rules of `request-rules`, behind those of what stands around it.
+    pub(super) rules: Vec<Yaml>,
 }
 
 impl<'a> Draft<'a> {
     /// The routes of a server.
     pub(super) fn locations(&mut self, server: &Server<'a>, bindings: &[Binding]) {
-        if let Some(answer) = server.directive.last("return") {
-            let handling = self.answer(&server.scope, answer);
-            self.routes_of(server, bindings, &everything(), &handling);
-            return;
-        }
-        for condition in server.directive.all("if") {
-            self.not_applied(condition, "conditions are not translated; say it with routes");
-        }
-        for rewrite in server.directive.all("rewrite") {
-            self.not_applied(
-                rewrite,
-                "rewrites of a whole server are not translated; put them into locations",
-            );
-        }
         let mut places = Vec::new();
         collect(server.directive, &server.scope, None, &mut places);
+        let mut scope = server.scope.clone();
+        let level = Level {
+            server: true,
+            stays: &|_| matches!(places.as_slice(), [only] if only.shape == Shape::Prefix("/") && !replaces(only)),
+            passes: false,
+        };
+        let phase = self.phase(server.directive, &mut scope, &level);
+        if let Some(closed) = phase.closed.or_else(|| self.unknown_clients(server)) {
+            let handling = self.unavailable(closed);
+            return self.routes_of(server, bindings, &everything(), handling);
+        }
+        for place in &mut places {
+            place.scope = place.scope.clone().with_values_of(&scope);
+        }
+        if let Some(answer) = server.directive.last("return") {
+            let mut handling = self.answer(&scope, answer, Shape::Prefix("/"));
+            handling.rules.splice(0..0, phase.rules);
+            return self.routes_of(server, bindings, &everything(), handling);
+        }
+        self.moved(server, bindings, &places, phase.moves);
+        let covered = self.placed(server, bindings, &places, &phase.rules);
+        let something = scope.get("root").is_some() || !phase.rules.is_empty();
+        if !covered && (server.has_neighbours() || something) {
+            let rest = Place {
+                shape: Shape::Prefix("/"),
+                scope: scope.clone(),
+                directive: server.directive,
+                outer: None,
+            };
+            let mut handling = self.handling(&rest, &scope);
+            handling.rules.splice(0..0, phase.rules);
+            self.routes_of(server, bindings, &everything(), handling);
+        }
+    }
+
+    /// The routes of a server's locations, each with `rules` first; whether they take everything.
+    fn placed(
+        &mut self,
+        server: &Server<'a>,
+        bindings: &[Binding],
+        places: &[Place<'a>],
+        rules: &[Yaml],
+    ) -> bool {
         let has_regexes = places
             .iter()
             .any(|place| matches!(place.shape, Shape::Regex { .. }));
         if has_regexes {
-            self.note_firm_prefixes(&places);
+            self.note_firm_prefixes(places);
         }
         let mut regex = FIRST_REGEX;
         let mut covered = false;
-        for place in &places {
+        for place in places {
             let Some(path) = path(place, has_regexes, &mut regex) else {
                 continue;
             };
             covered |= path.text == "/";
-            let handling = self.handling(place.directive, &place.scope, place.shape);
-            self.routes_of(server, bindings, &path, &handling);
+            let handling = match place.shape {
+                Shape::Regex { pattern, .. } if !is_linear(pattern) => {
+                    let why = "the regex looks around or back; what it may be about gets a 501";
+                    self.not_applied(place.directive, why);
+                    self.unavailable(place.directive)
+                }
+                _ => self.ruled(places, place, rules),
+            };
+            self.routes_of(server, bindings, &path, handling);
         }
-        let has_files = server.scope.get("root").is_some();
-        if !covered && (server.has_neighbours() || has_files) {
-            let handling = self.handling(server.directive, &server.scope, Shape::Prefix("/"));
-            self.routes_of(server, bindings, &everything(), &handling);
+        covered
+    }
+
+    /// What a location does, behind its own rules and those before it.
+    fn ruled(&mut self, places: &[Place<'a>], place: &Place<'a>, before: &[Yaml]) -> Handling {
+        let mut scope = place.scope.clone();
+        let stays = |path: &str| {
+            target(places, path).is_some_and(|found| std::ptr::eq(found, place)) && !replaces(place)
+        };
+        let level = Level {
+            server: false,
+            stays: &stays,
+            passes: place.directive.last("proxy_pass").is_some(),
+        };
+        let phase = self.phase(place.directive, &mut scope, &level);
+        let mut handling = match phase.closed {
+            Some(closed) => self.unavailable(closed),
+            None => self.handling(place, &scope),
+        };
+        let aliased = place.directive.last("alias").filter(|_| handling.strip);
+        if let Some(alias) = aliased.filter(|_| phase.rules.iter().any(|rule| rule.get("path").is_some())) {
+            self.not_applied(alias, "not with a changed path; requests get a 501");
+            handling = self.unavailable(alias);
+        }
+        handling
+            .rules
+            .splice(0..0, before.iter().cloned().chain(phase.rules));
+        handling
+    }
+
+    /// Rewrites of a whole server that lead to another location: routes of their own, before all others.
+    fn moved(
+        &mut self,
+        server: &Server<'a>,
+        bindings: &[Binding],
+        places: &[Place<'a>],
+        moves: Vec<Move<'a>>,
+    ) {
+        for (number, Move { rewrite, rules, .. }) in (0..).zip(moves) {
+            let path = Path {
+                text: anchored(&widened(rewrite.arg(0)), false, None),
+                priority: Some(MOVED - number),
+            };
+            let found = target(places, rewrite.arg(1)).filter(|place| !replaces(place));
+            let handling = match found {
+                Some(place) => self.ruled(places, place, &rules),
+                None => {
+                    let why =
+                        "which location the new path has cannot be said; requests that it is about get a 501";
+                    self.not_applied(rewrite, why);
+                    Handling {
+                        rules,
+                        ..self.unavailable(rewrite)
+                    }
+                }
+            };
+            self.routes_of(server, bindings, &path, handling);
         }
     }
 
@@ -107,7 +175,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn routes_of(&mut self, server: &Server<'a>, bindings: &[Binding], path: &Path, handling: &Handling) {
+    fn routes_of(&mut self, server: &Server<'a>, bindings: &[Binding], path: &Path, mut handling: Handling) {
+        let rules = self.rules_plugin(std::mem::take(&mut handling.rules), server.directive);
+        handling.plugins.extend(rules);
         for binding in bindings {
             let name = super::free(&route_name(&server.label, &path.text), &self.route_names);
             self.route_names.push(name.clone());
@@ -130,84 +200,6 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The locations of a block and of those inside, each with what is around it.
-fn collect<'a>(block: &'a Directive, scope: &Scope<'a>, outer: Option<&'a str>, places: &mut Vec<Place<'a>>) {
-    for directive in block
-        .inside()
-        .into_iter()
-        .filter(|inner| inner.name == "location")
-    {
-        let Ok(shape) = shape(directive) else {
-            continue;
-        };
-        let own = scope.inside(directive);
-        let prefix = match shape {
-            Shape::Prefix(prefix) | Shape::Firm(prefix) => Some(prefix),
-            _ => outer,
-        };
-        // Regexes of an inner block are asked before those outside.
-        collect(directive, &own, prefix, places);
-        places.push(Place {
-            shape,
-            scope: own,
-            directive,
-            outer,
-        });
-    }
-}
-
-/// How a location's path is written here; `None`: it takes no requests by itself.
-fn path(place: &Place<'_>, has_regexes: bool, next_regex: &mut i64) -> Option<Path> {
-    let regex = |text: String, priority| {
-        Some(Path {
-            text,
-            priority: Some(priority),
-        })
-    };
-    match place.shape {
-        Shape::Exact(path) => regex(format!("~{}$", escaped(path)), EXACT),
-        Shape::Firm(prefix) if has_regexes => {
-            let length = i64::try_from(prefix.len()).unwrap_or(0);
-            regex(format!("~{}", escaped(prefix)), FIRM + length)
-        }
-        Shape::Prefix(prefix) | Shape::Firm(prefix) => Some(Path {
-            text: prefix.to_owned(),
-            priority: None,
-        }),
-        Shape::Regex { pattern, any_case } => {
-            *next_regex -= 1;
-            regex(anchored(pattern, any_case, place.outer), *next_regex)
-        }
-        Shape::Named(_) => None,
-    }
-}
-
-pub(super) fn everything() -> Path {
-    Path {
-        text: "/".to_owned(),
-        priority: None,
-    }
-}
-
-/// A regex that may match anywhere, as one that matches from the start.
-fn anchored(pattern: &str, any_case: bool, outer: Option<&str>) -> String {
-    let flags = if any_case { "(?i)" } else { "" };
-    let whole = pattern.contains('|');
-    match pattern.strip_prefix("^/") {
-        Some(rest) if !whole && !any_case => format!("~/{rest}"),
-        Some(_) => format!("~/?.*(?:{flags}{pattern})"),
-        None => {
-            let before = outer.map_or_else(|| "/?".to_owned(), escaped);
-            format!("~{before}.*(?:{flags}{pattern})")
-        }
-    }
-}
-
-/// A text as a regex that matches it.
-fn escaped(text: &str) -> String {
-    regex_syntax::escape(text)
-}
-
 /// `<server>-<words of the path>`.
 fn route_name(label: &str, path: &str) -> String {
     let words: Vec<&str> = path
@@ -217,24 +209,5 @@ fn route_name(label: &str, path: &str) -> String {
     match words.as_slice() {
         [] => label.to_owned(),
         words => name_of(&format!("{label}-{}", words.join("-"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::anchored;
-
-    #[test]
-    fn regexes_match_from_the_start() {
-        for (pattern, any_case, expected) in [
-            ("^/api/(.*)$", false, "~/api/(.*)$"),
-            ("^/a|/b", false, "~/?.*(?:^/a|/b)"),
-            ("^/a", true, "~/?.*(?:(?i)^/a)"),
-            (r"\.php$", false, r"~/?.*(?:\.php$)"),
-            (r"\.(gif|png)$", true, r"~/?.*(?:(?i)\.(gif|png)$)"),
-        ] {
-            assert_eq!(anchored(pattern, any_case, None), expected, "{pattern}");
-        }
-        assert_eq!(anchored("x$", false, Some("/a.b/")), r"~/a\.b/.*(?:x$)");
     }
 }

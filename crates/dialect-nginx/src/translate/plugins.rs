@@ -1,7 +1,8 @@
 //! Who may ask, and what is changed on the way: plugins of a route.
 
 use super::locations::Handling;
-use super::scope::Scope;
+use super::rules::rule;
+use super::scope::{Scope, replaced};
 use super::{Draft, number};
 use crate::report::Effect;
 use crate::tree::Directive;
@@ -32,32 +33,33 @@ impl<'a> Draft<'a> {
                 return Err(guard);
             }
         }
-        if let Some(limit) = scope.own().and_then(|own| own.last("limit_except")) {
-            self.not_applied(
-                limit,
-                "write a route with `methods` for what is allowed; requests get a 501",
-            );
-            return Err(limit);
-        }
-        let guards = [self.addresses(scope)?, self.users(scope)?];
+        let guards = [
+            self.addresses(scope)?,
+            self.users(scope)?,
+            self.concurrency(scope),
+        ];
         Ok(guards.into_iter().flatten().collect())
     }
 
-    /// What is changed in a request that is passed on, and in its answer.
-    pub(super) fn edits(&mut self, scope: &Scope<'a>, handling: &mut Handling) -> Vec<Yaml> {
-        let mut plugins = Vec::new();
-        plugins.extend(self.body_size(scope));
-        plugins.extend(self.request_fields(scope, handling));
-        plugins.extend(self.answer_edits(scope));
-        plugins
+    /// What is changed in a request that is passed on.
+    pub(super) fn request_edits(&mut self, scope: &Scope<'a>, handling: &mut Handling) {
+        if let Some(redirect) = scope
+            .get("proxy_redirect")
+            .filter(|redirect| redirect.arg(0) != "off")
+        {
+            self.not_applied(redirect, "the service's `Location` is passed on as it is");
+        }
+        let size = self.body_size(scope);
+        handling.plugins.extend(size);
+        let fields = self.request_fields(scope, handling);
+        handling.plugins.extend(fields);
     }
 
     /// What is changed in an answer, whoever gives it.
-    pub(super) fn answer_edits(&mut self, scope: &Scope<'a>) -> Vec<Yaml> {
-        let mut plugins = Vec::new();
-        plugins.extend(self.answer_fields(scope));
-        plugins.extend(self.compression(scope));
-        plugins
+    pub(super) fn answer_edits(&mut self, scope: &Scope<'a>, handling: &mut Handling) {
+        self.answer_fields(scope, handling);
+        let compression = self.compression(scope);
+        handling.plugins.extend(compression);
     }
 
     fn addresses(&mut self, scope: &Scope<'a>) -> Result<Option<Yaml>, &'a Directive> {
@@ -105,7 +107,11 @@ impl<'a> Draft<'a> {
         let mut host = Vec::new();
         let mut because = None;
         for field in scope.all("proxy_set_header") {
-            let (name, value) = (field.arg(0), field.arg(1));
+            let (name, value) = (field.arg(0), scope.text(field.arg(1)));
+            let value = value.as_str();
+            if self.field_by_table(scope, field, "headers", handling) {
+                continue;
+            }
             match name.to_ascii_lowercase().as_str() {
                 "host"
                     if [
@@ -156,26 +162,114 @@ impl<'a> Draft<'a> {
             || value.eq_ignore_ascii_case("upgrade")
     }
 
-    pub(super) fn answer_fields(&mut self, scope: &Scope<'a>) -> Option<Yaml> {
+    /// A field whose value a table says becomes rules; `false`: no table is asked.
+    fn field_by_table(
+        &mut self,
+        scope: &Scope<'a>,
+        field: &'a Directive,
+        key: &str,
+        handling: &mut Handling,
+    ) -> bool {
+        let text = scope.text(field.arg(1));
+        if self.upgrades.contains(&field.arg(1)) {
+            return false;
+        }
+        let Some((variable, table)) = self.table_in(&text) else {
+            return false;
+        };
+        let Some(cases) = self.cases(table, scope) else {
+            self.not_applied(field, format!("what `${variable}` is cannot be said by rules"));
+            return true;
+        };
+        for case in cases {
+            let value = replaced(&text, |name| (name == variable).then(|| case.value.clone()));
+            if value.is_empty() && key == "answer_headers" {
+                continue;
+            }
+            let action = MapOf::default().with(key, Yaml::texts([format!("{}: {value}", field.arg(0))]));
+            let rule = rule(&case.conditions, action);
+            match self.rule_complaint(&rule) {
+                None => handling.rules.push(rule),
+                Some(problem) => self.not_applied(field, problem),
+            }
+        }
+        true
+    }
+
+    /// `add_header` and `proxy_hide_header`. Values of the request are filled in by rules.
+    pub(super) fn answer_fields(&mut self, scope: &Scope<'a>, handling: &mut Handling) {
         let added = scope.all("add_header");
         let hidden = scope.all("proxy_hide_header");
-        let because: &Directive = added.first().or(hidden.first())?;
-        for field in added.iter().filter(|field| field.arg(2) != "always") {
-            self.note(
-                field,
-                Effect::Differs,
-                "it is added to errors too, as with `always`",
-            );
+        let Some(because) = added.first().or(hidden.first()).copied() else {
+            return;
+        };
+        let mut fields = Vec::new();
+        for field in &added {
+            if field.arg(2) != "always" {
+                self.note(
+                    field,
+                    Effect::Differs,
+                    "it is added to errors too, as with `always`",
+                );
+            }
+            let text = format!("{}:{}", field.arg(0), scope.text(field.arg(1)));
+            if self.field_by_table(scope, field, "answer_headers", handling) {
+                continue;
+            }
+            if text.contains('$') {
+                let action = MapOf::default().with("answer_headers", Yaml::texts([text]));
+                let rule = rule(&[], action);
+                match self.rule_complaint(&rule) {
+                    None => handling.rules.push(rule),
+                    Some(problem) => self.not_applied(field, problem),
+                }
+            } else {
+                fields.push(text);
+            }
         }
         let names = hidden.iter().map(|field| field.arg(0).to_owned());
-        let fields = added
-            .iter()
-            .map(|field| format!("{}:{}", field.arg(0), field.arg(1)));
         let headers = |names: Vec<String>| MapOf::default().with("headers", Yaml::texts(names)).done();
         let config = MapOf::default()
             .with("remove", headers(names.collect()))
-            .with("append", headers(fields.collect()));
-        self.plugin("response-transformer", config.done(), because)
+            .with("append", headers(fields));
+        if !config.is_empty() {
+            let plugin = self.plugin("response-transformer", config.done(), because);
+            handling.plugins.extend(plugin);
+        }
+    }
+
+    /// `limit_conn`: how many requests of an address are in the works at once.
+    fn concurrency(&mut self, scope: &Scope<'a>) -> Option<Yaml> {
+        let limits = scope.all("limit_conn");
+        for limit in limits.iter().skip(1) {
+            self.not_applied(limit, "a location has one such limit: the first that is written");
+        }
+        let limit = limits.first()?;
+        let zones = self.http?.all("limit_conn_zone").collect::<Vec<_>>();
+        let named = |zone: &&&'a Directive| {
+            let size = zone.args.iter().find_map(|word| word.strip_prefix("zone="));
+            size.and_then(|size| size.split(':').next()) == Some(limit.arg(0))
+        };
+        let by = match zones.iter().find(named)?.arg(0) {
+            "$binary_remote_addr" | "$remote_addr" => "ip",
+            "$server_name" | "$host" => "route",
+            _ => {
+                self.not_applied(
+                    limit,
+                    "requests are counted by the client's address or by the route",
+                );
+                return None;
+            }
+        };
+        self.note(limit, Effect::Differs, "each location counts for itself");
+        let status = scope
+            .get("limit_conn_status")
+            .and_then(|code| value::number(code.arg(0)));
+        let config = MapOf::default()
+            .with("limit", number(value::number(limit.arg(1)).unwrap_or(1)))
+            .with("limit_by", Yaml::text(by))
+            .with_some("status", status.map(number));
+        self.plugin("concurrency-limit", config.done(), limit)
     }
 
     fn compression(&mut self, scope: &Scope<'a>) -> Option<Yaml> {

@@ -1,9 +1,11 @@
 //! What a location does with its requests: answer, pass them on, or look for a file.
 
 use super::locations::Handling;
+use super::places::Place;
+use super::rules::{answer_of, is_redirect, rule, said};
 use super::scope::Scope;
 use super::{Draft, name_of, number};
-use crate::check::{Shape, split_authority, split_scheme};
+use crate::check::{Shape, names_in, split_authority, split_scheme};
 use crate::report::Effect;
 use crate::tree::Directive;
 use crate::value::{self, Address};
@@ -21,18 +23,18 @@ const OTHER_PROTOCOLS: [&str; 5] = [
 /// Variables behind a target that stand for what is sent without them.
 const WHOLE_URI: [&str; 3] = ["$request_uri", "$uri$is_args$args", "$uri"];
 
+/// Where `proxy_pass` leads, if it leads somewhere.
+pub(super) struct Target<'t> {
+    scheme: &'t str,
+    authority: &'t str,
+    pub(super) uri: Option<&'t str>,
+}
+
 impl<'a> Draft<'a> {
-    pub(super) fn handling(
-        &mut self,
-        location: &'a Directive,
-        scope: &Scope<'a>,
-        shape: Shape<'a>,
-    ) -> Handling {
-        for condition in location.all("if") {
-            self.not_applied(condition, "conditions are not translated; say it with routes");
-        }
+    pub(super) fn handling(&mut self, place: &Place<'a>, scope: &Scope<'a>) -> Handling {
+        let location = place.directive;
         if let Some(answer) = location.last("return") {
-            return self.answer(scope, answer);
+            return self.answer(scope, answer, place.shape);
         }
         if location.last("internal").is_some() {
             return self.nothing(location);
@@ -42,20 +44,20 @@ impl<'a> Draft<'a> {
             Err(guard) => return self.unavailable(guard),
         };
         let mut handling = if let Some(pass) = location.last("proxy_pass") {
-            self.passed_on(scope, pass, shape)
+            self.passed_on(scope, pass, place.shape)
         } else if let Some(page) = location.last("stub_status") {
             self.ends_with("stub-status", MapOf::default(), page)
         } else if let Some(other) = OTHER_PROTOCOLS.iter().find_map(|name| location.last(name)) {
             self.unavailable(other)
         } else {
-            self.files(scope, location, shape)
+            self.files(scope, location, place.shape)
         };
         handling.plugins.extend(guards);
-        let edits = match handling.service {
-            Some(_) if location.last("proxy_pass").is_some() => self.edits(scope, &mut handling),
-            _ => self.answer_edits(scope),
-        };
-        handling.plugins.extend(edits);
+        if handling.service.is_some() && location.last("proxy_pass").is_some() {
+            self.health_check(location, handling.pool.clone(), "http");
+            self.request_edits(scope, &mut handling);
+        }
+        self.answer_edits(scope, &mut handling);
         handling
     }
 
@@ -84,94 +86,169 @@ impl<'a> Draft<'a> {
     }
 
     /// `return`: a redirect, or a text.
-    pub(super) fn answer(&mut self, scope: &Scope<'a>, answer: &'a Directive) -> Handling {
-        let (code, text) = match answer.args.as_slice() {
-            [url] if value::number(url).is_none() => (302, Some(url.as_str())),
-            [code, text] => (value::number(code).unwrap_or(500), Some(text.as_str())),
-            _ => (value::number(answer.arg(0)).unwrap_or(500), None),
-        };
-        if code == 444 {
+    pub(super) fn answer(&mut self, scope: &Scope<'a>, answer: &'a Directive, shape: Shape<'a>) -> Handling {
+        if answer.arg(0) == "444" {
             self.note(
                 answer,
                 Effect::Differs,
                 "the connection is not cut off: the answer is 400",
             );
         }
-        let code = i64::try_from(if code == 444 { 400 } else { code }).unwrap_or(500);
-        let mut handling = match text {
-            Some(location) if [301, 302, 303, 307, 308].contains(&code) => {
+        let (code, text) = answer_of(answer);
+        let mut handling = match (shape, text.map(|text| scope.text(text))) {
+            (Shape::Regex { pattern, any_case }, Some(text)) if has_groups(&text, pattern) => {
+                self.answer_with_groups(scope, answer, pattern, any_case)
+            }
+            (_, Some(location)) if is_redirect(code) => {
                 let config = MapOf::default()
                     .with("status_code", Yaml::Number(code))
-                    .with("location", Yaml::text(location));
+                    .with("location", Yaml::Text(location));
                 self.ends_with("redirect", config, answer)
             }
-            _ => self.text(scope, answer, code, text),
+            (_, text) => self.text(scope, answer, code, text),
         };
-        let fields = self.answer_fields(scope);
-        handling.plugins.extend(fields);
+        self.answer_fields(scope, &mut handling);
         handling
     }
 
-    fn text(&mut self, scope: &Scope<'a>, answer: &'a Directive, code: i64, text: Option<&str>) -> Handling {
+    /// An answer with groups of the location's regex, which only a rule can use.
+    fn answer_with_groups(
+        &mut self,
+        scope: &Scope<'a>,
+        answer: &'a Directive,
+        pattern: &str,
+        any_case: bool,
+    ) -> Handling {
+        let action = said(answer, &scope.with_groups_of(pattern));
+        let rule = rule(&[matching(pattern, any_case)], action);
+        if let Some(problem) = self.rule_complaint(&rule) {
+            self.not_applied(answer, format!("{problem}; requests get a 501"));
+            return self.unavailable(answer);
+        }
+        Handling {
+            rules: vec![rule],
+            ..self.nothing(answer)
+        }
+    }
+
+    fn text(
+        &mut self,
+        scope: &Scope<'a>,
+        answer: &'a Directive,
+        code: i64,
+        text: Option<String>,
+    ) -> Handling {
         let kind = scope.get("default_type").map_or("text/plain", |kind| kind.arg(0));
         let config = MapOf::default().with("status_code", Yaml::Number(code));
         let config = match text {
             Some(text) => config.with("content_type", Yaml::text(kind)).with(
                 if text.contains('$') { "template" } else { "body" },
-                Yaml::text(text),
+                Yaml::Text(text),
             ),
             None => config.with("message", Yaml::text(reason(code))),
         };
         self.ends_with("request-termination", config, answer)
     }
 
-    fn passed_on(&mut self, scope: &Scope<'a>, pass: &'a Directive, shape: Shape<'a>) -> Handling {
-        let written = pass.arg(0);
+    /// `proxy_pass`.
+    pub(super) fn passed_on(&mut self, scope: &Scope<'a>, pass: &'a Directive, shape: Shape<'a>) -> Handling {
+        let written = match shape {
+            Shape::Regex { pattern, .. } => scope.with_groups_of(pattern).text(pass.arg(0)),
+            _ => scope.text(pass.arg(0)),
+        };
         let url = WHOLE_URI
             .iter()
             .find_map(|tail| written.strip_suffix(tail))
-            .unwrap_or(written);
-        let Some((scheme, rest)) = split_scheme(url).filter(|_| !url.contains('$')) else {
-            self.not_applied(
-                pass,
-                "targets are not put together from variables; requests get a 501",
-            );
-            return self.unavailable(pass);
-        };
-        let (authority, uri) = split_authority(rest);
+            .unwrap_or(&written);
+        if let Some((variable, table)) = self.table_in(url) {
+            return self.chosen(scope, pass, (&variable, table), url);
+        }
+        match target(url) {
+            Some(target) if target.uri.is_none_or(|uri| !uri.contains('$')) => {
+                self.fixed(scope, pass, shape, &target)
+            }
+            Some(target) => self.computed(scope, pass, shape, &target),
+            None => {
+                self.not_applied(
+                    pass,
+                    "targets are not put together from values of the request; requests get a 501",
+                );
+                self.unavailable(pass)
+            }
+        }
+    }
+
+    /// A target that is the same for every request.
+    pub(super) fn fixed(
+        &mut self,
+        scope: &Scope<'a>,
+        pass: &'a Directive,
+        shape: Shape<'a>,
+        target: &Target<'_>,
+    ) -> Handling {
+        let Target {
+            scheme,
+            authority,
+            uri,
+        } = *target;
         if let Ok(Address::Unix(_)) | Err(_) = value::address(authority) {
             self.not_applied(pass, "services are reached by TCP; let it listen on a port");
             return self.unavailable(pass);
         }
-        let verified = scope
-            .get("proxy_ssl_verify")
-            .is_some_and(|verify| verify.arg(0) == "on");
-        if scheme == "https" && !verified {
-            self.note(
-                pass,
-                Effect::Differs,
-                "the certificate is verified; `tls_verify: false` at the service turns that off",
-            );
-        }
         let replaced = uri.filter(|_| !matches!(shape, Shape::Regex { .. } | Shape::Named(_)));
-        // `location / { proxy_pass http://a/; }` changes nothing.
-        let strip =
-            replaced.is_some_and(|uri| uri != "/" || !matches!(shape, Shape::Prefix("/") | Shape::Firm("/")));
-        let (host, members) = match self.pools.get(authority) {
+        let strip = replaced.is_some_and(|uri| cuts_off(uri, shape));
+        let pool = self.pools.get(authority);
+        let (host, members) = match pool {
             Some(pool) => (pool.name.clone(), pool.members),
             None => (authority.to_owned(), 1),
         };
+        let pool = pool.map(|pool| pool.name.clone());
         let path = replaced.filter(|_| strip).unwrap_or_default();
         let url = format!("{scheme}://{host}{path}").replace('$', "$$");
-        let settings = self.settings(scope, members);
+        let mut settings = self.settings(scope, members);
+        if scheme == "https" {
+            settings = settings.with_all(self.tls_settings(scope, pass));
+        }
         let service = MapOf::default()
             .with("url", Yaml::Text(url))
             .with("upstream", settings.done());
         Handling {
             service: Some(self.service(&name_of(&host), service.done())),
+            pool,
             strip,
             ..Handling::default()
         }
+    }
+
+    /// A target whose path has values of the request in it: nginx sends it as it comes out.
+    fn computed(
+        &mut self,
+        scope: &Scope<'a>,
+        pass: &'a Directive,
+        shape: Shape<'a>,
+        target: &Target<'_>,
+    ) -> Handling {
+        let uri = target.uri.unwrap_or_default();
+        let (path, keep_query) = match uri.strip_suffix("$is_args$args") {
+            Some(path) => (path, true),
+            None => (uri, false),
+        };
+        let conditions = match shape {
+            Shape::Regex { pattern, any_case } => vec![matching(pattern, any_case)],
+            _ => Vec::new(),
+        };
+        let action = MapOf::default()
+            .with("path", Yaml::text(path))
+            .with_some("keep_query", (!keep_query).then_some(Yaml::Flag(false)));
+        let rule = rule(&conditions, action);
+        if let Some(problem) = self.rule_complaint(&rule) {
+            self.not_applied(pass, format!("{problem}; requests get a 501"));
+            return self.unavailable(pass);
+        }
+        let plain = Target { uri: None, ..*target };
+        let mut handling = self.fixed(scope, pass, shape, &plain);
+        handling.rules.push(rule);
+        handling
     }
 
     /// How the target is spoken to. `members`: how many may be tried.
@@ -209,6 +286,49 @@ impl<'a> Draft<'a> {
             .with("message", Yaml::text(reason(404)));
         self.ends_with("request-termination", config, because)
     }
+}
+
+/// Scheme, authority and path of a URL whose first two are the same for every request.
+pub(super) fn target(url: &str) -> Option<Target<'_>> {
+    let (scheme, rest) = split_scheme(url)?;
+    let (authority, uri) = split_authority(rest);
+    // In `http://a$1` a group of the location's regex is the path; anything else there would be a part of the name.
+    let (authority, uri) = match authority.split_once('$') {
+        Some((name, behind)) if behind.starts_with(|digit: char| ('1'..='9').contains(&digit)) => {
+            (name, rest.get(name.len()..))
+        }
+        Some(_) => return None,
+        None => (authority, uri),
+    };
+    (!authority.is_empty()).then_some(Target {
+        scheme,
+        authority,
+        uri,
+    })
+}
+
+/// Whether the URI of a target stands in place of a location's prefix; `location / { proxy_pass http://a/; }` changes
+/// nothing.
+pub(super) fn cuts_off(uri: &str, shape: Shape<'_>) -> bool {
+    uri != "/" || !matches!(shape, Shape::Prefix("/") | Shape::Firm("/"))
+}
+
+/// A condition on the path.
+fn matching(pattern: &str, any_case: bool) -> Yaml {
+    let flags = if any_case { "(?i)" } else { "" };
+    MapOf::default()
+        .with("matches", Yaml::Text(format!("{flags}{pattern}")))
+        .done()
+}
+
+/// Whether a text uses the groups of a regex.
+fn has_groups(text: &str, pattern: &str) -> bool {
+    let mut digits = text
+        .match_indices('$')
+        .filter_map(|(at, _)| text.as_bytes().get(at + 1));
+    let names = names_in(text).unwrap_or_default();
+    digits.any(|byte| (b'1'..=b'9').contains(byte))
+        || names.iter().any(|name| pattern.contains(&format!("<{name}>")))
 }
 
 /// nginx tries each member once unless told otherwise.

@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 
 use super::scope::Scope;
 use super::{Draft, free, name_of};
-use crate::report::Effect;
 use crate::tree::Directive;
 use crate::value;
 use crate::yaml::{MapOf, Yaml};
@@ -52,6 +51,10 @@ impl<'a> Draft<'a> {
             .collect();
         choose_defaults(&mut servers);
         for server in &servers {
+            if server.speaks_tls() {
+                self.certificates_of(server, server.answers_for_others());
+                self.versions(server);
+            }
             let listeners = self.listen(server);
             let bindings = server.bindings(&listeners);
             self.locations(server, &bindings);
@@ -97,6 +100,41 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Which versions of TLS are spoken is not chosen here.
+    fn versions(&mut self, server: &Server<'a>) {
+        if let Some(protocols) = server.scope.get("ssl_protocols") {
+            let both = ["TLSv1.2", "TLSv1.3"];
+            if both
+                .iter()
+                .any(|version| !protocols.args.iter().any(|given| given == version))
+            {
+                self.not_applied(protocols, "TLS 1.2 and 1.3 are spoken, and nothing older");
+            }
+        }
+    }
+
+    /// The directive by which only clients with a certificate are let in, which cannot be translated.
+    pub(super) fn unknown_clients(&mut self, server: &Server<'a>) -> Option<&'a Directive> {
+        let verify = server
+            .scope
+            .get("ssl_verify_client")
+            .filter(|_| server.speaks_tls())?;
+        match verify.arg(0) {
+            "off" => None,
+            "on" => {
+                self.not_applied(
+                    verify,
+                    "clients are not asked for certificates; requests get a 501",
+                );
+                Some(verify)
+            }
+            _ => {
+                self.not_applied(verify, "clients are not asked for certificates");
+                None
+            }
+        }
+    }
+
     /// The names of the listeners of a server's addresses.
     fn listen(&mut self, server: &Server<'a>) -> Vec<String> {
         let listens = server.directive.all("listen").map(Some);
@@ -123,12 +161,8 @@ impl<'a> Draft<'a> {
             return name.clone();
         }
         let protocol = if has("ssl") { "https" } else { "http" };
-        if let (true, Some(listen)) = (has("ssl"), listen) {
-            self.note(
-                listen,
-                Effect::Differs,
-                "certificates are not taken over yet; put them under `certificates`",
-            );
+        if let (true, Some(listen)) = (has("quic"), listen) {
+            self.not_applied(listen, "HTTP/3 is not spoken");
         }
         let listener = MapOf::default()
             .with("listen", Yaml::Text(text))
@@ -194,6 +228,25 @@ fn choose_defaults(servers: &mut [Server<'_>]) {
 }
 
 impl Server<'_> {
+    /// Whether it shows a certificate on one of its addresses.
+    pub(super) fn speaks_tls(&self) -> bool {
+        let mut listens = self.directive.all("listen");
+        let by_address = listens.any(|listen| listen.args.iter().any(|word| word == "ssl"));
+        by_address || self.directive.last("ssl").is_some_and(|ssl| ssl.arg(0) == "on")
+    }
+
+    /// Whether it takes the requests of an address that name nobody.
+    fn answers_for_others(&self) -> bool {
+        self.addresses.iter().any(|(_, role)| *role != Role::Named)
+    }
+
+    /// What a certificate is shown for: names, and wildcards for what stands before.
+    pub(super) fn names_of_certificate(&self) -> impl Iterator<Item = String> {
+        let exact = self.exact.iter().map(|name| name.to_ascii_lowercase());
+        let wildcards = self.wildcards.iter().filter(|name| name.starts_with("*."));
+        exact.chain(wildcards.map(|name| name.to_ascii_lowercase()))
+    }
+
     /// Whether there are others on one of its addresses.
     pub(super) fn has_neighbours(&self) -> bool {
         self.addresses.iter().any(|(_, role)| *role != Role::Alone)

@@ -32,12 +32,7 @@ impl<'a> Draft<'a> {
             .last("hash")
             .filter(|_| algorithm == Some("consistent-hashing"));
         let key = key.and_then(|hash| hash_on(hash.arg(0))).unwrap_or_default();
-        for unknown in upstream.all("sticky") {
-            self.not_applied(
-                unknown,
-                "not translated: the pool's `sticky` in the manifest does it, and `ip_hash` keeps a client with one",
-            );
-        }
+        let sticky = upstream.last("sticky").and_then(|sticky| self.sticky(sticky));
         self.pools.insert(
             upstream.arg(0).to_owned(),
             Pool {
@@ -49,6 +44,7 @@ impl<'a> Draft<'a> {
             .with("name", Yaml::Text(name))
             .with_some("algorithm", algorithm.map(Yaml::text))
             .with_all(key)
+            .with_some("sticky", sticky)
             // As in nginx: while all have failed nobody is asked.
             .with("panic_threshold", Yaml::Number(0))
             .with("targets", Yaml::List(targets));
@@ -82,6 +78,38 @@ impl<'a> Draft<'a> {
                 None
             }
         }
+    }
+
+    /// `sticky cookie`.
+    fn sticky(&mut self, sticky: &'a Directive) -> Option<Yaml> {
+        if sticky.arg(0) != "cookie" {
+            self.not_applied(
+                sticky,
+                "clients come back by a cookie of ours only: `sticky cookie`",
+            );
+            return None;
+        }
+        let mut cookie = MapOf::default().with("cookie", Yaml::text(sticky.arg(1)));
+        let mut http_only = false;
+        for word in sticky.args.iter().skip(2) {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            cookie = match name.to_ascii_lowercase().as_str() {
+                "path" => cookie.with("path", Yaml::text(value)),
+                "expires" if value == "max" => cookie.with("max_age", Yaml::text("8760h")),
+                "expires" => cookie.with_some("max_age", value::milliseconds(value).map(duration)),
+                "secure" => cookie.with("secure", Yaml::Flag(true)),
+                "samesite" => cookie.with("same_site", Yaml::Text(value.to_ascii_lowercase())),
+                "httponly" => {
+                    http_only = true;
+                    cookie
+                }
+                _ => {
+                    self.not_applied(sticky, format!("`{name}` is not said of the cookie"));
+                    cookie
+                }
+            };
+        }
+        Some(cookie.with("http_only", Yaml::Flag(http_only)).done())
     }
 
     fn member_address(&mut self, member: &'a Directive) -> Option<String> {

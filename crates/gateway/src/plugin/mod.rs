@@ -24,6 +24,7 @@ pub mod ip_restriction;
 mod password;
 mod query;
 pub mod redirect;
+pub mod request_rules;
 pub mod request_size_limiting;
 pub mod request_termination;
 pub mod request_transformer;

@@ -81,7 +81,7 @@ fn origin(url: &[u8]) -> &[u8] {
 }
 
 /// What may not stand in a URL is escaped: a value of the request must not end the field.
-fn one_line(url: &[u8]) -> String {
+pub(super) fn one_line(url: &[u8]) -> String {
     let mut out = Vec::with_capacity(url.len());
     for byte in url {
         if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(byte) {

@@ -82,7 +82,7 @@ impl Plugin for Rewrite {
 }
 
 /// Two queries in one.
-fn joined(first: &[u8], second: Option<&[u8]>) -> Vec<u8> {
+pub(super) fn joined(first: &[u8], second: Option<&[u8]>) -> Vec<u8> {
     let mut query: Vec<u8> = first.iter().copied().filter(u8::is_ascii_graphic).collect();
     if let Some(second) = second {
         if !query.is_empty() {

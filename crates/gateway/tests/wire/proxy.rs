@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hythe_balance::EndpointTable;
 use hythe_gateway::plugin::{
-    compression, correlation_id, files, redirect, request_size_limiting, request_termination,
+    compression, correlation_id, files, redirect, request_rules, request_size_limiting, request_termination,
     request_transformer, response_transformer,
 };
 use hythe_gateway::{
@@ -55,6 +55,7 @@ const KINDS: &[PluginKind] = &[
     correlation_id::KIND,
     files::KIND,
     redirect::KIND,
+    request_rules::KIND,
     request_size_limiting::KIND,
     request_termination::KIND,
     request_transformer::KIND,
