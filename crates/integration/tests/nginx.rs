@@ -599,7 +599,7 @@ const DECISIONS_CONF: &str = r#"
         }
         location /split { if ($http_x_beta = 1) { proxy_pass http://second; } proxy_pass http://first; }
         location /only/ { limit_except GET { deny all; } proxy_pass http://first; }
-        location /both { if ($arg_a = 1) { return 201; } if ($arg_a) { return 202; } return 203; }
+        location /both { if ($arg_a = 1) { return 200 one; } if ($arg_a) { return 200 other; } return 200 none; }
         location /mapped { proxy_set_header X-Kind $kind; add_header X-Kind "kind $kind" always; proxy_pass http://first; }
         location /chosen { proxy_pass http://$app; }
         location /app/ { root FOLDER; try_files $uri $uri/ /app/index.html; }
