@@ -74,10 +74,10 @@ fn scheme(peer: Option<&Arc<Peer>>) -> Scheme {
     peer.map_or(Scheme::HTTP, |_| Scheme::HTTPS)
 }
 
-/// A new connection to the endpoint, which must be `peer` if one is given, or a stream of one that is there by now.
+/// A new connection for a client's, between `ends`, to the endpoint, which must be `peer` if one is given; or a stream of one that is there by now.
 pub(crate) async fn connect(
     worker: &Worker,
-    client: &Client,
+    ends: Ends,
     service: &ServicePlan,
     peer: Option<&Arc<Peer>>,
     terms: &Terms<'_>,
@@ -104,7 +104,7 @@ pub(crate) async fn connect(
     }
     let connected = match service.announce {
         None => connect().await,
-        Some(version) => connect_announced(address, peer, version, client.ends(), timeout).await,
+        Some(version) => connect_announced(address, peer, version, ends, timeout).await,
     };
     connected.map(Link::Wire).map_err(Trouble::Connect)
 }

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::attempt::{self, Terms};
 use crate::body::Body;
 use crate::connection::Client;
+use crate::door::Ends;
 use crate::link::Link;
 use crate::pools::Retry;
 use crate::record::Record;
@@ -81,8 +82,15 @@ pub(crate) async fn run(
     record: &mut Record,
 ) -> Result<(), Trouble> {
     let heard = {
+        let question = Question {
+            worker,
+            space,
+            service,
+            terms,
+            ends: client.ends(),
+        };
         let (client, _) = client.link.split();
-        let racing = race(worker, space, service, terms, after, lease, query, record);
+        let racing = race(&question, after, lease, query, record);
         match select(pin!(racing), pin!(client.broken())).await {
             Either::Left((heard, _)) => heard?,
             Either::Right(((), _)) => return Err(Trouble::ClientGone),
@@ -105,13 +113,19 @@ pub(crate) async fn run(
     .await
 }
 
+/// What every member is asked.
+struct Question<'a> {
+    worker: &'a Worker,
+    space: &'a Workspace,
+    service: &'a ServicePlan,
+    terms: &'a Terms<'a>,
+    /// The client's connection.
+    ends: Ends,
+}
+
 /// The connection over which an answer has begun first.
-#[expect(clippy::too_many_arguments, reason = "as above")]
 async fn race(
-    worker: &Worker,
-    space: &Workspace,
-    service: &ServicePlan,
-    terms: &Terms<'_>,
+    question: &Question<'_>,
     after: Duration,
     lease: &mut Lease,
     query: &mut Query,
@@ -119,16 +133,16 @@ async fn race(
 ) -> Result<Heard, Trouble> {
     let mut second = None;
     let finish = {
-        let first = pin!(ask(worker, space, service, terms, lease));
+        let first = pin!(ask(question, lease));
         match select(first, pin!(tokio::time::sleep(after))).await {
             Either::Left((heard, _)) => return heard,
             Either::Right(((), first)) => {
                 query.add_tried(lease.member());
-                let Some(other) = another(worker, service, query, record) else {
+                let Some(other) = another(question, query, record) else {
                     return first.await;
                 };
                 let other = second.insert(other);
-                let other = pin!(ask(worker, space, service, terms, other));
+                let other = pin!(ask(question, other));
                 match select(first, other).await {
                     Either::Left((heard, other)) => finish(heard, other, Which::First).await,
                     Either::Right((heard, first)) => finish(heard, first, Which::Second).await,
@@ -175,7 +189,8 @@ async fn finish(
 }
 
 /// A second member, if there is one and the budget has a try for it.
-fn another(worker: &Worker, service: &ServicePlan, query: &mut Query, record: &mut Record) -> Option<Lease> {
+fn another(question: &Question<'_>, query: &mut Query, record: &mut Record) -> Option<Lease> {
+    let (worker, service) = (question.worker, question.service);
     let now = Instant::now().into_std();
     match service.pool.may_retry(service.retry_share, record.tries, now) {
         Retry::Granted => {}
@@ -193,34 +208,25 @@ fn another(worker: &Worker, service: &ServicePlan, query: &mut Query, record: &m
 }
 
 /// Sends the request and waits for the first bytes of an answer; over a new connection if a kept one turns out to be dead.
-async fn ask(
-    worker: &Worker,
-    space: &Workspace,
-    service: &ServicePlan,
-    terms: &Terms<'_>,
-    lease: &Lease,
-) -> Result<Heard, Trouble> {
-    let peer = space.peer.as_ref();
+async fn ask(question: &Question<'_>, lease: &Lease) -> Result<Heard, Trouble> {
+    let (worker, service, terms) = (question.worker, question.service, question.terms);
+    let peer = question.space.peer.as_ref();
     let mut kept = attempt::kept(worker, service, peer, lease, Reuse::Likely);
     loop {
         let is_kept = kept.is_some();
         let link = match kept.take() {
             Some(link) => link,
-            None => attempt::connect(worker, service, peer, terms, lease).await?,
+            None => attempt::connect(worker, question.ends, service, peer, terms, lease).await?,
         };
-        match ask_over(link, space, service, terms).await {
+        match ask_over(link, question).await {
             Err(Trouble::Broken) if is_kept => {}
             other => return other,
         }
     }
 }
 
-async fn ask_over(
-    mut link: Link,
-    space: &Workspace,
-    service: &ServicePlan,
-    terms: &Terms<'_>,
-) -> Result<Heard, Trouble> {
+async fn ask_over(mut link: Link, question: &Question<'_>) -> Result<Heard, Trouble> {
+    let (space, service, terms) = (question.space, question.service, question.terms);
     let in_words = |error: WireError| match error {
         WireError::TimedOut => Trouble::Slow,
         WireError::Broken(_) => Trouble::Broken,

@@ -337,7 +337,10 @@ async fn try_endpoint(
         let is_kept = kept.is_some();
         let link = match kept.take() {
             Some(link) => link,
-            None => attempt::connect(worker, client, service, space.peer.as_ref(), terms, lease).await?,
+            None => {
+                let (ends, peer) = (client.ends(), space.peer.as_ref());
+                attempt::connect(worker, ends, service, peer, terms, lease).await?
+            }
         };
         let lease = Some(lease);
         let tried = attempt::run(worker, client, space, service, terms, lease, link, body, record).await;

@@ -417,7 +417,8 @@ mod tests {
     use crate::plugin::fixture::{Fixture, lines, settings};
 
     fn plugin(rules: Value) -> Box<dyn Plugin> {
-        parse(&settings(json!({ "rules": rules }))).unwrap()
+        let fields = [("rules".to_owned(), rules)];
+        parse(&settings(Value::Object(fields.into_iter().collect()))).unwrap()
     }
 
     /// What the rules do to a request, in words.
