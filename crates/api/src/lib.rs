@@ -41,7 +41,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hythe_model::{Desired, Endpoints, InstanceId, Instances, ProjectName};
+use hythe_model::{Desired, Endpoints, InstanceId, Instances, Name, ProjectName};
 use hythe_ports::documents::Documents;
 use hythe_ports::{BoxFuture, Logs, Routes, Traffic};
 use hythe_spine::{Latest, Shutdown, Spine};
@@ -108,8 +108,17 @@ pub struct GatewayProblem {
     pub text: String,
 }
 
-/// Everything that is wrong with a plugin's settings, in words; a plugin that does not exist too.
-pub type PluginCheck = dyn Fn(&str, &Map<String, Value>) -> Vec<String> + Send + Sync;
+/// Reads a plugin's settings, by its name.
+pub type PluginCheck = dyn Fn(&str, &Map<String, Value>) -> PluginFindings + Send + Sync;
+
+/// What a plugin's settings say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PluginFindings {
+    /// Everything that is wrong, in words; that there is no such plugin, too.
+    pub problems: Vec<String>,
+    /// Services of its project that it may send requests to.
+    pub services: Vec<Name>,
+}
 
 /// What is fixed about a server while it runs.
 #[derive(Clone)]

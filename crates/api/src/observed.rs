@@ -8,7 +8,9 @@ use hythe_model::endpoint::{Health, PoolEndpoints, pool_name};
 use hythe_model::instance::ServiceInstances;
 use hythe_model::view::{EndpointView, InstanceView, ServiceView};
 use hythe_model::workload::Replicas;
-use hythe_model::{Desired, Endpoint, Endpoints, FullName, Instance, InstanceState, Instances, Workload};
+use hythe_model::{
+    Desired, Endpoint, Endpoints, FullName, Instance, InstanceState, Instances, ProjectName, Workload,
+};
 use hythe_ports::Traffic;
 
 /// One consistent look at everything.
@@ -22,8 +24,8 @@ pub(crate) struct Observed<'a> {
 impl Observed<'_> {
     /// The services that are of concern: what is desired, and what is not but still stops.
     pub(crate) fn services(&self, concerns: impl Fn(&FullName) -> bool) -> Vec<ServiceView> {
-        let routes = self.routes();
         let names: BTreeSet<&FullName> = self.names().filter(|name| concerns(name)).collect();
+        let routes = self.routes(&names);
         names.into_iter().map(|name| self.view(name, &routes)).collect()
     }
 
@@ -46,7 +48,8 @@ impl Observed<'_> {
     /// Whether the gateway may pick every ready instance of the services of concern, where a route leads to
     /// them. Between an instance being ready and this lies one hop through registry and gateway.
     pub(crate) fn are_listed(&self, concerns: impl Fn(&FullName) -> bool) -> bool {
-        let routes = self.routes();
+        let names = self.names().filter(|name| concerns(name)).collect();
+        let routes = self.routes(&names);
         let routed = routes.keys().filter(|name| concerns(name));
         let ready = routed
             .flat_map(|name| self.instances_of(name))
@@ -57,10 +60,17 @@ impl Observed<'_> {
         addresses.all(|address| self.traffic.is_listed(address))
     }
 
-    /// The routes that lead to each service, and to each workload behind a service of another name.
-    fn routes(&self) -> BTreeMap<FullName, Vec<String>> {
+    /// The routes that lead to each service, and to each workload behind a service of another name, in the projects
+    /// of these services: those of others are many, and a change waits for few.
+    fn routes(&self, names: &BTreeSet<&FullName>) -> BTreeMap<FullName, Vec<String>> {
+        let projects: BTreeSet<&ProjectName> = names.iter().map(|name| &name.project).collect();
+        let routes_there = self
+            .desired
+            .routes
+            .iter()
+            .filter(|(route, _)| projects.contains(&route.project));
         let mut routes: BTreeMap<FullName, Vec<String>> = BTreeMap::new();
-        for (route, entry) in self.desired.routes.iter() {
+        for (route, entry) in routes_there {
             let Some(service) = &entry.spec.service else {
                 continue;
             };

@@ -87,6 +87,9 @@ fn limits(config: &NodeConfig) -> hythe_gateway::Limits {
         client_write_timeout: given.client_write_timeout,
         requests_per_connection: given.requests_per_connection,
         connections_per_worker: connections.div_ceil(config.workers),
+        connections_per_client: given
+            .connections_per_client
+            .unwrap_or(connections - connections / 4),
         upstream_keep_alive: KeepAlive {
             idle: given.upstream_idle_timeout,
             connections: given.upstream_idle_connections,

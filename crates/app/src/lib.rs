@@ -143,7 +143,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
             metrics: metrics(&traffic.metrics),
             info: server_info(&config, (proxy.clone(), proxy_tls.clone()), started_at, &runtime),
             control,
-            plugin_check: Arc::new(builtin::plugin_complaints),
+            plugin_check: Arc::new(builtin::plugin_findings),
         },
         &spine,
     )?;

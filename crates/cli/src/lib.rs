@@ -36,7 +36,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hythe_config::ServerArgs;
-use hythe_manifest::PluginProblem;
+use hythe_manifest::PluginFinding;
 use serde_json::{Map, Value};
 
 use crate::arguments::{Arguments, ImportVerb, ServerVerb, Verb};
@@ -54,8 +54,8 @@ pub struct Hooks {
     pub run_server: fn(&ServerArgs) -> Result<(), String>,
     /// Runs a minder in this process.
     pub run_minder: fn(&Path) -> Result<(), String>,
-    /// What is wrong with a plugin's settings.
-    pub check_plugin: fn(&str, &Map<String, Value>) -> Vec<PluginProblem>,
+    /// What a plugin's settings say, and what is wrong with them.
+    pub check_plugin: fn(&str, &Map<String, Value>) -> Vec<PluginFinding>,
 }
 
 /// What every verb has at hand.

@@ -75,6 +75,14 @@ pub struct LimitArgs {
         hide_short_help = true
     )]
     pub max_connections: Option<String>,
+    /// Client connections at a time from one address, but for trusted proxies [default: three quarters of all]
+    #[arg(
+        long,
+        env = "HYTHE_MAX_CONNECTIONS_PER_CLIENT",
+        value_name = "NUMBER",
+        hide_short_help = true
+    )]
+    pub max_connections_per_client: Option<String>,
     /// Time a kept upstream connection may stay idle [default: 60s]
     #[arg(
         long,
@@ -116,6 +124,8 @@ pub struct GatewayLimits {
     pub requests_per_connection: u32,
     /// Client connections at a time; `None`: what the descriptor limit allows.
     pub connections: Option<usize>,
+    /// Client connections at a time from one address, at least 1; `None`: three quarters of `connections`.
+    pub connections_per_client: Option<usize>,
     /// Time a kept upstream connection may stay idle.
     pub upstream_idle_timeout: Duration,
     /// Kept upstream connections of one worker to one address; 0: none are kept.
@@ -139,6 +149,10 @@ impl LimitArgs {
                 one(&self.max_requests_per_connection),
             ),
             ("max_connections", one(&self.max_connections)),
+            (
+                "max_connections_per_client",
+                one(&self.max_connections_per_client),
+            ),
             ("upstream_idle_timeout", one(&self.upstream_idle_timeout)),
             ("upstream_idle_connections", one(&self.upstream_idle_connections)),
         ]
@@ -165,6 +179,7 @@ pub(crate) fn resolve(sources: &mut Sources) -> GatewayLimits {
     let requests = number("max_requests_per_connection", 1, 1_000_000_000).unwrap_or(10_000);
     let body_rate = number("body_rate", 0, 1_000_000_000).unwrap_or(240);
     let connections = number("max_connections", 1, 10_000_000);
+    let connections_per_client = number("max_connections_per_client", 1, 10_000_000);
     let upstream_idle_connections = number("upstream_idle_connections", 0, 100_000).unwrap_or(512);
     GatewayLimits {
         head_timeout,
@@ -177,6 +192,7 @@ pub(crate) fn resolve(sources: &mut Sources) -> GatewayLimits {
         headers,
         requests_per_connection: u32::try_from(requests).unwrap_or(u32::MAX),
         connections,
+        connections_per_client,
         upstream_idle_timeout,
         upstream_idle_connections,
     }

@@ -262,6 +262,7 @@ pub(crate) async fn run(
             most: body_limit(space.decisions.as_deref()),
             chunk: CHUNK,
             pipes: &worker.pipes,
+            copy: space.copy.as_deref_mut(),
         };
         pump.out.clear();
         let done = overlap(&mut pump, body, &mut bytes_in, &upload, &mut download).await;

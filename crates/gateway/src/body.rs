@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::after::Filtering;
 use crate::link::{Reader, Writer};
+use crate::mirror::Duplicate;
 
 /// Why a body could not be moved to its end.
 #[derive(Debug)]
@@ -304,6 +305,8 @@ pub(crate) struct Pump<'a, 'r, 'w> {
     pub(crate) chunk: usize,
     /// For large bodies.
     pub(crate) pipes: &'a Pipes,
+    /// What is written is copied there.
+    pub(crate) copy: Option<&'a mut Duplicate>,
 }
 
 /// From this length on a body is moved in the kernel where that is possible.
@@ -347,7 +350,9 @@ impl Pump<'_, '_, '_> {
     }
 
     fn is_large(&self, body: &Body) -> bool {
-        self.passes_through(body) && matches!(body, Body::Length(left) if *left >= LARGE)
+        self.copy.is_none()
+            && self.passes_through(body)
+            && matches!(body, Body::Length(left) if *left >= LARGE)
     }
 
     /// Moves all of a large body between sockets without bringing it up. `false`: it has to be copied, as one side
@@ -384,6 +389,9 @@ impl Pump<'_, '_, '_> {
 
     async fn read_and_pass(&mut self, body: &mut Body, moved: &mut u64) -> Result<(), BodyError> {
         self.read(body).await?;
+        if let Some(copy) = &mut self.copy {
+            copy.take(self.source.bytes());
+        }
         self.writer.allow(self.patience.write);
         self.writer
             .write_all(self.source.bytes())
@@ -421,6 +429,9 @@ impl Pump<'_, '_, '_> {
     async fn flush(&mut self) -> Result<(), BodyError> {
         if self.out.is_empty() {
             return Ok(());
+        }
+        if let Some(copy) = &mut self.copy {
+            copy.take(self.out);
         }
         self.writer.allow(self.patience.write);
         let written = self.writer.write_all(self.out).await.map_err(|_| BodyError::Sink);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::directory::Caller;
 use crate::files::Files;
+use crate::mirror::Mirroring;
 use crate::snapshot::ServicePlan;
 
 /// The decisions about one request; the last one counts.
@@ -29,6 +30,8 @@ pub struct Decisions {
     pub(crate) destination: Option<Arc<ServicePlan>>,
     /// The files that answer instead of any service.
     pub(crate) files: Option<Arc<Files>>,
+    /// Who gets a copy of the request.
+    pub(crate) mirroring: Option<Mirroring>,
     /// Kept until the request is over.
     held: Vec<Box<dyn Any>>,
 }

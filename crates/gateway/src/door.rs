@@ -11,8 +11,9 @@ use std::time::Duration;
 use hythe_upstream::proxy_protocol::{self, Header, LONGEST, Source};
 use tokio::net::TcpStream;
 
+use crate::crowd::Place;
 use crate::listener::LocalListening;
-use crate::worker::Worker;
+use crate::worker::{Worker, plain_ip};
 use crate::{connection, relay};
 
 /// Both ends of a connection, as its client sees them.
@@ -48,10 +49,26 @@ pub(crate) async fn serve(
             }
         }
     }
+    let Some(_place) = enter(worker, ends.client) else {
+        // A new connection takes bytes as soon as the reactor has seen it.
+        if stream.writable().await.is_ok() {
+            worker.turn_away(&stream, &listening);
+        }
+        return;
+    };
     if listening.plan.protocol.is_http() {
         connection::serve(worker, stream, ends, listening).await;
     } else {
         relay::tcp::serve(worker, stream, ends, &listening).await;
+    }
+}
+
+/// Lets a client in, unless it has too many connections already. What is let in is counted, but for a proxy.
+fn enter(worker: &Worker, client: SocketAddr) -> Option<Option<Place>> {
+    let client = plain_ip(client);
+    match worker.shared.trust.proxy(client) {
+        Some(_) => Some(None),
+        None => worker.shared.crowd.enter(client).map(Some),
     }
 }
 

@@ -228,6 +228,7 @@ impl Download<'_, '_, '_> {
             most: u64::MAX,
             chunk: self.worker.limits().answer_chunk,
             pipes: &self.worker.pipes,
+            copy: None,
         };
         let pumped = pump.run(&mut body, &mut moved).await;
         self.record.bytes_out = filter.map_or(moved, |filter| filter.written);

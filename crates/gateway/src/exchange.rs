@@ -14,7 +14,7 @@ use crate::edits::Edits;
 use crate::metrics::Metrics;
 use crate::plugin::chain::Destination;
 use crate::respond::{Form, Reply};
-use crate::snapshot::RoutePlan;
+use crate::snapshot::{RoutePlan, ServicePlan};
 
 /// A request, as a head of byte ranges that is never rewritten in place, plus lists of edits for the
 /// request sent upstream and for the answer sent back.
@@ -111,12 +111,17 @@ impl<'a> Exchange<'a> {
     /// Sends the request to the plugin's destination at this place of its list; `false` if there is no such
     /// service.
     pub fn send_to(&mut self, place: usize) -> bool {
-        let Some(Some(service)) = self.destinations.get(place) else {
-            return false;
-        };
-        let service = Arc::clone(service);
-        self.decide().destination = Some(service);
-        true
+        let service = self.destination(place);
+        let found = service.is_some();
+        if found {
+            self.decide().destination = service;
+        }
+        found
+    }
+
+    /// The plugin's destination at this place of its list, if there is such a service.
+    pub(crate) fn destination(&self, place: usize) -> Option<Arc<ServicePlan>> {
+        self.destinations.get(place)?.clone()
     }
 
     /// The named groups of the route's path regex.

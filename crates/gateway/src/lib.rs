@@ -4,7 +4,7 @@
 //! listener     what listeners there are; their sockets, one for each worker
 //! openings     listeners that come and go with the desired state
 //! accept       connections come in, from the sockets of one worker
-//! door         whose connection it is, and who serves it
+//! door         whose connection it is, and who serves it; crowd: how many each client has
 //! relay        TCP and UDP, passed on as they are; tunnel: bytes both ways
 //! tls          the first step where it is spoken, whose certificates are shown, which ones clients show
 //! worker       one core: owns connections, buffers, counters
@@ -21,6 +21,7 @@
 //! respond      the only place where a failure becomes a page
 //! grpc         the same for calls of gRPC
 //! record       what is counted and logged of a request
+//! mirror       copies of requests, sent beside them
 //! ```
 //!
 //! Calls go down this list only. A request runs on the core that accepted it, from beginning to end; it
@@ -42,6 +43,7 @@ mod client_certificate;
 mod clock;
 mod connection;
 mod control;
+mod crowd;
 mod decisions;
 mod directory;
 mod door;
@@ -60,6 +62,7 @@ mod hold;
 mod link;
 mod listener;
 mod metrics;
+mod mirror;
 mod openings;
 pub mod plugin;
 mod pools;
@@ -149,6 +152,9 @@ pub struct Limits {
     pub requests_per_connection: u32,
     /// Client connections of one worker; more are told 503 and closed.
     pub connections_per_worker: usize,
+    /// Connections of one client address, of all workers; more are told 503 and closed. Proxies that are trusted may
+    /// have any number.
+    pub connections_per_client: usize,
     /// Kept connections to upstreams.
     pub upstream_keep_alive: KeepAlive,
     /// Size of a read from an upstream's body, bytes.
@@ -193,6 +199,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) crowd: Arc<crowd::Crowd>,
     pub(crate) endpoints: Arc<EndpointTable>,
     pub(crate) tls: Arc<tls::ServerTls>,
 }
@@ -216,6 +223,7 @@ impl Default for Limits {
             streams_per_connection: 100,
             requests_per_connection: 10_000,
             connections_per_worker: 16_384,
+            connections_per_client: 12_288,
             upstream_keep_alive: KeepAlive::default(),
             answer_chunk: 64 * 1024,
             drain: Duration::from_secs(30),
@@ -245,6 +253,7 @@ pub fn build(config: Config, mut inputs: Inputs, spine: &Spine) -> std::io::Resu
     let tls = Arc::new(tls::ServerTls::new(config.default_certificate).map_err(std::io::Error::other)?);
     let shared = Arc::new(Shared {
         workers,
+        crowd: Arc::new(crowd::Crowd::new(config.limits.connections_per_client)),
         limits: config.limits,
         trust: config.trust,
         metrics: Arc::clone(&metrics),

@@ -18,6 +18,8 @@ pub(crate) enum Link {
     Stream(Box<Stream>),
     /// Files of this machine.
     Files(Box<FileLink>),
+    /// A client that is not there: nothing comes from it, and what it is sent is thrown away.
+    Nobody,
 }
 
 /// The reading direction of a [`Link`].
@@ -25,6 +27,7 @@ pub(crate) enum Reader<'a> {
     Wire(ReadHalf<'a>),
     Stream(hythe_http2::Reader<'a>),
     Files(FileReader<'a>),
+    Nobody,
 }
 
 /// The writing direction of a [`Link`].
@@ -32,6 +35,7 @@ pub(crate) enum Writer<'a> {
     Wire(WriteHalf<'a>),
     Stream(hythe_http2::Writer<'a>),
     Files(FileWriter<'a>),
+    Nobody,
 }
 
 impl Link {
@@ -50,6 +54,7 @@ impl Link {
                 let (reader, writer) = files.split();
                 (Reader::Files(reader), Writer::Files(writer))
             }
+            Self::Nobody => (Reader::Nobody, Writer::Nobody),
         }
     }
 
@@ -102,6 +107,7 @@ impl<'a> Reader<'a> {
             Self::Wire(half) => half.set_deadline(deadline),
             Self::Stream(half) => half.set_deadline(deadline),
             Self::Files(half) => half.set_deadline(deadline),
+            Self::Nobody => {}
         }
     }
 
@@ -109,7 +115,7 @@ impl<'a> Reader<'a> {
     pub(crate) async fn readable(&mut self) -> Result<(), WireError> {
         match self {
             Self::Wire(half) => half.readable().await,
-            Self::Stream(_) | Self::Files(_) => Ok(()),
+            Self::Stream(_) | Self::Files(_) | Self::Nobody => Ok(()),
         }
     }
 
@@ -119,6 +125,7 @@ impl<'a> Reader<'a> {
             Self::Wire(half) => half.read(buffer, most).await,
             Self::Stream(half) => half.read(buffer, most).await,
             Self::Files(half) => half.read(buffer).await,
+            Self::Nobody => Ok(0),
         }
     }
 
@@ -127,7 +134,7 @@ impl<'a> Reader<'a> {
         match self {
             Self::Wire(half) => half.broken().await,
             Self::Stream(half) => half.broken().await,
-            Self::Files(_) => std::future::pending().await,
+            Self::Files(_) | Self::Nobody => std::future::pending().await,
         }
     }
 }
@@ -156,7 +163,7 @@ impl<'a> Writer<'a> {
         match self {
             Self::Wire(half) => half.set_deadline(deadline),
             Self::Stream(half) => half.set_deadline(deadline),
-            Self::Files(_) => {}
+            Self::Files(_) | Self::Nobody => {}
         }
     }
 
@@ -169,6 +176,7 @@ impl<'a> Writer<'a> {
                 half.write_all(bytes);
                 Ok(())
             }
+            Self::Nobody => Ok(()),
         }
     }
 

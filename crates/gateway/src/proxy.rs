@@ -14,6 +14,7 @@ use crate::connection::Client;
 use crate::exchange::known_value;
 use crate::grpc;
 use crate::heads::{Forward, without_port, write_request};
+use crate::mirror;
 use crate::plugin::answer::{AnswerBody, AnswerView, Fields};
 use crate::plugin::chain::Chain;
 use crate::record::Record;
@@ -71,6 +72,7 @@ pub(crate) async fn exchange(worker: &Worker, client: &mut Client, space: &mut W
     }
     record.finish(worker, client, space, plan, &snapshot);
     space.decisions = None;
+    space.copy = None;
     space.answering = None;
     leave_what_follows(space, &body);
 }
@@ -222,7 +224,12 @@ async fn pass_on(
         .as_ref()
         .and_then(|decisions| decisions.files.clone());
     let failed = match files {
-        None => send::send(worker, client, space, service, matched, body, record).await,
+        None => {
+            mirror::begin(worker, client, space, body);
+            let failed = send::send(worker, client, space, service, matched, body, record).await;
+            mirror::end(worker, space, body);
+            failed
+        }
         Some(files) => send::send_to_files(worker, client, space, service, files, body, record).await,
     };
     failed.map_or(Outcome::Served, Outcome::Fail)

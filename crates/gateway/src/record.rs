@@ -65,7 +65,9 @@ impl Record {
     ) {
         let ended = self.ended.unwrap_or_else(Instant::now);
         let total = ended - self.started;
-        let metrics = plan.map_or(&snapshot.unrouted, |plan| &plan.metrics);
+        let chosen = space.decisions.as_ref();
+        let chosen = chosen.and_then(|decisions| decisions.destination.as_deref());
+        let metrics = plan.map_or(&snapshot.unrouted, |plan| plan.metrics_of(chosen));
         metrics.record(
             worker.index,
             Sample {
@@ -95,8 +97,8 @@ impl Record {
             total,
             upstream_time: self.upstream_time,
             route: plan.map(|plan| plan.label.as_str()),
-            service: plan
-                .and_then(|plan| plan.service.as_ref())
+            service: chosen
+                .or_else(|| plan?.service.as_deref())
                 .map(|service| service.label.as_str()),
             instance: self.instance.as_deref(),
             tries: self.tries,

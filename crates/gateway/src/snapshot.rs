@@ -4,15 +4,16 @@
 //! costs), plugins keep their state, counters go on counting, and pools are shared cells that change under every
 //! snapshot that holds them (a health flap swaps one pool and compiles nothing).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_balance::{BreakerRules, RetryShare};
 use hythe_model::balancing::{CircuitBreaker, RetryOn};
+use hythe_model::desired::Map;
 use hythe_model::endpoint::pool_name;
 use hythe_model::traffic::{Algorithm, PathHandling, Protocol, Service};
-use hythe_model::{Desired, Entry, FullName, Listener, Name, Route, Upstream};
+use hythe_model::{Consumer, Desired, Entry, FullName, Listener, Name, Route, Upstream};
 use hythe_routing::{CompileProblem, RouteEntry, RouteTable};
 use hythe_upstream::proxy_protocol;
 
@@ -54,6 +55,8 @@ pub(crate) struct RoutePlan {
     pub(crate) is_grpc: bool,
     pub(crate) chain: Chain,
     pub(crate) metrics: Arc<RouteMetrics>,
+    /// Counters of what is sent to another service than the route's, by services that plugins may send to.
+    pub(crate) elsewhere: Box<[(String, Arc<RouteMetrics>)]>,
 }
 
 /// One service, decided.
@@ -91,6 +94,25 @@ pub(crate) struct ServicePlan {
     pub(crate) announce: Option<proxy_protocol::Version>,
 }
 
+impl RoutePlan {
+    /// All its counters.
+    fn counters(&self) -> impl Iterator<Item = &Arc<RouteMetrics>> {
+        let elsewhere = self.elsewhere.iter().map(|(_, metrics)| metrics);
+        std::iter::once(&self.metrics).chain(elsewhere)
+    }
+
+    /// The counters of requests that were sent to this service instead of the route's, if they were.
+    pub(crate) fn metrics_of(&self, chosen: Option<&ServicePlan>) -> &Arc<RouteMetrics> {
+        let of_chosen = |chosen: &ServicePlan| {
+            let mut counters = self.elsewhere.iter();
+            counters.find(|(label, _)| *label == chosen.label)
+        };
+        chosen
+            .and_then(of_chosen)
+            .map_or(&self.metrics, |(_, metrics)| metrics)
+    }
+}
+
 /// After which failures another member is asked.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "nginx's words, each by itself")]
@@ -126,9 +148,12 @@ pub(crate) struct Compiler {
     metrics: Arc<Metrics>,
     plugins: Plugins,
     directory: Arc<Directory>,
+    /// Of which the directory was made.
+    consumers: Map<Consumer>,
     services: Services,
     routes: Routes,
-    counters: BTreeMap<String, Arc<RouteMetrics>>,
+    /// By route and service.
+    counters: BTreeMap<(String, String), Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,
     upstream_tls: UpstreamConfigs,
 }
@@ -147,13 +172,14 @@ struct ServedRoute {
 
 impl Compiler {
     pub(crate) fn new(builtin: &'static [PluginKind], workers: usize, metrics: Arc<Metrics>) -> Self {
-        let unrouted = metrics.route("", None, workers);
+        let unrouted = metrics.route("", "", workers);
         Self {
             builtin,
             workers,
             metrics,
             plugins: Plugins::default(),
             directory: Arc::default(),
+            consumers: Map::default(),
             services: Services::new(),
             routes: Routes::new(),
             counters: BTreeMap::new(),
@@ -181,15 +207,18 @@ impl Compiler {
         let (plugins, unread) = Plugins::read(desired, self.builtin, &self.plugins, &self.services);
         problems.extend(unread.into_iter().flat_map(plugin_problems));
         self.plugins = plugins;
-        self.directory = Arc::new(Directory::of(desired));
+        if !Arc::ptr_eq(&self.consumers, &desired.consumers) {
+            self.consumers = Arc::clone(&desired.consumers);
+            self.directory = Arc::new(Directory::of(desired));
+        }
         let wanted = self.wanted(desired);
         let (table, served) = match RouteTable::compile_after(&earlier.table, self.entries(&wanted)) {
             Ok(table) => (table, wanted),
             Err(refused) => self.compile_without(&earlier.table, wanted, refused, &mut problems),
         };
-        self.counters = table
-            .in_order()
-            .map(|entry| (entry.payload.label.clone(), Arc::clone(&entry.payload.metrics)))
+        let counters = table.in_order().flat_map(|entry| entry.payload.counters());
+        self.counters = counters
+            .map(|counters| (counters.key(), Arc::clone(counters)))
             .collect();
         self.routes = served;
         (self.snapshot(table, self.relay_plans(desired)), problems)
@@ -267,6 +296,8 @@ impl Compiler {
         let service = service_name
             .as_ref()
             .and_then(|service| self.services.get(service));
+        let service_label = service_name.as_ref().map(ToString::to_string).unwrap_or_default();
+        let chain = self.plugins.chain(name, service_name.as_ref());
         RoutePlan {
             label: name.to_string(),
             service: service.cloned(),
@@ -278,8 +309,9 @@ impl Compiler {
                 .protocols
                 .iter()
                 .any(|protocol| matches!(protocol, Protocol::Grpc | Protocol::Grpcs)),
-            chain: self.plugins.chain(name, service_name.as_ref()),
-            metrics: self.counters_of(name, service_name.as_ref()),
+            elsewhere: self.counters_of_destinations(name, &chain),
+            chain,
+            metrics: self.counters_of(name, &service_label),
         }
     }
 
@@ -301,12 +333,21 @@ impl Compiler {
         relays.map(plan).collect()
     }
 
-    fn counters_of(&self, route: &FullName, service: Option<&FullName>) -> Arc<RouteMetrics> {
-        let label = route.to_string();
-        match self.counters.get(&label) {
-            Some(known) if known.is_of(&label, service) => Arc::clone(known),
-            _ => self.metrics.route(&label, service, self.workers),
-        }
+    fn counters_of(&self, route: &FullName, service: &str) -> Arc<RouteMetrics> {
+        let key = (route.to_string(), service.to_owned());
+        let known = self.counters.get(&key).cloned();
+        known.unwrap_or_else(|| self.metrics.route(&key.0, &key.1, self.workers))
+    }
+
+    fn counters_of_destinations(
+        &self,
+        route: &FullName,
+        chain: &Chain,
+    ) -> Box<[(String, Arc<RouteMetrics>)]> {
+        let destinations = chain.links().flat_map(|link| link.destinations.iter().flatten());
+        let labels: BTreeSet<&str> = destinations.map(|service| service.label.as_str()).collect();
+        let counters = |service: &str| (service.to_owned(), self.counters_of(route, service));
+        labels.into_iter().map(counters).collect()
     }
 
     fn service_plans(

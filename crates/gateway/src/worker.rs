@@ -37,6 +37,7 @@ use crate::edits::Edits;
 use crate::heads::Way;
 use crate::listener::{LocalListening, OpenListeners};
 use crate::metrics::{Metrics, WorkerCounters};
+use crate::mirror::{self, Copies};
 use crate::plugin::chain::Chain;
 use crate::respond::TOO_MANY_CONNECTIONS;
 use crate::snapshot::Snapshot;
@@ -61,6 +62,8 @@ pub(crate) struct Worker {
     /// Connections to upstreams that speak HTTP/2, by address and by who must be there.
     pub(crate) upstreams: Upstreams<(SocketAddr, Option<Arc<Peer>>)>,
     pub(crate) pipes: Pipes,
+    /// Copies of requests that are to be sent to other services.
+    pub(crate) copies: Copies,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) clock: RefCell<Clock>,
@@ -98,6 +101,8 @@ pub(crate) struct Workspace {
     pub(crate) request_edits: Edits,
     pub(crate) answer_edits: Edits,
     pub(crate) decisions: Option<Box<Decisions>>,
+    /// The copy that is made of the request for another service.
+    pub(crate) copy: Option<Box<mirror::Duplicate>>,
     /// The route's plugins, if any of them looks at answers.
     pub(crate) answering: Option<Chain>,
     pub(crate) request_id: String,
@@ -149,6 +154,7 @@ impl WorkerSeed {
             idle: RefCell::new(IdlePool::new(self.shared.limits.upstream_keep_alive)),
             upstreams: Upstreams::new(self.shared.limits.of_upstreams()),
             pipes: Pipes::default(),
+            copies: Copies::default(),
             access_log,
             counters: self.shared.metrics.worker(self.index),
             clock: RefCell::default(),
@@ -195,6 +201,7 @@ fn keep_trying<T>(shutdown: &Shutdown, mut make: impl FnMut() -> io::Result<T>) 
 /// Accepts until shutdown, then waits for the connections that are left, up to the drain limit.
 async fn serve(worker: Rc<Worker>, listeners: Latest<OpenListeners>) {
     tokio::task::spawn_local(do_chores(Rc::clone(&worker)));
+    tokio::task::spawn_local(mirror::run(Rc::clone(&worker)));
     accept::run(Rc::clone(&worker), listeners).await;
     let _ = tokio::time::timeout(worker.shared.limits.drain, worker.all_closed()).await;
     if let Some(log) = &worker.access_log {
@@ -345,6 +352,7 @@ impl Default for Workspace {
             request_edits: Edits::default(),
             answer_edits: Edits::default(),
             decisions: None,
+            copy: None,
             answering: None,
             request_id: String::with_capacity(32),
             path: Vec::new(),

@@ -5,9 +5,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use hythe_app::builtin::{NamedService, PluginMistake};
 use hythe_cli::Hooks;
 use hythe_config::ServerArgs;
-use hythe_manifest::PluginProblem;
+use hythe_manifest::{PluginFinding, PluginProblem};
 
 fn main() -> ExitCode {
     let hooks = Hooks {
@@ -32,14 +33,22 @@ fn run_minder(home: &Path) -> Result<(), String> {
     hythe_minder::server::run(&options).map_err(|error| format!("the minder ended: {error}"))
 }
 
-fn check_plugin(name: &str, config: &serde_json::Map<String, serde_json::Value>) -> Vec<PluginProblem> {
-    let problem = |mistake: hythe_app::builtin::PluginMistake| PluginProblem {
+fn check_plugin(name: &str, config: &serde_json::Map<String, serde_json::Value>) -> Vec<PluginFinding> {
+    let checked = hythe_app::builtin::check_plugin(name, config);
+    let problem = |mistake: PluginMistake| PluginProblem {
         path: mistake.path,
         message: mistake.message,
         suggestion: mistake.suggestion,
     };
-    hythe_app::builtin::check_plugin(name, config)
+    let service = |named: NamedService| PluginFinding::Service {
+        path: named.path,
+        name: named.name,
+    };
+    let problems = checked
+        .mistakes
         .into_iter()
-        .map(problem)
+        .map(|mistake| PluginFinding::Problem(problem(mistake)));
+    problems
+        .chain(checked.services.into_iter().map(service))
         .collect()
 }

@@ -6,11 +6,14 @@ use std::{env, fs};
 
 use hythe_testkit::home::Home;
 
+use crate::world::is_long;
+
 /// What the standard output of a program was; it must succeed, and in time.
 #[track_caller]
 pub(crate) fn run(home: &Home, program: &str, args: &[&str]) -> String {
+    let patience = if is_long() { "900" } else { "60" };
     let output = Command::new("timeout")
-        .args(["60", program])
+        .args([patience, program])
         .args(args)
         .current_dir(home.folder())
         .output()

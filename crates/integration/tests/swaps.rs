@@ -14,7 +14,7 @@ use hythe_testkit::mixed_load::MixedLoad;
 use hythe_testkit::wait::until;
 
 use crate::programs::{file_of_python, python, python_command};
-use crate::world::alone;
+use crate::world::{alone, is_long};
 
 /// How much is done.
 struct Amounts {
@@ -40,10 +40,7 @@ const LONG: Amounts = Amounts {
 #[test]
 fn nobody_notices_swaps_and_flaps() {
     let _alone = alone();
-    let amounts = match std::env::var_os("HYTHE_LONG") {
-        Some(_) => LONG,
-        None => SHORT,
-    };
+    let amounts = if is_long() { LONG } else { SHORT };
     let backend = Backend::start().unwrap();
     let home = Home::new();
     home.write("load/hythe.yaml", &asked_by_load(&backend));

@@ -76,13 +76,14 @@ pub(crate) fn load(home: &Home) -> Load {
     })
 }
 
+/// Whether there is time for more than the usual.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("HYTHE_LONG").is_some()
+}
+
 /// Bytes that are streamed to see that nobody keeps them; a gigabyte when there is time.
 pub(crate) fn volume() -> u64 {
-    if std::env::var_os("HYTHE_LONG").is_some() {
-        1 << 30
-    } else {
-        192 << 20
-    }
+    if is_long() { 1 << 30 } else { 192 << 20 }
 }
 
 /// The most memory that a home's server ever held, when this was made.
@@ -126,11 +127,7 @@ fn peak(pid: u32) -> u64 {
 
 /// GETs that go with each disturbance.
 pub(crate) fn gets() -> u64 {
-    if std::env::var_os("HYTHE_LONG").is_some() {
-        5_000
-    } else {
-        300
-    }
+    if is_long() { 5_000 } else { 300 }
 }
 
 /// Waits until there was load after a disturbance, and fails if any request did.

@@ -3,6 +3,7 @@
 use hythe_model::{Name, Plugin, Service as GatewayService, Upstream};
 use serde_json::{Map, Value};
 
+use crate::PluginFinding;
 use crate::derived_name::derived;
 use crate::draft::{Draft, Kind};
 use crate::keys::{Shape, Table, key};
@@ -61,8 +62,10 @@ pub(crate) fn read(service: &Service<'_>, draft: &mut Draft) {
     };
     let folder = cx.folder.join(root.strip_prefix("./").unwrap_or(root));
     put("root", &folder.to_string_lossy());
-    for problem in (cx.inputs.plugin_check)(PLUGIN, &config) {
-        cx.report(node.error(problem.message).maybe_help(problem.suggestion));
+    for finding in (cx.inputs.plugin_check)(PLUGIN, &config) {
+        if let PluginFinding::Problem(problem) = finding {
+            cx.report(node.error(problem.message).maybe_help(problem.suggestion));
+        }
     }
     define(service, config, draft);
 }

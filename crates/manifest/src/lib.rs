@@ -63,7 +63,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hythe_model::{ProjectName, ProjectSpec};
+use hythe_model::{Name, ProjectName, ProjectSpec};
 
 pub use files::{DiskFiles, Files, LARGEST_FILE};
 pub use find::{FindError, find};
@@ -96,7 +96,21 @@ pub struct Inputs<'a> {
 
 /// Checks a plugin by its name and settings.
 pub type PluginCheck<'a> =
-    dyn Fn(&str, &serde_json::Map<String, serde_json::Value>) -> Vec<PluginProblem> + 'a;
+    dyn Fn(&str, &serde_json::Map<String, serde_json::Value>) -> Vec<PluginFinding> + 'a;
+
+/// Something that a plugin's settings say to who knows the plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginFinding {
+    /// Something is wrong.
+    Problem(PluginProblem),
+    /// Requests may be sent to this service of the project.
+    Service {
+        /// The keys (or indexes) that lead from `config` to its name.
+        path: Vec<String>,
+        /// Its name.
+        name: Name,
+    },
+}
 
 /// Something wrong with the settings of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,6 @@
 
 use hythe_model::{Name, Plugin};
 
-use crate::PluginProblem;
 use crate::context::Context;
 use crate::derived_name::{derived, of_consumer};
 use crate::draft::{Draft, Kind};
@@ -14,6 +13,7 @@ use crate::position::Span;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::reference::{self, REFERENCE};
+use crate::{PluginFinding, PluginProblem};
 
 pub(crate) static PLUGIN: Table = Table {
     name: "plugin",
@@ -69,12 +69,18 @@ pub(crate) fn read(cx: &Context<'_>, node: &Node, inside: &Scope, draft: &mut Dr
         .and_then(|config| cx.entries(config))
         .map(to_object)
         .unwrap_or_default();
-    for problem in (cx.inputs.plugin_check)(plugin, &config) {
-        place(&block, kind, problem);
-    }
+    let findings = (cx.inputs.plugin_check)(plugin, &config);
     let Some(name) = name(&block, plugin, &scope) else {
         return cx.report(kind.error(format!("`{plugin}` is not a name")));
     };
+    for finding in findings {
+        match finding {
+            PluginFinding::Problem(problem) => place(&block, kind, problem),
+            PluginFinding::Service { path, name } => {
+                references.push(((Kind::Service, name), setting(&block, &path)));
+            }
+        }
+    }
     if claim(draft, plugin, &scope) {
         let span = block.get("instance_name").unwrap_or(kind).span;
         draft.define(cx, Kind::Plugin, &name, span);

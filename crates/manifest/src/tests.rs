@@ -37,15 +37,21 @@ fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
 }
 
-/// Knows two plugins; one of them wants a number.
-fn check_plugin(name: &str, config: &Map<String, Value>) -> Vec<PluginProblem> {
-    let problem = |path: &[&str], message: &str, suggestion: Option<&str>| PluginProblem {
-        path: path.iter().map(ToString::to_string).collect(),
-        message: message.to_owned(),
-        suggestion: suggestion.map(str::to_owned),
+/// Knows some plugins; one of them wants a number, and one names a service.
+fn check_plugin(name: &str, config: &Map<String, Value>) -> Vec<PluginFinding> {
+    let problem = |path: &[&str], message: &str, suggestion: Option<&str>| {
+        PluginFinding::Problem(PluginProblem {
+            path: path.iter().map(ToString::to_string).collect(),
+            message: message.to_owned(),
+            suggestion: suggestion.map(str::to_owned),
+        })
     };
     match name {
         "key-auth" | "files" => Vec::new(),
+        "mirror" => vec![PluginFinding::Service {
+            path: vec!["service".to_owned()],
+            name: config["service"].as_str().unwrap().parse().unwrap(),
+        }],
         "rate-limiting" => match config.get("minute") {
             Some(Value::Number(_)) => Vec::new(),
             Some(_) => vec![problem(&["minute"], "expected a number", None)],

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
+use crate::PluginFindings;
 
 /// A project with one workload of these fields, and a service and route if it has a port.
 fn file(fields: &Value) -> ProjectSpec {
@@ -350,8 +351,9 @@ fn every_mistake_is_told() {
         "plugins": {"p": {"name": "nosuch", "consumer": "me"}},
     }))
     .unwrap();
-    let problems = validate(&spec, &BTreeSet::new(), &|name, _| {
-        vec![format!("`{name}` is not enabled")]
+    let problems = validate(&spec, &BTreeSet::new(), &|name, _| PluginFindings {
+        problems: vec![format!("`{name}` is not enabled")],
+        services: vec!["b".parse().unwrap()],
     });
     insta::assert_snapshot!(problems.join("\n"), @r"
     users: command is empty
@@ -363,6 +365,7 @@ fn every_mistake_is_told() {
     users: depends_on: there is no workload `phones`
     route all: there is no service `web`
     plugin p: there is no consumer `me`
+    plugin p: there is no service `b`
     plugin p: `nosuch` is not enabled
     route `all`: path `~/(` is not a regex that runs in linear time: regex parse error:
         /(
@@ -373,7 +376,7 @@ fn every_mistake_is_told() {
         kind: ItemKind::Service,
         name: "web".to_owned(),
     }]);
-    let problems = validate(&spec, &live, &|_, _| Vec::new());
+    let problems = validate(&spec, &live, &|_, _| PluginFindings::default());
     assert!(
         !problems.iter().any(|problem| problem.contains("`web`")),
         "{problems:?}"

@@ -11,7 +11,7 @@ use hythe_routing::{RouteEntry, RouteTable};
 
 use super::health;
 use super::items::{ItemKey, ItemKind};
-use crate::PluginCheck;
+use crate::{PluginCheck, PluginFindings};
 
 const MOST_REPLICAS: u32 = 1_000;
 
@@ -231,7 +231,10 @@ impl Checker<'_> {
         self.reference(&from, ItemKind::Service, plugin.service.as_ref());
         self.reference(&from, ItemKind::Route, plugin.route.as_ref());
         self.reference(&from, ItemKind::Consumer, plugin.consumer.as_ref());
-        let problems = check(&plugin.name, &plugin.config);
+        let PluginFindings { problems, services } = check(&plugin.name, &plugin.config);
+        for service in &services {
+            self.reference(&from, ItemKind::Service, Some(service));
+        }
         self.problems
             .extend(problems.into_iter().map(|problem| format!("{from}: {problem}")));
     }

@@ -26,7 +26,7 @@ use tower::ServiceExt;
 use crate::extract::Door;
 use crate::guard::Rules;
 use crate::token::Token;
-use crate::{Api, Control, GatewayProblem, GatewayStatus, Inputs, ServerInfo, openapi};
+use crate::{Api, Control, GatewayProblem, GatewayStatus, Inputs, PluginFindings, ServerInfo, openapi};
 
 pub(crate) struct Server {
     folder: tempfile::TempDir,
@@ -271,7 +271,7 @@ fn inputs(folder: &std::path::Path) -> (Inputs, Publishers, Arc<Recorded>) {
             minder_pid: Arc::new(|| Some(8)),
         },
         control: Arc::clone(&control) as Arc<dyn Control>,
-        plugin_check: Arc::new(|_, _| Vec::new()),
+        plugin_check: Arc::new(|_, _| PluginFindings::default()),
     };
     (
         inputs,

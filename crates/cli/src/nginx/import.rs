@@ -6,7 +6,7 @@ use std::path::Path;
 
 use hythe_api::wire::ApplyRequest;
 use hythe_dialect_nginx::{Effect, NodeSettings, Note, Translation, translate};
-use hythe_manifest::{DiskFiles, Inputs, Source};
+use hythe_manifest::{DiskFiles, Inputs, PluginFinding, Source};
 use hythe_model::ProjectSpec;
 use hythe_model::view::ChangeView;
 
@@ -52,8 +52,12 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
 /// The configuration in our words.
 pub(crate) fn translation(reading: &Reading, hooks: Hooks) -> Translation {
     let plugin_check = |name: &str, config: &serde_json::Map<String, serde_json::Value>| {
-        let problems = (hooks.check_plugin)(name, config).into_iter();
-        problems.map(|problem| problem.message).collect()
+        let findings = (hooks.check_plugin)(name, config).into_iter();
+        let message = |finding| match finding {
+            PluginFinding::Problem(problem) => Some(problem.message),
+            PluginFinding::Service { .. } => None,
+        };
+        findings.filter_map(message).collect()
     };
     translate(&reading.configuration, &plugin_check)
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use hythe_model::{FullName, ListenerProtocol};
+use hythe_model::ListenerProtocol;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
@@ -57,6 +57,10 @@ pub struct Metrics {
     pub hedged: AtomicU64,
     /// Requests refused by a circuit breaker.
     pub circuit_open: AtomicU64,
+    /// Copies of requests that another service has answered.
+    pub copies_sent: AtomicU64,
+    /// Copies of requests that were wanted and could not be made, or were not answered.
+    pub copies_dropped: AtomicU64,
     /// TLS handshakes with clients that were completed.
     pub tls_handshakes: AtomicU64,
     /// Connections that ended before theirs was.
@@ -135,11 +139,10 @@ pub(crate) struct Sample {
 impl Metrics {
     /// The counters of a route; the same ones for the same names as long as somebody holds them, so that
     /// a new configuration goes on counting.
-    pub fn route(&self, route: &str, service: Option<&FullName>, workers: usize) -> Arc<RouteMetrics> {
-        let service = service.map(ToString::to_string).unwrap_or_default();
+    pub fn route(&self, route: &str, service: &str, workers: usize) -> Arc<RouteMetrics> {
         let fresh = RouteMetrics {
             route: route.to_owned(),
-            service,
+            service: service.to_owned(),
             shards: (0..workers).map(|_| OnceLock::new()).collect(),
         };
         let fresh = Arc::new(fresh);
@@ -226,6 +229,16 @@ impl Metrics {
                 "hythe_circuit_breaker_refused",
                 "Requests refused by a circuit breaker",
                 &self.circuit_open,
+            ),
+            (
+                "hythe_mirror_copies",
+                "Copies of requests that another service has answered",
+                &self.copies_sent,
+            ),
+            (
+                "hythe_mirror_copies_dropped",
+                "Copies of requests that could not be made or were not answered",
+                &self.copies_dropped,
             ),
             (
                 "hythe_tls_handshakes",
@@ -330,9 +343,9 @@ impl Drop for Held<'_> {
 }
 
 impl RouteMetrics {
-    /// Whether these are the counters of this route and service.
-    pub(crate) fn is_of(&self, route: &str, service: Option<&FullName>) -> bool {
-        self.route == route && self.service == service.map(ToString::to_string).unwrap_or_default()
+    /// The route and the service of which these are the counters.
+    pub(crate) fn key(&self) -> (String, String) {
+        (self.route.clone(), self.service.clone())
     }
 
     pub(crate) fn record(&self, worker: usize, sample: Sample) {
@@ -556,7 +569,7 @@ mod tests {
     #[test]
     fn shards_add_up() {
         let metrics = Arc::new(Metrics::default());
-        let route = metrics.route("users", Some(&"users".parse().unwrap()), 2);
+        let route = metrics.route("users", "users", 2);
         route.record(0, sample(200, 90));
         route.record(1, sample(200, 300));
         route.record(1, sample(418, 20_000_000));
@@ -581,7 +594,7 @@ mod tests {
     #[test]
     fn a_route_that_is_gone_is_not_shown() {
         let metrics = Arc::new(Metrics::default());
-        drop(metrics.route("old", None, 1));
+        drop(metrics.route("old", "", 1));
         let text = text(metrics);
         assert!(!text.contains("old"));
     }

@@ -5,13 +5,14 @@
 //! dealt out in turn, exactly by the shares in every 10,000 of the whole node. With `sticky` the choice is kept
 //! in the cookie.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use hythe_model::Name;
 use hythe_stdx::StableHash;
 use serde_json::{Map, Value};
 
 use super::settings::Settings;
+use super::shares::{WHOLE, dealt, share};
 use super::template::cookie;
 use super::{Plugin, PluginKind, SettingProblem, Verdict};
 use crate::exchange::Exchange;
@@ -23,11 +24,6 @@ pub const KIND: PluginKind = PluginKind {
     summary: "sends a share of the requests to other services",
     parse,
 };
-
-/// Shares are told in hundredths of a percent.
-const WHOLE: u64 = 10_000;
-/// Has no factor in common with [`WHOLE`], so that its multiples visit every place once.
-const STRIDE: u64 = 6_181;
 
 struct Canary {
     services: Vec<Name>,
@@ -88,23 +84,12 @@ fn parse(config: &Map<String, Value>) -> Result<Box<dyn Plugin>, Vec<SettingProb
 }
 
 fn split(part: &mut Settings<'_>) -> Option<(Name, u64)> {
-    let service = part.text("service").and_then(|name| {
-        let parsed = name.parse::<Name>();
-        parsed
-            .map_err(|error| part.problem("service", &error.to_string()))
-            .ok()
-    });
+    let service = part.name("service");
     let percentage = part.number("percentage", 0.0, 0.0, 100.0);
     if !part.has("service") {
         part.problem("service", "required field missing");
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0 to 100 percent"
-    )]
-    let share = (percentage * 100.0).round() as u64;
-    Some((service?, share))
+    Some((service?, share(percentage)))
 }
 
 fn hash_on(settings: &mut Settings<'_>) -> HashOn {
@@ -195,7 +180,7 @@ impl Canary {
         };
         match key {
             Some(key) => spread(StableHash::default().with(&key).finish()) % WHOLE,
-            None => (self.dealt.fetch_add(1, Ordering::Relaxed) % WHOLE) * STRIDE % WHOLE,
+            None => dealt(&self.dealt),
         }
     }
 

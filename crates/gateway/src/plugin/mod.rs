@@ -21,6 +21,7 @@ pub mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod ip_restriction;
+pub mod mirror;
 mod password;
 mod query;
 pub mod redirect;
@@ -31,6 +32,7 @@ pub mod request_transformer;
 pub mod response_transformer;
 pub mod rewrite;
 pub mod settings;
+mod shares;
 pub mod stub_status;
 pub mod template;
 

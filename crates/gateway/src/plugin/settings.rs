@@ -1,5 +1,6 @@
 //! Reads a plugin's `config` field by field and collects every mistake.
 
+use hythe_model::Name;
 use serde_json::{Map, Value};
 
 use super::SettingProblem;
@@ -38,6 +39,15 @@ impl<'a> Settings<'a> {
             self.problem(name, "expected a string");
         }
         text
+    }
+
+    /// The name of something in the plugin's project.
+    pub fn name(&mut self, name: &'static str) -> Option<Name> {
+        let text = self.text(name)?;
+        let parsed = text.parse::<Name>();
+        parsed
+            .map_err(|error| self.problem(name, &error.to_string()))
+            .ok()
     }
 
     /// A text with values of the request in it.

@@ -130,6 +130,7 @@ fn limits(case: &WireCase) -> Limits {
             "idle_timeout" => limits.idle_timeout = time,
             "body_timeout" => limits.body_timeout = time,
             "connections_per_worker" => limits.connections_per_worker = value.parse().unwrap(),
+            "connections_per_client" => limits.connections_per_client = value.parse().unwrap(),
             "requests_per_connection" => limits.requests_per_connection = value.parse().unwrap(),
             other => panic!("unknown limit: {other}"),
         }

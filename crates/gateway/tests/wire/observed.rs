@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hythe_gateway::plugin::canary;
 use hythe_gateway::{AccessLogFormat, Metrics, MetricsCollector};
 use serde_json::{Value, json};
 use socket2::SockRef;
 
-use crate::proxy::{Proxy, Setup, read_head};
+use crate::proxy::{Proxy, Setup, insert, read_head};
 
 #[test]
 fn a_served_request_is_counted_and_logged() {
@@ -66,6 +67,44 @@ fn a_served_request_is_counted_and_logged() {
             "{line} is missing in\n{text}"
         );
     }
+}
+
+#[test]
+fn what_a_canary_takes_is_told_under_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut proxy = Proxy::start(Setup {
+        upstream: vec![listener.local_addr().unwrap()],
+        kinds: &[canary::KIND],
+        access_log: Some((AccessLogFormat::Json, path.clone())),
+        ..Setup::default()
+    });
+    proxy.change(|desired, _| {
+        insert(&mut desired.services, "other", json!({"host": "up"}));
+        let config = json!({"splits": [{"service": "other", "percentage": 100}]});
+        let plugin = json!({"name": "canary", "config": config});
+        insert(&mut desired.plugins, "canary", plugin);
+    });
+    let mut client = proxy.connect();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let (mut upstream, _) = listener.accept().unwrap();
+    read_head(&mut upstream);
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    drop(upstream);
+    let text = exposition(Arc::clone(&proxy.metrics));
+    assert_eq!(proxy.stop(), 0);
+    assert_eq!(lines(&path, 1)[0]["service"], "other");
+    let line = "hythe_http_requests_total{route=\"route\",service=\"other\",code=\"200\"} 1";
+    assert!(
+        text.lines().any(|have| have == line),
+        "{line} is missing in\n{text}"
+    );
 }
 
 #[test]
