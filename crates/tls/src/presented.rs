@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
-use x509_parser::objects::{oid_registry, oid2sn};
+use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
@@ -91,7 +91,7 @@ fn distinguished(name: &X509Name<'_>) -> String {
 
 fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
     let id = attribute.attr_type();
-    let mut text = match oid2sn(id, oid_registry()) {
+    let mut text = match oid2abbrev(id, oid_registry()) {
         Ok(short) => short.to_owned(),
         Err(_) => id.to_id_string(),
     };
