@@ -63,6 +63,7 @@ pub(crate) struct Duplicate {
     most: usize,
     request_id: String,
     peer: IpAddr,
+    port: u16,
     local: SocketAddr,
     listening: LocalListening,
 }
@@ -111,6 +112,7 @@ pub(crate) fn begin(worker: &Worker, client: &Client, space: &mut Workspace, bod
         sent: Some(space.outbox.clone()),
         request_id: space.request_id.clone(),
         peer: client.peer,
+        port: client.port,
         local: client.local,
         listening: Rc::clone(&client.listening),
         mirroring,
@@ -193,10 +195,12 @@ async fn exchange(worker: &Worker, copy: Duplicate) -> bool {
     let mut client = Client {
         link: Link::Nobody,
         peer: copy.peer,
+        port: copy.port,
         proxy: None,
         told_https: None,
         local: copy.local,
         tls: None,
+        certificate: None,
         listening: copy.listening,
         keep: false,
         cut_off: false,
@@ -213,6 +217,7 @@ async fn exchange(worker: &Worker, copy: Duplicate) -> bool {
         &mut client,
         &mut space,
         &service,
+        None,
         &mut Body::Done,
         &mut record,
     )

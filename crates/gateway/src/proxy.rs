@@ -226,7 +226,7 @@ async fn pass_on(
     let failed = match files {
         None => {
             mirror::begin(worker, client, space, body);
-            let failed = send::send(worker, client, space, service, matched, body, record).await;
+            let failed = send::send(worker, client, space, service, Some(matched), body, record).await;
             mirror::end(worker, space, body);
             failed
         }

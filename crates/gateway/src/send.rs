@@ -35,14 +35,15 @@ use crate::snapshot::{RoutePlan, ServicePlan};
 use crate::trouble::Trouble;
 use crate::worker::{Worker, Workspace};
 
-/// Sends the request that stands in `space` and passes the answer on. What the client is to be told, if nothing of
+/// Sends the request that stands in `space` and passes the answer on; `matched`: what made it a request to this service, if
+/// it is no copy. What the client is to be told, if nothing of
 /// an answer was passed on.
 pub(crate) async fn send(
     worker: &Worker,
     client: &mut Client,
     space: &mut Workspace,
     service: &ServicePlan,
-    matched: &Match<'_, RoutePlan>,
+    matched: Option<&Match<'_, RoutePlan>>,
     body: &mut Body,
     record: &mut Record,
 ) -> Option<Failure> {
@@ -119,7 +120,7 @@ async fn send_on(
     client: &mut Client,
     space: &mut Workspace,
     service: &ServicePlan,
-    matched: &Match<'_, RoutePlan>,
+    matched: Option<&Match<'_, RoutePlan>>,
     body: &mut Body,
     record: &mut Record,
 ) -> Result<(), Unsent> {
@@ -192,7 +193,7 @@ fn query(
     client: &Client,
     space: &mut Workspace,
     service: &ServicePlan,
-    matched: &Match<'_, RoutePlan>,
+    matched: Option<&Match<'_, RoutePlan>>,
 ) -> Query {
     let mut query = query_by_rule(client, space, service, matched);
     let sticky = service.sticky.as_ref();
@@ -208,7 +209,7 @@ fn query_by_rule(
     client: &Client,
     space: &mut Workspace,
     service: &ServicePlan,
-    matched: &Match<'_, RoutePlan>,
+    matched: Option<&Match<'_, RoutePlan>>,
 ) -> Query {
     if service.by_client {
         return Query::from_client(client.peer);
@@ -219,7 +220,7 @@ fn query_by_rule(
     let (head, bytes) = (&space.head, space.inbox.bytes());
     let capture = |name: &str| {
         let normal = path::normalize(head.path.of(bytes));
-        let mut captures = matched.captures(&normal).into_iter();
+        let mut captures = matched?.captures(&normal).into_iter();
         captures.find_map(|(known, value)| (known == name).then(|| value.to_vec()))
     };
     let request = Keyed {

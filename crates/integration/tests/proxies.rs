@@ -61,7 +61,7 @@ impl Places {
             ..
         } = self;
         let targets = |name: &str, address: &SocketAddr, more: &str| {
-            format!("  {name}:\n    targets: ['{address}']\n    upstream: {{{more}}}\n")
+            format!("  {name}:\n    targets: [{{target: '{address}'}}]\n    upstream: {{{more}}}\n")
         };
         format!(
             "services:\n  haproxy: {{command: haproxy -db -f haproxy.cfg}}\n{}{}{}  raw: {{url: 'http://{behind}'}}\n\

@@ -159,7 +159,7 @@ fn nginx_manifest(home: &Home, addresses: &[SocketAddr]) -> String {
     );
     let service = |name: &str, address: &SocketAddr, more: &str| {
         format!(
-            "  {name}:\n    targets: ['{address}']\n    \
+            "  {name}:\n    targets: [{{target: '{address}'}}]\n    \
              upstream: {{protocol: https, host_header: right.test{more}}}\n"
         )
     };

@@ -217,6 +217,16 @@ mod tests {
 
     use super::*;
 
+    /// Sockets of both kinds at one address: that a port is free for one does not mean that it is for the other.
+    async fn both_sockets() -> (UdpSocket, TcpListener) {
+        loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+                return (udp, tcp);
+            }
+        }
+    }
+
     /// A DNS server.
     struct Server {
         address: SocketAddr,
@@ -226,9 +236,8 @@ mod tests {
     impl Server {
         /// With these records; names that begin with `cut` are only answered whole over TCP.
         async fn start(cut: &'static str, records: Vec<Record>) -> (Self, tokio::task::JoinSet<()>) {
-            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let (udp, tcp) = both_sockets().await;
             let address = udp.local_addr().unwrap();
-            let tcp = TcpListener::bind(address).await.unwrap();
             let records = Arc::new(Mutex::new(records));
             let mut tasks = tokio::task::JoinSet::new();
             let known = Arc::clone(&records);

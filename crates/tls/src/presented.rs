@@ -130,13 +130,14 @@ fn escape(value: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, DnType, KeyPair, SanType, SerialNumber};
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType, SerialNumber};
 
     use super::*;
 
     #[test]
     fn a_certificate_is_told_in_words_that_fit_into_a_field() {
         let mut params = CertificateParams::new(vec!["ann.test".to_owned()]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
         params
             .distinguished_name
             .push(DnType::OrganizationName, "A, \"B\"\r\nX-Evil: 1");
