@@ -26,7 +26,7 @@ const DECAY_MS: f32 = 10_000.0;
 impl Pace {
     /// An answer came, so soon after its request.
     pub(crate) fn observe(&self, took_us: u32, now: u64) {
-        let next = |state| Some(pack(after(state, took_us, now), now));
+        let next = |state| Some(pack(after(state, took_us, now), latest(state, now)));
         let _ = self.state.fetch_update(Relaxed, Relaxed, next);
     }
 
@@ -61,8 +61,21 @@ fn faded(state: u64, now: u64) -> f32 {
 /// How much of it counts yet.
 #[expect(clippy::cast_precision_loss, reason = "an average need not be exact")]
 fn kept(state: u64, now: u64) -> f32 {
-    let since = (now as u32).wrapping_sub((state >> 32) as u32);
-    (-(since as f32) / DECAY_MS).exp()
+    (-(since(state, now).max(0) as f32) / DECAY_MS).exp()
+}
+
+/// Milliseconds since the last answer. Below 0: `now` was asked for before it, by another thread or long ago.
+fn since(state: u64, now: u64) -> i32 {
+    (now as u32).wrapping_sub((state >> 32) as u32) as i32
+}
+
+/// The time of the last answer, of two that are told of in whatever order.
+fn latest(state: u64, now: u64) -> u64 {
+    if state != 0 && since(state, now) < 0 {
+        state >> 32
+    } else {
+        now
+    }
 }
 
 fn average(state: u64) -> f32 {
@@ -95,6 +108,10 @@ mod tests {
         assert_eq!(cost(&[(1_000, 0)], 0), 1_000.0);
         assert_eq!(cost(&[(1_000, 0), (9_000, 1)], 1), 9_000.0);
         assert_eq!(cost(&[(9_000, 0), (1_000, 0)], 0), 9_000.0);
+        // Whoever looks, or tells of an answer, with a time from before the last one changes nothing by it.
+        assert_eq!(cost(&[(9_000, 5)], 4), 9_000.0);
+        assert_eq!(cost(&[(9_000, 5), (1_000, 4)], 5), 9_000.0);
+        assert_eq!(cost(&[(9_000, 5), (1_000, 4)], 10_005), 3_311.0);
         // 1 / e of it is left after ten seconds.
         assert_eq!(cost(&[(9_000, 0), (1_000, 10_000)], 10_000), 3_943.0);
         assert_eq!(cost(&[(9_000, 0)], 10_000), 3_311.0);

@@ -32,8 +32,8 @@ use crate::worker::{CHUNK, Worker, Workspace};
 pub(crate) struct Terms<'a> {
     /// When it is given up, if no answer has begun.
     pub(crate) until: Option<Instant>,
-    /// Whether an answer of this status is to be forgotten, because another endpoint will be asked.
-    pub(crate) passes_over: &'a dyn Fn(u16) -> bool,
+    /// Whether an answer of this status, after so many tries, is to be forgotten, because another endpoint will be asked.
+    pub(crate) passes_over: &'a dyn Fn(u16, u32) -> bool,
 }
 
 impl Terms<'_> {

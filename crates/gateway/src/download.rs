@@ -89,7 +89,7 @@ impl Download<'_, '_, '_> {
 
     async fn pass_answer(&mut self) -> Result<Passed, Trouble> {
         self.read_final_head().await?;
-        if !self.record.answered && (self.terms.passes_over)(self.head.status) {
+        if !self.record.answered && (self.terms.passes_over)(self.head.status, self.record.tries) {
             return Err(Trouble::PassedOver);
         }
         let now = Instant::now();

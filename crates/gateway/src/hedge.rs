@@ -29,6 +29,7 @@ use crate::door::Ends;
 use crate::link::Link;
 use crate::pools::Retry;
 use crate::record::Record;
+use crate::send::is_idempotent;
 use crate::snapshot::ServicePlan;
 use crate::trouble::Trouble;
 use crate::worker::{CHUNK, Worker, Workspace};
@@ -57,10 +58,12 @@ struct Finish {
 }
 
 /// After how long another member is asked; `None`: this request is not hedged.
-pub(crate) fn wanted(service: &ServicePlan, space: &Workspace, repeatable: bool) -> Option<Duration> {
+pub(crate) fn wanted(service: &ServicePlan, space: &Workspace) -> Option<Duration> {
     let after = service.hedge_after?;
     let is_plain = space.head.framing == Framing::None && space.head.upgrade.is_none();
-    (repeatable && is_plain && !service.speaks_http2 && service.sticky.is_none()).then_some(after)
+    // Whatever `retry_on` says of others: nothing has failed yet.
+    let is_idempotent = is_idempotent(space.method_sent());
+    (is_idempotent && is_plain && !service.speaks_http2 && service.sticky.is_none()).then_some(after)
 }
 
 /// Sends the request to the member of `lease`, and `after` a while to another; afterwards `lease` is that of the member
@@ -158,6 +161,7 @@ async fn race(
         record.instance = Some(Arc::clone(&lease.member().endpoint.id));
     }
     // What is left in `second` is whoever is not heard.
+    query.add_tried(second.member());
     if let Some(fault) = finish.other.and_then(|trouble| trouble.fault(0)) {
         second.failed(fault, Instant::now().into_std());
     }

@@ -108,7 +108,7 @@ pub(crate) async fn send_to_files(
 ) -> Option<Failure> {
     let terms = Terms {
         until: None,
-        passes_over: &|_| false,
+        passes_over: &|_, _| false,
     };
     let link = Link::Files(Box::new(FileLink::to(files)));
     let tried = attempt::run(worker, client, space, service, &terms, None, link, body, record).await;
@@ -145,12 +145,11 @@ async fn send_on(
             space.answer_edits.truncate(edited);
             sticky.remember(lease.member(), &query, &mut space.answer_edits);
         }
-        let count = record.tries;
         let terms = Terms {
             until: tries.until(now),
-            passes_over: &|status| tries.passes_over(status, count),
+            passes_over: &|status, count| tries.passes_over(status, count),
         };
-        let hedge_after = hedge::wanted(service, space, tries.repeatable).filter(|_| count == 1);
+        let hedge_after = hedge::wanted(service, space).filter(|_| record.tries == 1);
         let tried = match hedge_after {
             None => try_endpoint(worker, client, space, service, &terms, &lease, body, record).await,
             Some(after) => {
@@ -355,7 +354,7 @@ async fn try_endpoint(
 }
 
 /// RFC 9110 9.2.2: sending these twice is the same as once.
-fn is_idempotent(method: &[u8]) -> bool {
+pub(crate) fn is_idempotent(method: &[u8]) -> bool {
     matches!(
         method,
         b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"

@@ -56,8 +56,8 @@ impl Presented {
         };
         for name in &extension.value.general_names {
             match name {
-                GeneralName::DNSName(name) => self.names.push(printable(name)),
-                GeneralName::URI(uri) => self.uris.push(printable(uri)),
+                GeneralName::DNSName(name) => self.names.extend(printable(name)),
+                GeneralName::URI(uri) => self.uris.extend(printable(uri)),
                 _ => {}
             }
         }
@@ -72,9 +72,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What cannot be shown is left out: in these names it has no meaning.
-fn printable(text: &str) -> String {
-    text.chars().filter(char::is_ascii_graphic).collect()
+/// A name in which something cannot be shown is left out: without that it would be another one's.
+fn printable(text: &str) -> Option<String> {
+    let is_shown = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_shown.then(|| text.to_owned())
 }
 
 fn distinguished(name: &X509Name<'_>) -> String {

@@ -28,6 +28,8 @@ use crate::worker::Worker;
 const LARGEST: usize = 64 * 1024;
 /// Clients of one listener that one worker remembers at a time; datagrams of more are dropped.
 const MOST_SESSIONS: usize = 16_384;
+/// Datagrams taken in or passed back before others of the worker have their turn.
+const TURN: usize = 256;
 
 /// What the sessions of one socket share.
 struct Door {
@@ -64,7 +66,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, listening: LocalListening, socket:
     });
     while let Some(ready) = shutdown.unless_requested(door.socket.readable()).await {
         if ready.is_ok() {
-            while door.take_in() {}
+            // As many as come at once, but not for ever: a flood must not keep others from their turn.
+            let _ = (0..TURN).all(|_| door.take_in());
         }
         // Others of this worker have their turn.
         tokio::task::yield_now().await;
@@ -188,10 +191,10 @@ async fn await_answer(door: &Door, session: &Session) -> Option<io::Result<()>> 
     }
 }
 
-/// Passes on what has come; whether the session goes on.
+/// Passes on what has come, or a turn's worth of it; whether the session goes on.
 fn pass_back(door: &Door, session: &Session) -> bool {
     let mut room = door.room.borrow_mut();
-    loop {
+    for _ in 0..TURN {
         match session.upstream.try_recv(&mut room) {
             Ok(count) => {
                 session.last.set(Instant::now());
@@ -217,4 +220,5 @@ fn pass_back(door: &Door, session: &Session) -> bool {
             }
         }
     }
+    true
 }
