@@ -33,8 +33,10 @@ impl Signals {
     /// Waits for the first reason to stop.
     pub(crate) async fn wait(&self, mut asked: mpsc::Receiver<Ending>) -> Ending {
         tokio::select! {
-            () = self.again() => Ending::Server,
+            // Whoever asks for more than a signal means, and sends one right after it, gets what was asked.
+            biased;
             Some(ending) = asked.recv() => ending,
+            () = self.again() => Ending::Server,
         }
     }
 
