@@ -13,6 +13,7 @@
 //! proxy        one exchange: match, before, send
 //! before       the plugins of its route
 //! send         to whom, how often, within which time; what may be repeated
+//! hedge        two members asked, the first answer counts
 //! announce     the PROXY protocol, outwards
 //! attempt      one try over one upstream connection: request up, answer down
 //! download     the answer's half of an attempt; trouble: what may become of it

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hythe_balance::{Lease, Query, Timing};
-use hythe_http1::path;
 use hythe_routing::Match;
 use hythe_upstream::Reuse;
 use tokio::time::Instant;
@@ -218,8 +217,8 @@ fn query_by_rule(
     };
     let (head, bytes) = (&space.head, space.inbox.bytes());
     let capture = |name: &str| {
-        let normal = path::normalize(head.path.of(bytes));
-        let mut captures = matched?.captures(&normal).into_iter();
+        let normal = space.normal_path.of(head.path.of(bytes));
+        let mut captures = matched?.captures(normal).into_iter();
         captures.find_map(|(known, value)| (known == name).then(|| value.to_vec()))
     };
     let request = Keyed {
