@@ -59,7 +59,7 @@ pub struct LimitArgs {
         hide_short_help = true
     )]
     pub max_headers: Option<String>,
-    /// Requests on one client connection before it is closed [default: 10000]
+    /// Requests on one client connection before it is closed [default: no limit]
     #[arg(
         long,
         env = "HYTHE_MAX_REQUESTS_PER_CONNECTION",
@@ -120,8 +120,8 @@ pub struct GatewayLimits {
     pub head_bytes: usize,
     /// Most headers, 1 to 10,000.
     pub headers: usize,
-    /// Requests on one client connection, at least 1.
-    pub requests_per_connection: u32,
+    /// Requests on one client connection, at least 1; `None`: any number.
+    pub requests_per_connection: Option<u32>,
     /// Client connections at a time; `None`: what the descriptor limit allows.
     pub connections: Option<usize>,
     /// Client connections at a time from one address, at least 1; `None`: three quarters of `connections`.
@@ -176,7 +176,7 @@ pub(crate) fn resolve(sources: &mut Sources) -> GatewayLimits {
     let head_bytes = size("max_head", 1 << 10, 16 << 20).unwrap_or(64 << 10);
     let mut number = |name, least, most| sources.one(name, |text| number_between(text, least, most));
     let headers = number("max_headers", 1, 10_000).unwrap_or(100);
-    let requests = number("max_requests_per_connection", 1, 1_000_000_000).unwrap_or(10_000);
+    let requests = number("max_requests_per_connection", 1, 1_000_000_000);
     let body_rate = number("body_rate", 0, 1_000_000_000).unwrap_or(240);
     let connections = number("max_connections", 1, 10_000_000);
     let connections_per_client = number("max_connections_per_client", 1, 10_000_000);
@@ -190,7 +190,7 @@ pub(crate) fn resolve(sources: &mut Sources) -> GatewayLimits {
         line_bytes,
         head_bytes,
         headers,
-        requests_per_connection: u32::try_from(requests).unwrap_or(u32::MAX),
+        requests_per_connection: requests.and_then(|requests| u32::try_from(requests).ok()),
         connections,
         connections_per_client,
         upstream_idle_timeout,

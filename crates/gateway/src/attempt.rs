@@ -30,6 +30,8 @@ use crate::worker::{CHUNK, Worker, Workspace};
 
 /// What one try may do.
 pub(crate) struct Terms<'a> {
+    /// When it began.
+    pub(crate) began: Instant,
     /// When it is given up, if no answer has begun.
     pub(crate) until: Option<Instant>,
     /// Whether an answer of this status, after so many tries, is to be forgotten, because another endpoint will be asked.
@@ -54,6 +56,7 @@ pub(crate) fn kept(
     peer: Option<&Arc<Peer>>,
     lease: &Lease,
     reuse: Reuse,
+    now: Instant,
 ) -> Option<Link> {
     let address = lease.member().endpoint.address;
     if service.speaks_http2 {
@@ -67,7 +70,7 @@ pub(crate) fn kept(
         return None;
     }
     let mut idle = worker.idle.borrow_mut();
-    idle.take(address, peer, reuse, Instant::now()).map(Link::Wire)
+    idle.take(address, peer, reuse, now).map(Link::Wire)
 }
 
 fn scheme(peer: Option<&Arc<Peer>>) -> Scheme {
@@ -181,7 +184,7 @@ impl Upload {
     }
 }
 
-/// Sends the request over `link` and passes the answer on. Afterwards the connection is kept if it may be;
+/// Sends the request over `link`, which is there since `ready_at`, and passes the answer on. Afterwards the connection is kept if it may be;
 /// without a `lease` it is none to keep.
 #[expect(
     clippy::too_many_arguments,
@@ -195,11 +198,12 @@ pub(crate) async fn run(
     terms: &Terms<'_>,
     lease: Option<&Lease>,
     mut link: Link,
+    ready_at: Instant,
     body: &mut Body,
     record: &mut Record,
 ) -> Result<(), Trouble> {
     let asked_at = space.asked_at.take();
-    let sent_at = asked_at.unwrap_or_else(Instant::now);
+    let sent_at = asked_at.unwrap_or(ready_at);
     let (mut up_reader, mut up_writer) = link.split();
     let (mut client_reader, mut client_writer) = client.link.split();
     if asked_at.is_none() {
@@ -276,7 +280,7 @@ pub(crate) async fn run(
     // was taken from the client is not enough: its last bytes may still wait to be written.
     let sent = upload.whole.get();
     client.keep &= done.keep_client && sent;
-    let now = Instant::now();
+    let now = done.at.unwrap_or_else(Instant::now);
     record.ended = Some(now);
     let member = lease.map(Lease::member).filter(|member| member.stats.is_listed());
     let reusable = done.keep_upstream && sent && space.answer.is_empty() && service.announce.is_none();

@@ -139,7 +139,7 @@ async fn refuse(worker: &Worker, client: &mut Client, failure: Failure) {
 /// How far a connection is.
 struct Course {
     /// Requests so far.
-    served: u32,
+    served: u64,
     /// Since when nothing has happened on it.
     quiet_since: Instant,
 }
@@ -185,7 +185,8 @@ async fn serve_burst(worker: &Worker, client: &mut Client, course: &mut Course) 
     let mut space = worker.take_space();
     loop {
         course.served += 1;
-        let last = course.served >= worker.limits().requests_per_connection;
+        let most = worker.limits().requests_per_connection;
+        let last = most.is_some_and(|most| course.served >= u64::from(most));
         match serve_request(worker, client, &mut space, last).await {
             Served::Request => {}
             Served::Http2 if course.served == 1 => return Burst::Http2(space),

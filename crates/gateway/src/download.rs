@@ -31,6 +31,8 @@ const INTERIM_MOST: u32 = 16;
 pub(crate) struct Done {
     pub(crate) keep_client: bool,
     pub(crate) keep_upstream: bool,
+    /// When the answer was through, if that is known already.
+    pub(crate) at: Option<Instant>,
 }
 
 /// How far an answer went by itself.
@@ -212,6 +214,7 @@ impl Download<'_, '_, '_> {
         })?;
         self.record.answered = true;
         self.upload.answer_begins();
+        let came_whole = body.is_done();
         let mut pump = Pump {
             reader: &mut *self.reader,
             writer: &mut *self.writer,
@@ -236,6 +239,7 @@ impl Download<'_, '_, '_> {
             Ok(()) => Ok(Done {
                 keep_client,
                 keep_upstream: self.head.keep_alive,
+                at: (came_whole && !self.writer.has_waited()).then_some(now),
             }),
             Err(BodyError::Source(_)) if framing == AnswerFraming::UntilClose => Err(Trouble::CutOff),
             Err(BodyError::Source(error)) if frame == Frame::Chunks && self.is_call() => {
@@ -340,6 +344,7 @@ impl Download<'_, '_, '_> {
         Ok(Done {
             keep_client: false,
             keep_upstream: false,
+            at: None,
         })
     }
 

@@ -110,6 +110,7 @@ pub(crate) async fn run(
         terms,
         Some(lease),
         link,
+        heard.asked_at,
         body,
         record,
     )
@@ -215,7 +216,7 @@ fn another(question: &Question<'_>, query: &mut Query, record: &mut Record) -> O
 async fn ask(question: &Question<'_>, lease: &Lease) -> Result<Heard, Trouble> {
     let (worker, service, terms) = (question.worker, question.service, question.terms);
     let peer = question.space.peer.as_ref();
-    let mut kept = attempt::kept(worker, service, peer, lease, Reuse::Likely);
+    let mut kept = attempt::kept(worker, service, peer, lease, Reuse::Likely, Instant::now());
     loop {
         let is_kept = kept.is_some();
         let link = match kept.take() {

@@ -75,6 +75,7 @@ mod send;
 mod snapshot;
 mod sockets;
 mod sticky;
+mod stream_tasks;
 mod streams;
 mod tls;
 mod trouble;
@@ -149,8 +150,9 @@ pub struct Limits {
     pub client_write_timeout: Duration,
     /// Streams that an HTTP/2 client may have open at the same time on one connection.
     pub streams_per_connection: u32,
-    /// Requests on one client connection before it is closed.
-    pub requests_per_connection: u32,
+    /// Requests on one client connection before it is closed; `None`: any number. A connection takes no more memory
+    /// the older it is, and its end costs clients that do not expect it a request.
+    pub requests_per_connection: Option<u32>,
     /// Client connections of one worker; more are told 503 and closed.
     pub connections_per_worker: usize,
     /// Connections of one client address, of all workers; more are told 503 and closed. Proxies that are trusted may
@@ -222,7 +224,7 @@ impl Default for Limits {
             body_rate: 240,
             client_write_timeout: Duration::from_secs(60),
             streams_per_connection: 100,
-            requests_per_connection: 10_000,
+            requests_per_connection: None,
             connections_per_worker: 16_384,
             connections_per_client: 12_288,
             upstream_keep_alive: KeepAlive::default(),

@@ -159,6 +159,14 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Whether anything since [`Writer::allow`] had to wait, as far as that is known.
+    pub(crate) fn has_waited(&self) -> bool {
+        match self {
+            Self::Wire(half) => half.has_waited(),
+            Self::Stream(_) | Self::Files(_) | Self::Nobody => true,
+        }
+    }
+
     /// Moves the deadline of the following writes.
     pub(crate) fn set_deadline(&mut self, deadline: Instant) {
         match self {

@@ -106,11 +106,24 @@ pub(crate) async fn send_to_files(
     record: &mut Record,
 ) -> Option<Failure> {
     let terms = Terms {
+        began: Instant::now(),
         until: None,
         passes_over: &|_, _| false,
     };
     let link = Link::Files(Box::new(FileLink::to(files)));
-    let tried = attempt::run(worker, client, space, service, &terms, None, link, body, record).await;
+    let tried = attempt::run(
+        worker,
+        client,
+        space,
+        service,
+        &terms,
+        None,
+        link,
+        terms.began,
+        body,
+        record,
+    )
+    .await;
     Unsent::Trouble(tried.err()?).tell(client, record)
 }
 
@@ -127,7 +140,7 @@ async fn send_on(
     let mut query = query(client, space, service, matched);
     let edited = space.answer_edits.len();
     let mut last = None;
-    let mut now = record.started;
+    let mut now = time(matched, record);
     let mut picked = service.pool.cell.pick(&mut query, now.into_std());
     if let (None, Some(most)) = (&picked, service.hold) {
         let most = tries
@@ -145,6 +158,7 @@ async fn send_on(
             sticky.remember(lease.member(), &query, &mut space.answer_edits);
         }
         let terms = Terms {
+            began: now,
             until: tries.until(now),
             passes_over: &|status, count| tries.passes_over(status, count),
         };
@@ -184,6 +198,14 @@ async fn send_on(
     // A client does not come back to a member that did not answer.
     space.answer_edits.truncate(edited);
     Err(last.map_or_else(|| Unsent::Nobody(service.pool.nobody()), Unsent::Trouble))
+}
+
+/// What time it is. Only plugins can have taken any since the request came.
+fn time(matched: Option<&Match<'_, RoutePlan>>, record: &Record) -> Instant {
+    match matched {
+        Some(matched) if matched.entry.payload.chain.slots().is_empty() => record.started,
+        _ => Instant::now(),
+    }
 }
 
 /// What is asked of the pool. A cookie that the request should have had is set in the answer.
@@ -331,18 +353,22 @@ async fn try_endpoint(
     } else {
         Reuse::OnlyCertain
     };
-    let mut kept = attempt::kept(worker, service, space.peer.as_ref(), lease, reuse);
+    let mut kept = attempt::kept(worker, service, space.peer.as_ref(), lease, reuse, terms.began);
     loop {
         let is_kept = kept.is_some();
-        let link = match kept.take() {
-            Some(link) => link,
+        let (link, ready_at) = match kept.take() {
+            Some(link) => (link, terms.began),
             None => {
                 let (ends, peer) = (client.ends(), space.peer.as_ref());
-                attempt::connect(worker, ends, service, peer, terms, lease).await?
+                let link = attempt::connect(worker, ends, service, peer, terms, lease).await?;
+                (link, Instant::now())
             }
         };
         let lease = Some(lease);
-        let tried = attempt::run(worker, client, space, service, terms, lease, link, body, record).await;
+        let tried = attempt::run(
+            worker, client, space, service, terms, lease, link, ready_at, body, record,
+        )
+        .await;
         match tried {
             Err(Trouble::Unprocessed) if is_kept => {}
             Err(Trouble::Broken) if is_kept && repeatable => {}

@@ -1,4 +1,4 @@
-//! One client's connection in HTTP/2: each stream is an exchange of its own, in a task of its own.
+//! One client's connection in HTTP/2: each stream is an exchange of its own, in a task that serves no other meanwhile.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -33,12 +33,28 @@ struct Connection {
     open: Cell<usize>,
 }
 
-/// What comes next on a connection.
-enum Next {
-    Stream(Box<Stream>),
+/// Why no more streams are taken.
+enum Ended {
+    /// The client has asked as often as it may.
+    Enough,
     /// No stream has been open for too long.
     Silence,
+    /// The connection is over.
     Over,
+}
+
+/// How far a connection is.
+struct Course {
+    server: Server,
+    silence: Watchdog,
+    /// Streams that it may still open; `None`: any number.
+    left: Option<u32>,
+}
+
+/// A stream to be served.
+pub(crate) struct Job {
+    open: OpenStream,
+    stream: Box<Stream>,
 }
 
 /// How long a client that was told to go may take to close, once its last stream is through.
@@ -73,59 +89,71 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, early: &[u8]) {
 
 /// Takes streams until the client is done, is silent for too long, has asked often enough, or the worker
 /// stops. Then it is told to go, and those on their way are still served.
-async fn take_streams(mut server: Server, connection: &Rc<Connection>) {
+async fn take_streams(server: Server, connection: &Rc<Connection>) {
     let worker = &connection.worker;
     let limits = worker.limits();
-    let mut silence = Watchdog::new(limits.head_timeout);
-    for _ in 0..limits.requests_per_connection {
-        let next = next(&mut server, &mut silence, limits.idle_timeout, connection);
-        match connection.listening.shutdown.unless_requested(next).await {
-            Some(Next::Stream(stream)) => start(connection, stream),
-            Some(Next::Silence) | None => break,
-            Some(Next::Over) => {
-                let flooded = u64::from(server.is_flooded());
-                worker.metrics().floods.fetch_add(flooded, Ordering::Relaxed);
-                return;
-            }
-        }
+    let mut course = Course {
+        server,
+        silence: Watchdog::new(limits.head_timeout),
+        left: limits.requests_per_connection,
+    };
+    let taking = poll_fn(|context| course.poll_ended(context, limits.idle_timeout, connection));
+    if let Some(Ended::Over) = connection.listening.shutdown.unless_requested(taking).await {
+        let flooded = u64::from(course.server.is_flooded());
+        worker.metrics().floods.fetch_add(flooded, Ordering::Relaxed);
+        return;
     }
-    server.shut_down();
-    silence.set(Instant::now() + LAST);
-    while let Next::Stream(stream) = next(&mut server, &mut silence, LAST, connection).await {
-        start(connection, stream);
-    }
+    course.server.shut_down();
+    course.silence.set(Instant::now() + LAST);
+    course.left = None;
+    poll_fn(|context| course.poll_ended(context, LAST, connection)).await;
 }
 
-async fn next(
-    server: &mut Server,
-    silence: &mut Watchdog,
-    patience: Duration,
-    connection: &Connection,
-) -> Next {
-    poll_fn(|context| {
+impl Course {
+    /// Has streams served as they come.
+    fn poll_ended(
+        &mut self,
+        context: &mut Context<'_>,
+        patience: Duration,
+        connection: &Rc<Connection>,
+    ) -> Poll<Ended> {
         if connection.open.get() > 0 {
-            silence.set(Instant::now() + patience);
+            self.silence.set(Instant::now() + patience);
         }
-        match server.poll_next(context) {
-            Poll::Ready(Some(stream)) => Poll::Ready(Next::Stream(Box::new(stream))),
-            Poll::Ready(None) => Poll::Ready(Next::Over),
-            Poll::Pending => silence.poll_expired(context).map(|()| Next::Silence),
+        while self.left != Some(0) {
+            match self.server.poll_next(context) {
+                Poll::Ready(Some(stream)) => start(connection, Box::new(stream)),
+                Poll::Ready(None) => return Poll::Ready(Ended::Over),
+                Poll::Pending => return self.silence.poll_expired(context).map(|()| Ended::Silence),
+            }
+            self.left = self.left.map(|left| left - 1);
         }
-    })
-    .await
+        Poll::Ready(Ended::Enough)
+    }
 }
 
 fn start(connection: &Rc<Connection>, stream: Box<Stream>) {
     connection.open.set(connection.open.get() + 1);
     let open = OpenStream(Rc::clone(connection));
-    tokio::task::spawn_local(async move {
+    let worker = &connection.worker;
+    worker
+        .stream_tasks
+        .take(Job { open, stream }, |job| serve_streams(Rc::clone(worker), job));
+}
+
+/// Serves one stream after another, of whatever connections.
+async fn serve_streams(worker: Rc<Worker>, first: Job) {
+    let mut next = Some(first);
+    while let Some(Job { open, stream }) = next {
         let served = AssertUnwindSafe(serve_stream(&open.0, stream))
             .catch_unwind()
             .await;
         if served.is_err() {
-            open.0.worker.count_panic();
+            worker.count_panic();
         }
-    });
+        drop(open);
+        next = worker.stream_tasks.another().await;
+    }
 }
 
 /// A stream is a connection that carries one request.

@@ -41,6 +41,8 @@ use crate::mirror::{self, Copies};
 use crate::plugin::chain::Chain;
 use crate::respond::TOO_MANY_CONNECTIONS;
 use crate::snapshot::Snapshot;
+use crate::stream_tasks::StreamTasks;
+use crate::streams::Job;
 use crate::{Limits, Shared};
 
 /// What a worker is made of; cloned for each start of its thread.
@@ -62,6 +64,7 @@ pub(crate) struct Worker {
     /// Connections to upstreams that speak HTTP/2, by address and by who must be there.
     pub(crate) upstreams: Upstreams<(SocketAddr, Option<Arc<Peer>>)>,
     pub(crate) pipes: Pipes,
+    pub(crate) stream_tasks: StreamTasks<Job>,
     /// Copies of requests that are to be sent to other services.
     pub(crate) copies: Copies,
     pub(crate) access_log: Option<AccessLog>,
@@ -154,6 +157,7 @@ impl WorkerSeed {
             idle: RefCell::new(IdlePool::new(self.shared.limits.upstream_keep_alive)),
             upstreams: Upstreams::new(self.shared.limits.of_upstreams()),
             pipes: Pipes::default(),
+            stream_tasks: StreamTasks::default(),
             copies: Copies::default(),
             access_log,
             counters: self.shared.metrics.worker(self.index),

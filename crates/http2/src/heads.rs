@@ -92,7 +92,7 @@ pub(crate) fn tells_length(fields: &HeaderMap) -> bool {
 pub(crate) fn response(head: &ResponseHead, bytes: &[u8]) -> Option<Response<()>> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status).ok()?;
-    *response.headers_mut() = fields(&head.fields, bytes, |field| !field.hop)?;
+    *response.headers_mut() = fields(&head.fields, bytes.get(..head.len)?, |field| !field.hop)?;
     Some(response)
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn request(head: &RequestHead, bytes: &[u8], scheme: &Scheme) -> Opti
         .build()
         .ok()?;
     let kept = |field: &Field| !field.hop && field.known != Some(Known::Host);
-    *request.headers_mut() = fields(&head.fields, bytes, kept)?;
+    *request.headers_mut() = fields(&head.fields, bytes.get(..head.len)?, kept)?;
     if head.te_trailers {
         request
             .headers_mut()
@@ -121,22 +121,24 @@ pub(crate) fn request(head: &RequestHead, bytes: &[u8], scheme: &Scheme) -> Opti
 pub(crate) fn trailers(decoder: &ChunkedDecoder) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in decoder.trailers() {
-        map.append(HeaderName::from_bytes(name).ok()?, value_of(value)?);
+        map.append(
+            HeaderName::from_bytes(name).ok()?,
+            HeaderValue::from_bytes(value).ok()?,
+        );
     }
     Some(map)
 }
 
-fn fields(fields: &[Field], bytes: &[u8], keep: impl Fn(&Field) -> bool) -> Option<HeaderMap> {
+/// The fields of `head`, whose values share one copy of it.
+fn fields(fields: &[Field], head: &[u8], keep: impl Fn(&Field) -> bool) -> Option<HeaderMap> {
+    let shared = Bytes::copy_from_slice(head);
     let mut map = HeaderMap::with_capacity(fields.len());
     for field in fields.iter().filter(|field| keep(field)) {
-        let name = HeaderName::from_bytes(field.name.of(bytes)).ok()?;
-        map.append(name, value_of(field.value.of(bytes))?);
+        let name = HeaderName::from_bytes(field.name.of(head)).ok()?;
+        let value = shared.slice(field.value.start as usize..field.value.end as usize);
+        map.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
     Some(map)
-}
-
-fn value_of(bytes: &[u8]) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(bytes)).ok()
 }
 
 #[cfg(test)]

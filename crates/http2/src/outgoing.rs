@@ -69,6 +69,9 @@ const OWN: Limits = Limits {
     trailers: usize::MAX,
 };
 
+/// Room for the fields of most heads.
+const USUAL_FIELDS: usize = 16;
+
 impl Outgoing {
     /// Sends the heads at the start of `bytes`, as long as one is due; what is left is body. A head comes
     /// whole.
@@ -103,6 +106,7 @@ impl Outgoing {
             RequestKind::Other
         };
         let mut head = ResponseHead::default();
+        head.fields.reserve(USUAL_FIELDS);
         if head.parse(bytes, &OWN, kind).ok() != Some(Progress::Complete) {
             return Err(unspeakable());
         }
@@ -122,6 +126,7 @@ impl Outgoing {
             return Err(unspeakable());
         };
         let mut head = RequestHead::default();
+        head.fields.reserve(USUAL_FIELDS);
         if head.parse(bytes, &OWN).ok() != Some(Progress::Complete) {
             return Err(unspeakable());
         }

@@ -18,6 +18,7 @@ mod buffer;
 mod pool;
 pub mod proxy_protocol;
 mod session;
+mod socket;
 mod splice;
 mod watchdog;
 mod wire;

@@ -45,6 +45,11 @@ impl Watchdog {
         self.limit = Limit::After(duration);
     }
 
+    /// Whether there was a wait since [`Watchdog::allow`].
+    pub fn has_waited(&self) -> bool {
+        matches!(self.limit, Limit::At(_))
+    }
+
     /// Ready when the deadline has passed; otherwise the task is woken then.
     pub fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let deadline = self.fix_deadline();
@@ -103,7 +108,9 @@ mod tests {
         watchdog.allow(Duration::from_secs(4));
         tokio::time::advance(Duration::from_secs(7)).await;
         let start = Instant::now();
+        assert!(!watchdog.has_waited());
         assert_eq!(fires_at(&mut watchdog, start).await.as_secs(), 4);
+        assert!(watchdog.has_waited());
         watchdog.allow(Duration::from_secs(4));
         watchdog.set(Instant::now() + Duration::from_secs(1));
         let start = Instant::now();

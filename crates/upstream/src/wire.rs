@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use crate::session::{Negotiated, Session};
-use crate::{Buffer, Watchdog};
+use crate::{Buffer, Watchdog, socket};
 
 /// A TCP connection with a watchdog over each direction.
 #[derive(Debug)]
@@ -340,13 +340,14 @@ impl ReadHalf<'_> {
         buffer: &mut Buffer,
         most: usize,
     ) -> Poll<io::Result<usize>> {
-        match self.tls {
-            None => poll_read_buf(
-                Pin::new(&mut self.half),
-                context,
-                &mut buffer.room(most).limit(most),
-            ),
-            Some(tls) => tls.session().poll_read(&mut self.half, context, buffer, most),
+        if let Some(tls) = self.tls {
+            return tls.session().poll_read(&mut self.half, context, buffer, most);
+        }
+        let room = buffer.room(most);
+        if room.capacity() - room.len() == most {
+            socket::poll_read(self.half.as_ref(), context, room)
+        } else {
+            poll_read_buf(Pin::new(&mut self.half), context, &mut room.limit(most))
         }
     }
 
@@ -375,6 +376,11 @@ impl WriteHalf<'_> {
     /// Lets the following writes wait for `duration`, from when one of them first has to.
     pub fn allow(&mut self, duration: Duration) {
         self.watchdog.allow(duration);
+    }
+
+    /// Whether anything since [`WriteHalf::allow`] had to wait.
+    pub fn has_waited(&self) -> bool {
+        self.watchdog.has_waited()
     }
 
     /// Writes all of `bytes`.
@@ -408,7 +414,7 @@ impl WriteHalf<'_> {
             return tls.session().poll_write_all(&mut self.half, context, left);
         }
         while !left.is_empty() {
-            match ready!(Pin::new(&mut self.half).poll_write(context, left))? {
+            match ready!(socket::poll_write(self.half.as_ref(), context, left))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => *left = left.get(count..).unwrap_or_default(),
             }

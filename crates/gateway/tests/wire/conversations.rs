@@ -131,7 +131,7 @@ fn limits(case: &WireCase) -> Limits {
             "body_timeout" => limits.body_timeout = time,
             "connections_per_worker" => limits.connections_per_worker = value.parse().unwrap(),
             "connections_per_client" => limits.connections_per_client = value.parse().unwrap(),
-            "requests_per_connection" => limits.requests_per_connection = value.parse().unwrap(),
+            "requests_per_connection" => limits.requests_per_connection = Some(value.parse().unwrap()),
             other => panic!("unknown limit: {other}"),
         }
     }

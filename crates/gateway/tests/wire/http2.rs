@@ -428,7 +428,7 @@ fn a_stopping_gateway_lets_streams_finish() {
 #[test]
 fn a_connection_ends_after_so_many_requests() {
     let few = Limits {
-        requests_per_connection: 2,
+        requests_per_connection: Some(2),
         ..limits()
     };
     let proxy = with_gateway(few, |address, listener| async move {
