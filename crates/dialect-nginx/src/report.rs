@@ -55,7 +55,7 @@ impl fmt::Display for Note {
 }
 
 /// Directives that are translated; what cannot be said of them there is told by who translates them.
-const TRANSLATED: [&str; 73] = [
+const TRANSLATED: [&str; 76] = [
     "add_header",
     "alias",
     "allow",
@@ -120,8 +120,11 @@ const TRANSLATED: [&str; 73] = [
     "ssl",
     "ssl_certificate",
     "ssl_certificate_key",
+    "ssl_client_certificate",
     "ssl_protocols",
+    "ssl_trusted_certificate",
     "ssl_verify_client",
+    "ssl_verify_depth",
     "sticky",
     "stream",
     "stub_status",
@@ -299,7 +302,7 @@ const NOT_NEEDED: [(&str, &[&str]); 12] = [
 ];
 
 /// Why directives of these families are not applied.
-const FAMILIES: [(&str, &str); 26] = [
+const FAMILIES: [(&str, &str); 25] = [
     (
         "fastcgi_",
         "there is no FastCGI; run the application as a service that speaks HTTP",
@@ -341,7 +344,6 @@ const FAMILIES: [(&str, &str); 26] = [
     ),
     ("types", "the types of files are known by their names"),
     ("ssl_stapling", "certificates are shown without an answer of OCSP"),
-    ("ssl_client_certificate", "clients are not asked for certificates"),
     ("ssl_", "TLS is spoken without it"),
     ("proxy_ssl_", "TLS is spoken without it"),
 ];

@@ -12,6 +12,7 @@
 
 mod certificates;
 mod choices;
+mod clients;
 mod files;
 mod health;
 mod locations;

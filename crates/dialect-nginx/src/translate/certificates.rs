@@ -104,7 +104,7 @@ impl<'a> Draft<'a> {
             .with_some("tls_verify", (verify == Some(false)).then_some(Yaml::Flag(false)))
     }
 
-    fn authority(&mut self, file: &Directive) -> String {
+    pub(super) fn authority(&mut self, file: &Directive) -> String {
         let entry = MapOf::default().with("cert_file", Yaml::Text(self.file(file)));
         named(&mut self.authorities, &name_of_file(file.arg(0)), entry)
     }

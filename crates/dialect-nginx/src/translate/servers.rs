@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use super::clients::{self, Asked};
 use super::scope::Scope;
 use super::{Draft, free, name_of};
 use crate::tree::Directive;
@@ -23,6 +24,8 @@ pub(super) struct Server<'a> {
     addresses: Vec<(SocketAddr, Role)>,
     exact: Vec<&'a str>,
     wildcards: Vec<String>,
+    /// What it asks of clients under TLS.
+    pub(super) asks: Option<Asked<'a>>,
 }
 
 /// What a server is on one of its addresses.
@@ -50,6 +53,9 @@ impl<'a> Draft<'a> {
             .map(|server| self.server(http, server))
             .collect();
         choose_defaults(&mut servers);
+        for (asks, server) in clients::agreed(&servers).into_iter().zip(&mut servers) {
+            server.asks = asks;
+        }
         for server in &servers {
             if server.speaks_tls() {
                 self.certificates_of(server, server.answers_for_others());
@@ -97,6 +103,7 @@ impl<'a> Draft<'a> {
             addresses,
             exact,
             wildcards,
+            asks: None,
         }
     }
 
@@ -113,28 +120,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The directive by which only clients with a certificate are let in, which cannot be translated.
-    pub(super) fn unknown_clients(&mut self, server: &Server<'a>) -> Option<&'a Directive> {
-        let verify = server
-            .scope
-            .get("ssl_verify_client")
-            .filter(|_| server.speaks_tls())?;
-        match verify.arg(0) {
-            "off" => None,
-            "on" => {
-                self.not_applied(
-                    verify,
-                    "clients are not asked for certificates; requests get a 501",
-                );
-                Some(verify)
-            }
-            _ => {
-                self.not_applied(verify, "clients are not asked for certificates");
-                None
-            }
-        }
-    }
-
     /// The names of the listeners of a server's addresses.
     fn listen(&mut self, server: &Server<'a>) -> Vec<String> {
         let listens = server.directive.all("listen").map(Some);
@@ -144,12 +129,17 @@ impl<'a> Draft<'a> {
             .iter()
             .zip(listens.chain(std::iter::repeat(None)))
         {
-            names.push(self.listener(*address, listen));
+            names.push(self.listener(*address, listen, server));
         }
         names
     }
 
-    fn listener(&mut self, address: SocketAddr, listen: Option<&'a Directive>) -> String {
+    fn listener(
+        &mut self,
+        address: SocketAddr,
+        listen: Option<&'a Directive>,
+        server: &Server<'a>,
+    ) -> String {
         let has =
             |word: &str| listen.is_some_and(|listen| listen.args.iter().skip(1).any(|given| given == word));
         let text = address.to_string();
@@ -164,13 +154,16 @@ impl<'a> Draft<'a> {
         if let (true, Some(listen)) = (has("quic"), listen) {
             self.not_applied(listen, "HTTP/3 is not spoken");
         }
+        let asks = server.asks.as_ref().filter(|_| has("ssl"));
+        let asking = self.asking(asks);
         let listener = MapOf::default()
             .with("listen", Yaml::Text(text))
             .with_some("protocol", has("ssl").then(|| Yaml::text("https")))
             .with_some(
                 "proxy_protocol",
                 has("proxy_protocol").then_some(Yaml::Flag(true)),
-            );
+            )
+            .with_all(asking);
         let wanted = match address.ip() {
             ip if ip.is_unspecified() => format!("{protocol}-{}", address.port()),
             ip => name_of(&format!("{protocol}-{ip}-{}", address.port())),
@@ -233,6 +226,15 @@ impl Server<'_> {
         let mut listens = self.directive.all("listen");
         let by_address = listens.any(|listen| listen.args.iter().any(|word| word == "ssl"));
         by_address || self.directive.last("ssl").is_some_and(|ssl| ssl.arg(0) == "on")
+    }
+
+    /// The addresses on which TLS is spoken.
+    pub(super) fn tls_addresses(&self) -> Vec<SocketAddr> {
+        let listens = self.directive.all("listen");
+        let under_tls = listens.filter(|listen| listen.args.iter().any(|word| word == "ssl"));
+        under_tls
+            .filter_map(|listen| value::listen(listen.arg(0)).ok().flatten())
+            .collect()
     }
 
     /// Whether it takes the requests of an address that name nobody.

@@ -1,5 +1,6 @@
 //! `stream`: listeners that pass connections and datagrams on.
 
+use super::clients::Asked;
 use super::scope::Scope;
 use super::{Draft, duration, free, name_of, number};
 use crate::tree::Directive;
@@ -48,7 +49,8 @@ impl<'a> Draft<'a> {
         let rules = scope.any_of(&["allow", "deny"]);
         let denies = rules.into_iter().find(|rule| rule.name == "deny");
         let asks = |name: &str| scope.get(name).filter(|setting| setting.arg(0) != "off");
-        denies.or(asks("ssl_verify_client")).or(asks("proxy_ssl"))
+        let unknown = asks("ssl_verify_client").filter(|_| Asked::of(scope).is_none());
+        denies.or(unknown).or(asks("proxy_ssl"))
     }
 
     fn stream_service(&mut self, scope: &Scope<'a>, host: &str) -> String {
@@ -76,6 +78,8 @@ impl<'a> Draft<'a> {
         if protocol == "tls" {
             self.shown(scope, vec!["*".to_owned()]);
         }
+        let asked = Asked::of(scope).filter(|_| protocol == "tls");
+        let asking = self.asking(asked.as_ref());
         let idle = scope
             .get("proxy_timeout")
             .and_then(|time| value::milliseconds(time.arg(0)));
@@ -92,6 +96,7 @@ impl<'a> Draft<'a> {
                 "proxy_protocol",
                 has("proxy_protocol").then_some(Yaml::Flag(true)),
             )
+            .with_all(asking)
             .with("service", Yaml::text(service))
             .with_some(
                 "send_proxy_protocol",

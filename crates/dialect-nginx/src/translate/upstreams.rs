@@ -33,6 +33,7 @@ impl<'a> Draft<'a> {
             .filter(|_| algorithm == Some("consistent-hashing"));
         let key = key.and_then(|hash| hash_on(hash.arg(0))).unwrap_or_default();
         let sticky = upstream.last("sticky").and_then(|sticky| self.sticky(sticky));
+        let slow_start = self.slow_start(upstream, algorithm);
         self.pools.insert(
             upstream.arg(0).to_owned(),
             Pool {
@@ -45,10 +46,30 @@ impl<'a> Draft<'a> {
             .with_some("algorithm", algorithm.map(Yaml::text))
             .with_all(key)
             .with_some("sticky", sticky)
+            .with_some("slow_start", slow_start.map(duration))
             // As in nginx: while all have failed nobody is asked.
             .with("panic_threshold", Yaml::Number(0))
             .with("targets", Yaml::List(targets));
         self.upstreams.push(upstream.done());
+    }
+
+    /// The time in which members come back slowly, milliseconds: that of all of them.
+    fn slow_start(&mut self, upstream: &'a Directive, algorithm: Option<&str>) -> Option<u64> {
+        let of = |member: &Directive| parameter(member, "slow_start").and_then(value::milliseconds);
+        let members: Vec<&'a Directive> = upstream.all("server").collect();
+        let slow = members.iter().copied().find(|member| of(member).is_some())?;
+        if matches!(algorithm, Some("ip-hash" | "consistent-hashing")) {
+            self.not_applied(slow, "`slow_start`: a key keeps its member from the start");
+            return None;
+        }
+        if let Some(other) = members.iter().find(|member| of(member) != of(slow)) {
+            self.note(
+                other,
+                Effect::Differs,
+                "all members of an upstream start as slowly: write the same `slow_start` for each",
+            );
+        }
+        members.iter().filter_map(|member| of(member)).max()
     }
 
     fn algorithm(&mut self, upstream: &'a Directive) -> Option<&'static str> {
@@ -128,10 +149,7 @@ impl<'a> Draft<'a> {
 
     fn member(&mut self, member: &'a Directive, address: &str) -> Yaml {
         let mut target = MapOf::default().with("target", Yaml::text(address));
-        let parameter = |name: &str| {
-            let mut words = member.args.iter().skip(1);
-            words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
-        };
+        let parameter = |name: &str| parameter(member, name);
         let count = |name: &str| parameter(name).and_then(value::number);
         target = target
             .with("weight", number(count("weight").unwrap_or(1).min(65_535)))
@@ -147,7 +165,7 @@ impl<'a> Draft<'a> {
             match word.split('=').next().unwrap_or_default() {
                 flag @ ("backup" | "down") => target = target.with(flag, Yaml::Flag(true)),
                 "drain" => self.not_applied(member, "`drain`: write `down`; open requests end as they would"),
-                name @ ("slow_start" | "route" | "service") => {
+                name @ ("route" | "service") => {
                     self.not_applied(member, format!("`{name}` has no equivalent yet"));
                 }
                 _ => {}
@@ -155,6 +173,12 @@ impl<'a> Draft<'a> {
         }
         target.done()
     }
+}
+
+/// The value of a parameter of a `server`.
+fn parameter<'d>(member: &'d Directive, name: &str) -> Option<&'d str> {
+    let mut words = member.args.iter().skip(1);
+    words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The settings that say the same as the key of `hash`, if there are any.
