@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
-use crate::Buffer;
+use crate::{Buffer, socket};
 
 /// What both sides agreed on when they shook hands.
 #[derive(Debug, Clone)]
@@ -266,7 +266,11 @@ impl Write for Polled<'_, '_, '_> {
     }
 
     fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        or_would_block(Pin::new(&mut *self.half).poll_write_vectored(self.context, slices))
+        let written = Pin::new(&mut *self.half).poll_write_vectored(self.context, slices);
+        if let Poll::Ready(Ok(count)) = written {
+            socket::spend(count, self.context);
+        }
+        or_would_block(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -21,7 +21,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::wire::or_timed_out;
-use crate::{ReadHalf, WireError, WriteHalf};
+use crate::{ReadHalf, WireError, WriteHalf, socket};
 
 /// The pipes of one worker that wait to be used again.
 #[derive(Debug, Default)]
@@ -134,6 +134,7 @@ impl Pipe {
             ready!(stream.poll_write_ready(context))?;
             let moved = stream.try_io(Interest::WRITABLE, || move_bytes(&self.out, stream, self.held));
             if !would_block(&moved) {
+                socket::spend(moved.as_ref().map_or(0, |count| *count), context);
                 return Poll::Ready(moved);
             }
         }

@@ -143,8 +143,7 @@ fn not_tls(error: rustls::Error) -> WireError {
 impl Wire {
     /// Takes a connected socket; the first waits last as long as `allowed`.
     pub fn new(stream: TcpStream, allowed: Duration) -> Self {
-        // Only fails on a socket that is already dead, which the first read or write will say better.
-        let _ = stream.set_nodelay(true);
+        socket::prepare(&stream);
         Self {
             stream,
             tls: None,
