@@ -60,7 +60,7 @@ impl EndpointStats {
     }
 
     /// Differs from that of every other address, also of earlier ones.
-    pub(crate) fn id(&self) -> u64 {
+    pub fn id(&self) -> u64 {
         self.id
     }
 

@@ -142,7 +142,7 @@ async fn race(
             Either::Left((heard, _)) => return heard,
             Either::Right(((), first)) => {
                 query.add_tried(lease.member());
-                let Some(other) = another(question, query, record) else {
+                let Some(other) = another(question, lease, query, record) else {
                     return first.await;
                 };
                 let other = second.insert(other);
@@ -194,10 +194,14 @@ async fn finish(
 }
 
 /// A second member, if there is one and the budget has a try for it.
-fn another(question: &Question<'_>, query: &mut Query, record: &mut Record) -> Option<Lease> {
+fn another(question: &Question<'_>, first: &Lease, query: &mut Query, record: &mut Record) -> Option<Lease> {
     let (worker, service) = (question.worker, question.service);
     let now = Instant::now().into_std();
-    match service.pool.may_retry(service.retry_share, record.tries, now) {
+    let asked = [first.member().stats.id()];
+    match service
+        .pool
+        .may_retry(service.retry_share, &asked, record.tries, now)
+    {
         Retry::Granted => {}
         Retry::NobodyElse => return None,
         Retry::Refused => {

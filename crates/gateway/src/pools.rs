@@ -70,11 +70,14 @@ impl SharedPool {
         }
     }
 
-    /// Whether there is a member besides those that were tried, and a retry in the budget, which is taken.
-    pub(crate) fn may_retry(&self, share: RetryShare, tried: u32, now: Instant) -> Retry {
+    /// Whether there is a member besides those that were `asked`, which are `count` with those that nobody names here,
+    /// and a retry in the budget, which is taken. Those that were asked may have left the pool since.
+    pub(crate) fn may_retry(&self, share: RetryShare, asked: &[u64], count: u32, now: Instant) -> Retry {
         let pool = self.cell.load();
         let requests = pool.members().iter().map(|member| member.stats.requests_total());
-        if pool.open_members().count() <= tried as usize {
+        let others = pool.open_members();
+        let others = others.filter(|member| !asked.contains(&member.stats.id()));
+        if others.count() <= (count as usize).saturating_sub(asked.len()) {
             Retry::NobodyElse
         } else if self.budget.take(share, requests.sum(), now) {
             Retry::Granted

@@ -11,6 +11,7 @@
 //! member asked while the first is slow ([`hedge`]). An answer whose status is
 //! to be passed over is passed over only if there will be another try, and otherwise sent on as it is.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -157,10 +158,11 @@ async fn send_on(
             space.answer_edits.truncate(edited);
             sticky.remember(lease.member(), &query, &mut space.answer_edits);
         }
+        let asking = lease.member().stats.id();
         let terms = Terms {
             began: now,
             until: tries.until(now),
-            passes_over: &|status, count| tries.passes_over(status, count),
+            passes_over: &|status, count| tries.passes_over(status, asking, count),
         };
         let hedge_after = hedge::wanted(service, space).filter(|_| record.tries == 1);
         let tried = match hedge_after {
@@ -184,7 +186,8 @@ async fn send_on(
             lease.failed(fault, now.into_std());
         }
         record.disagreement = trouble.disagreement();
-        let again = !record.answered && tries.may_go_on(&trouble, record.tries, now);
+        let asked = lease.member().stats.id();
+        let again = !record.answered && tries.may_go_on(&trouble, asked, record.tries, now);
         last = Some(trouble);
         if !again {
             break;
@@ -263,6 +266,8 @@ struct Tries<'s> {
     service: &'s ServicePlan,
     /// Whether it may be sent twice, and all of it is here.
     repeatable: bool,
+    /// Members that were asked and did not serve it.
+    asked: RefCell<Vec<u64>>,
     /// No try lasts longer.
     until: Option<Instant>,
 }
@@ -281,6 +286,7 @@ impl<'s> Tries<'s> {
             service,
             // Only what came with the head is kept for another try; what is streamed is gone.
             repeatable: body.is_done() && (service.retry_on.non_idempotent || is_idempotent(method)),
+            asked: RefCell::default(),
             until: service.total_timeout.map(|timeout| started + timeout),
         }
     }
@@ -292,32 +298,38 @@ impl<'s> Tries<'s> {
     }
 
     /// Whether an answer of this status is to be forgotten and another member asked.
-    fn passes_over(&self, status: u16, count: u32) -> bool {
+    fn passes_over(&self, status: u16, asking: u64, count: u32) -> bool {
         let wanted = self.repeatable && self.service.retry_on.statuses.contains(&status);
-        wanted && self.are_left(count, Instant::now())
+        wanted && self.are_left(asking, count, Instant::now())
     }
 
-    fn may_go_on(&self, trouble: &Trouble, count: u32, now: Instant) -> bool {
+    /// Whether another member is asked after `asked` has failed, the last of `count`.
+    fn may_go_on(&self, trouble: &Trouble, asked: u64, count: u32, now: Instant) -> bool {
         let retry_on = &self.service.retry_on;
+        let are_left = || self.are_left(asked, count, now);
         match trouble {
             // Already asked and taken out of the budget.
             Trouble::PassedOver => true,
-            Trouble::Connect(error) if error.is_timeout() => retry_on.timeout && self.are_left(count, now),
-            Trouble::Connect(_) | Trouble::Unprocessed => retry_on.error && self.are_left(count, now),
-            Trouble::Broken => self.repeatable && retry_on.error && self.are_left(count, now),
-            Trouble::Slow => self.repeatable && retry_on.timeout && self.are_left(count, now),
-            Trouble::BadAnswer => self.repeatable && retry_on.invalid_header && self.are_left(count, now),
+            Trouble::Connect(error) if error.is_timeout() => retry_on.timeout && are_left(),
+            Trouble::Connect(_) | Trouble::Unprocessed => retry_on.error && are_left(),
+            Trouble::Broken => self.repeatable && retry_on.error && are_left(),
+            Trouble::Slow => self.repeatable && retry_on.timeout && are_left(),
+            Trouble::BadAnswer => self.repeatable && retry_on.invalid_header && are_left(),
             _ => false,
         }
     }
 
     /// Whether there is another try; takes it out of the budget.
-    fn are_left(&self, count: u32, now: Instant) -> bool {
+    fn are_left(&self, asked: u64, count: u32, now: Instant) -> bool {
         if count > self.service.retries || self.until.is_some_and(|until| until <= now) {
             return false;
         }
         let share = self.service.retry_share;
-        match self.service.pool.may_retry(share, count, now.into_std()) {
+        let mut all = self.asked.borrow_mut();
+        if !all.contains(&asked) {
+            all.push(asked);
+        }
+        match self.service.pool.may_retry(share, &all, count, now.into_std()) {
             Retry::Granted => true,
             Retry::NobodyElse => false,
             Retry::Refused => {

@@ -62,7 +62,7 @@ const MOST_DEPTH: u64 = 64;
 /// What each server asks for, if all with whom it shares an address under TLS ask for the same.
 pub(super) fn agreed<'a>(servers: &[Server<'a>]) -> Vec<Option<Asked<'a>>> {
     let asked: Vec<_> = servers.iter().map(|server| Asked::of(&server.scope)).collect();
-    let places: Vec<Vec<SocketAddr>> = servers.iter().map(|server| server.tls_addresses()).collect();
+    let places: Vec<Vec<SocketAddr>> = servers.iter().map(Server::tls_addresses).collect();
     let shares = |one: usize, other: usize| places[one].iter().any(|place| places[other].contains(place));
     let agrees = |one: &Asked<'a>, other: usize| asked[other].as_ref().is_some_and(|other| one.is_as(other));
     let of = |index: usize| {

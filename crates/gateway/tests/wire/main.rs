@@ -20,6 +20,7 @@ mod http2;
 mod http2_refused;
 mod large_bodies;
 mod lost_worker;
+mod member_gone;
 mod mirror;
 mod observed;
 mod panics;
