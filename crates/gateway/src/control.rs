@@ -8,9 +8,10 @@ use hythe_model::{Desired, Endpoints};
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
 
 use crate::Inputs;
+use crate::compile::Compiler;
 use crate::openings::{self, Openings};
 use crate::pools::Pools;
-use crate::snapshot::{Compiler, Problem, Snapshot};
+use crate::snapshot::{Problem, Snapshot};
 use crate::tls::ServerTls;
 
 /// How far the gateway is.

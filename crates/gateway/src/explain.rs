@@ -117,7 +117,7 @@ impl Routes for Explainer {
         let snapshot = self.snapshot.get();
         snapshot
             .table
-            .in_order()
+            .in_order(None)
             .map(|entry| route_view(&entry.payload, &entry.route))
             .collect()
     }

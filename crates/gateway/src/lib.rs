@@ -42,6 +42,7 @@ mod before;
 mod body;
 mod client_certificate;
 mod clock;
+mod compile;
 mod connection;
 mod control;
 mod crowd;
@@ -274,7 +275,7 @@ pub fn build(config: Config, mut inputs: Inputs, spine: &Spine) -> std::io::Resu
         )),
         None => None,
     };
-    let compiler = snapshot::Compiler::new(config.plugins, workers, Arc::clone(&metrics));
+    let compiler = compile::Compiler::new(config.plugins, workers, Arc::clone(&metrics));
     let bound = std::mem::take(&mut inputs.listeners);
     let (openings, listeners) = Openings::new(bound, workers, spine.shutdown());
     let (snapshot, status) = control::start(compiler, openings, tls, inputs, spine);

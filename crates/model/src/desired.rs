@@ -1,11 +1,12 @@
 //! The desired state at one generation: every document of the kinds we understand, typed.
 //!
-//! A map is an `Arc` that is copied only when a change touches it, and an entry is an `Arc` that is
-//! shared with every later state, so readers compare pointers to see what changed.
+//! A map is an `Arc` that is copied only when a change touches it, and then shares with the copy all but the parts that
+//! the change is in; an entry is an `Arc` that is shared with every later state. So readers compare pointers to see what
+//! changed, and find it without going over what did not ([`SharedMap::differences`]).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use hythe_stdx::SharedMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +28,16 @@ pub trait Kind: Serialize + DeserializeOwned + PartialEq + Send + Sync + 'static
 }
 
 /// The documents of one kind.
-pub type Map<T> = Arc<BTreeMap<FullName, Arc<Entry<T>>>>;
+pub type Map<T> = Arc<SharedMap<FullName, Arc<Entry<T>>>>;
+
+/// What is of one project, of all that has a name.
+pub fn of_project<'a, V>(
+    map: &'a SharedMap<FullName, V>,
+    project: &ProjectName,
+) -> impl Iterator<Item = (&'a FullName, &'a V)> {
+    map.iter_after(|name| name.project < *project)
+        .take_while(|(name, _)| name.project == *project)
+}
 
 /// A document with what the store knows of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

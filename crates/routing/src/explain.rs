@@ -3,14 +3,15 @@
 //! This asks the matchers of every route one by one instead of the trees, and is meant for people: it costs
 //! as much as there are routes.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::fmt::Display;
 
 use hythe_model::{FullName, Name, Route};
 
 use crate::host_name::RequestHost;
-use crate::ranking::RankedPath;
-use crate::table::{Match, RequestKey, RouteEntry, RouteTable};
+use crate::methods::MethodSet;
+use crate::ranked::Ranked;
+use crate::table::{Match, RequestKey, RouteTable};
 
 /// A route and what becomes of it for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +44,15 @@ const MOST_VALUES: usize = 5;
 
 /// A route as one request meets it.
 struct Encounter<'t, T> {
-    entry: &'t RouteEntry<T>,
+    route: &'t Ranked<T>,
     host: bool,
     headers: bool,
     method: bool,
     sni: bool,
     listener: bool,
-    /// Its best path that matches, otherwise its best path.
-    candidate: &'t RankedPath,
-    rank: usize,
     path: bool,
+    /// Its best path that matches, otherwise its best path.
+    nth_path: usize,
     /// Bytes that its nearest path shares with the request's; all of them if it matches.
     nearness: usize,
 }
@@ -62,52 +62,54 @@ impl<T> RouteTable<T> {
     /// from taking it, then the ones that fail by least.
     pub fn explain(&self, request: &RequestKey<'_>) -> Vec<Candidate> {
         let winner = self.find(request);
-        let mut encounters = self.encounters(request);
-        encounters.sort_by_key(|encounter| (encounter.misses(), Reverse(encounter.nearness), encounter.rank));
+        let host = RequestHost::new(request.host, request.https);
+        let method = self.methods.bit(request.method);
+        let meet = |route| Encounter::new(route, request, &host, method);
+        let mut encounters: Vec<_> = self.routes.values().map(|route| meet(route)).collect();
+        encounters.sort_by(Encounter::order);
         encounters.truncate(MOST_SHOWN);
         encounters
             .iter()
             .map(|encounter| encounter.judge(winner.as_ref(), request))
             .collect()
     }
+}
 
-    /// Every route.
-    fn encounters(&self, request: &RequestKey<'_>) -> Vec<Encounter<'_, T>> {
-        let host = RequestHost::new(request.host, request.https);
-        let method = self.ranking.method_bit(request.method);
-        let mut of_route: Vec<Option<usize>> = vec![None; self.entries.len()];
-        let mut encounters: Vec<Encounter<'_, T>> = Vec::with_capacity(self.entries.len());
-        for (rank, candidate) in self.ranking.candidates.iter().enumerate() {
-            let entry = &self.entries[candidate.route];
-            let path = candidate.path.find(request.path).is_some();
-            if let Some(place) = of_route[candidate.route] {
-                let known = &mut encounters[place];
-                if path && !known.path {
-                    (known.path, known.nearness) = (true, request.path.len());
-                    (known.candidate, known.rank) = (candidate, rank);
-                }
-                continue;
-            }
-            let matcher = self.ranking.route(candidate);
-            of_route[candidate.route] = Some(encounters.len());
-            encounters.push(Encounter {
-                entry,
-                host: matcher.accepts_host(&host),
-                headers: matcher.accepts_headers(request),
-                method: matcher.methods & method != 0,
-                sni: matcher.accepts_sni(request),
-                listener: matcher.accepts_listener(request),
-                candidate,
-                rank,
-                path,
-                nearness: if path {
-                    request.path.len()
-                } else {
-                    nearness(&entry.route, request.path)
-                },
-            });
+impl<'t, T> Encounter<'t, T> {
+    fn new(
+        route: &'t Ranked<T>,
+        request: &RequestKey<'_>,
+        host: &RequestHost<'_>,
+        method: MethodSet,
+    ) -> Self {
+        let matcher = &route.matcher;
+        let paths = route.best_first();
+        let matches = |nth_path: &usize| matcher.paths[*nth_path].find(request.path).is_some();
+        let matching = paths.iter().copied().find(matches);
+        Self {
+            route,
+            host: matcher.accepts_host(host),
+            headers: matcher.accepts_headers(request),
+            method: route.methods & method != 0,
+            sni: matcher.accepts_sni(request),
+            listener: matcher.accepts_listener(request),
+            path: matching.is_some(),
+            nth_path: matching.unwrap_or(paths[0]),
+            nearness: match matching {
+                Some(_) => request.path.len(),
+                None => nearness(&route.entry.route, request.path),
+            },
         }
-        encounters
+    }
+
+    /// Which of two is of more interest.
+    fn order(&self, other: &Self) -> Ordering {
+        let key = |encounter: &Self| (encounter.misses(), Reverse(encounter.nearness));
+        let precedence = |encounter: &Self| *encounter.route.precedence(encounter.nth_path);
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| precedence(self).cmp(&precedence(other)))
+            .then_with(|| self.route.entry.name.cmp(&other.route.entry.name))
     }
 }
 
@@ -126,13 +128,14 @@ impl<T> Encounter<'_, T> {
     }
 
     fn judge(&self, winner: Option<&Match<'_, T>>, request: &RequestKey<'_>) -> Candidate {
-        let name = self.entry.name.clone();
+        let name = self.route.entry.name.clone();
         let verdict = match winner {
             Some(winner) if winner.entry.name == name => Verdict::Wins {
                 because: self.because(winner),
             },
             Some(winner) if self.misses() == 0 => {
-                let rule = self.candidate.precedence.behind(&winner.candidate.precedence);
+                let precedence = self.route.precedence(self.nth_path);
+                let rule = precedence.behind(winner.route.precedence(winner.nth_path));
                 Verdict::Loses {
                     reason: format!("behind `{}`: {rule}", winner.entry.name),
                 }
@@ -145,12 +148,12 @@ impl<T> Encounter<'_, T> {
     }
 
     fn because(&self, winner: &Match<'_, T>) -> String {
-        let route = &self.entry.route;
+        let route = &self.route.entry.route;
         let mut parts = Vec::new();
         if !route.hosts.is_empty() {
             parts.push(format!("host {}", list(&route.hosts)));
         }
-        if let Some(path) = route.paths.get(self.candidate.nth_path) {
+        if let Some(path) = route.paths.get(self.nth_path) {
             parts.push(describe_path(path));
         }
         if !route.methods.is_empty() {
@@ -176,7 +179,7 @@ impl<T> Encounter<'_, T> {
     }
 
     fn what_misses(&self, request: &RequestKey<'_>) -> String {
-        let route = &self.entry.route;
+        let route = &self.route.entry.route;
         let text = |bytes| String::from_utf8_lossy(bytes);
         let mut parts = Vec::new();
         if !self.host {

@@ -113,6 +113,15 @@ impl<'a> RequestHost<'a> {
         }
     }
 
+    /// The name read from its end, and nothing that matters behind it.
+    pub(crate) fn backwards(&self) -> [u8; LONGEST] {
+        let mut bytes = [0; LONGEST];
+        for (to, from) in bytes.iter_mut().zip(self.name().iter().rev()) {
+            *to = *from;
+        }
+        bytes
+    }
+
     pub(crate) fn name(&self) -> &[u8] {
         match &self.name {
             LowerCase::AsSent(name) => name,

@@ -1,9 +1,17 @@
 //! Methods as bits, so that a route's list is one word.
 
-/// The methods that the routes of a table list; each is a bit.
+/// The methods that the routes of a table list; each has a bit for as long as a route lists it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Methods {
-    names: Vec<Box<str>>,
+    /// By bit.
+    names: Vec<Listed>,
+}
+
+#[derive(Debug, Clone)]
+struct Listed {
+    name: Box<str>,
+    /// By how many routes; the bit of one that none lists is free.
+    routes: usize,
 }
 
 /// A set of methods of one table.
@@ -17,37 +25,64 @@ const UNLISTED: MethodSet = 1 << MOST;
 pub(crate) const MOST: usize = 63;
 
 impl Methods {
-    /// The set of these methods; none listed means any. `None`: more than [`MOST`] in the table.
-    pub(crate) fn set(&mut self, listed: &[String]) -> Option<MethodSet> {
+    /// Counts a route that lists these, and tells their set; none listed means any. `None`: more than [`MOST`] in the
+    /// table, and nothing was counted.
+    pub(crate) fn count(&mut self, listed: &[String]) -> Option<MethodSet> {
         if listed.is_empty() {
             return Some(ANY);
         }
-        listed
-            .iter()
-            .try_fold(0, |set, method| Some(set | self.learn(method)?))
+        let mut set = 0;
+        for (counted, method) in listed.iter().enumerate() {
+            let Some(place) = self.place_for(method) else {
+                self.discount(&listed[..counted]);
+                return None;
+            };
+            self.names[place].routes += 1;
+            set |= 1 << place;
+        }
+        Some(set)
     }
 
-    /// Whether names that nobody lists any more might keep others from having a bit.
-    pub(crate) fn are_many(&self) -> bool {
-        self.names.len() > MOST / 2
+    /// Takes a route that lists these out of the count.
+    pub(crate) fn discount(&mut self, listed: &[String]) {
+        for method in listed {
+            if let Some(place) = self.place(method.as_bytes()) {
+                self.names[place].routes -= 1;
+            }
+        }
     }
 
     /// The bit of a request's method.
     pub(crate) fn bit(&self, method: &[u8]) -> MethodSet {
-        let place = self.names.iter().position(|name| name.as_bytes() == method);
-        place.map_or(UNLISTED, |place| 1 << place)
+        self.place(method).map_or(UNLISTED, |place| 1 << place)
     }
 
-    fn learn(&mut self, method: &str) -> Option<MethodSet> {
-        let known = self.bit(method.as_bytes());
-        if known != UNLISTED {
-            return Some(known);
+    fn place(&self, method: &[u8]) -> Option<usize> {
+        let mut names = self.names.iter();
+        names.position(|listed| listed.routes > 0 && listed.name.as_bytes() == method)
+    }
+
+    /// Where a method stands, if need be from now on.
+    fn place_for(&mut self, method: &str) -> Option<usize> {
+        let free = |names: &[Listed]| names.iter().position(|listed| listed.routes == 0);
+        if let Some(place) = self.place(method.as_bytes()) {
+            return Some(place);
         }
-        if self.names.len() == MOST {
-            return None;
+        let fresh = Listed {
+            name: method.into(),
+            routes: 0,
+        };
+        match free(&self.names) {
+            Some(place) => {
+                self.names[place] = fresh;
+                Some(place)
+            }
+            None if self.names.len() < MOST => {
+                self.names.push(fresh);
+                Some(self.names.len() - 1)
+            }
+            None => None,
         }
-        self.names.push(method.into());
-        Some(1 << (self.names.len() - 1))
     }
 }
 
@@ -55,11 +90,15 @@ impl Methods {
 mod tests {
     use super::{ANY, MOST, Methods};
 
+    fn listed(numbers: std::ops::Range<usize>) -> Vec<String> {
+        numbers.map(|number| format!("M{number}")).collect()
+    }
+
     #[test]
     fn methods_are_bits() {
         let mut methods = Methods::default();
-        let read = methods.set(&["GET".to_owned(), "HEAD".to_owned()]).unwrap();
-        assert_eq!(methods.set(&[]), Some(ANY));
+        let read = methods.count(&["GET".to_owned(), "HEAD".to_owned()]).unwrap();
+        assert_eq!(methods.count(&[]), Some(ANY));
         for (method, in_read) in [("GET", true), ("HEAD", true), ("POST", false), ("get", false)] {
             let bit = methods.bit(method.as_bytes());
             assert_eq!(read & bit != 0, in_read, "{method}");
@@ -68,10 +107,19 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound() {
+    fn there_is_a_bound_and_what_nobody_lists_makes_room() {
         let mut methods = Methods::default();
-        let names: Vec<String> = (0..=MOST).map(|number| format!("M{number}")).collect();
-        assert!(methods.set(&names[..MOST]).is_some());
-        assert!(methods.set(&names).is_none());
+        assert!(methods.count(&listed(0..MOST)).is_some());
+        assert_eq!(methods.count(&listed(MOST..MOST + 1)), None);
+        assert_eq!(methods.count(&listed(1..MOST + 1)), None);
+        assert_eq!(methods.count(&listed(0..2)), Some(3));
+        methods.discount(&listed(0..MOST));
+        assert_eq!(methods.count(&listed(10..MOST)).map(u64::count_ones), Some(53));
+        assert_eq!(
+            methods.count(&listed(MOST..MOST + 8)).map(u64::count_ones),
+            Some(8)
+        );
+        assert_eq!(methods.count(&listed(MOST + 8..MOST + 9)), None);
+        assert_eq!(methods.bit(b"M1"), 2);
     }
 }

@@ -27,7 +27,7 @@ pub enum MatchedPath {
 }
 
 /// Longest path of a route, bytes; a request line could not be longer.
-const LONGEST: usize = 16 << 10;
+pub(crate) const LONGEST: usize = 16 << 10;
 
 impl PathMatcher {
     /// Reads a path as a route lists it.

@@ -7,7 +7,6 @@ use hythe_model::{FullName, Name, Route};
 
 use crate::header_matcher::HeaderMatcher;
 use crate::host_name::{HostPattern, RequestHost};
-use crate::methods::{self, MethodSet, Methods};
 use crate::path_matcher::PathMatcher;
 use crate::table::RequestKey;
 
@@ -17,7 +16,6 @@ pub(crate) struct RouteMatcher {
     pub(crate) hosts: Box<[HostPattern]>,
     /// As the route lists them; one that takes any if it lists none.
     pub(crate) paths: Box<[Arc<PathMatcher>]>,
-    pub(crate) methods: MethodSet,
     headers: Box<[HeaderMatcher]>,
     snis: Box<[Box<str>]>,
     /// As listeners are called; empty: any.
@@ -28,7 +26,7 @@ pub(crate) struct RouteMatcher {
 
 impl RouteMatcher {
     /// Reads a route's matchers, or tells all that is wrong with it.
-    pub(crate) fn parse(name: &FullName, route: &Route, methods: &mut Methods) -> Result<Self, Vec<String>> {
+    pub(crate) fn parse(name: &FullName, route: &Route) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let hosts = keep_good(
             route.hosts.iter().map(|host| HostPattern::parse(host)),
@@ -46,13 +44,6 @@ impl RouteMatcher {
         if route.paths.is_empty() {
             paths.push(PathMatcher::Any);
         }
-        let methods = methods.set(&route.methods).unwrap_or_else(|| {
-            problems.push(format!(
-                "all routes together list more than {} different methods",
-                methods::MOST
-            ));
-            methods::ANY
-        });
         if route.protocols.is_empty() {
             problems.push("protocols are missing".to_owned());
         }
@@ -63,7 +54,6 @@ impl RouteMatcher {
         Ok(Self {
             hosts: hosts.into(),
             paths: paths.into_iter().map(Arc::new).collect(),
-            methods,
             headers: headers.into(),
             snis: route
                 .snis

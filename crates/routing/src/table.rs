@@ -1,22 +1,26 @@
-//! The table of routes: built once, asked by every request.
+//! The table of routes, asked by every request.
 
 use std::fmt;
 use std::sync::Arc;
 
-use hythe_model::{FullName, Route};
+use hythe_model::desired::{self, SharedMap};
+use hythe_model::{FullName, ProjectName, Route};
 
-use crate::compile::{self, CompileProblem};
+use crate::change::{self, CompileProblem, RouteChange};
 use crate::header_matcher::HeaderLookup;
 use crate::host_index::HostIndex;
+use crate::methods::Methods;
 use crate::path_matcher::MatchedPath;
-use crate::ranking::{RankedPath, Ranking};
+use crate::ranked::Ranked;
 
-/// Finds the route of a request. Never changes; a new configuration is a new table.
+/// Finds the route of a request. Never changes; a new configuration is a new table, which shares with the one before
+/// what is the same.
 pub struct RouteTable<T> {
-    pub(crate) hosts: HostIndex,
-    pub(crate) ranking: Ranking,
-    /// In the order of precedence.
-    pub(crate) entries: Box<[RouteEntry<T>]>,
+    pub(crate) hosts: HostIndex<T>,
+    pub(crate) routes: SharedMap<FullName, Arc<Ranked<T>>>,
+    pub(crate) methods: Methods,
+    /// A bound of the bytes in the trees.
+    pub(crate) index_size: usize,
 }
 
 /// A route and what its owner keeps with it.
@@ -59,7 +63,8 @@ pub struct Match<'t, T> {
     pub matched_path: MatchedPath,
     /// The route is not for this scheme: to be answered with its redirect status.
     pub protocol_mismatch: bool,
-    pub(crate) candidate: &'t RankedPath,
+    pub(crate) route: &'t Ranked<T>,
+    pub(crate) nth_path: usize,
 }
 
 impl<T> RouteTable<T> {
@@ -68,50 +73,79 @@ impl<T> RouteTable<T> {
     /// # Errors
     /// All problems of all routes; one is enough to have no table.
     pub fn compile(routes: impl IntoIterator<Item = RouteEntry<T>>) -> Result<Self, Vec<CompileProblem>> {
-        compile::compile(routes, &compile::empty())
+        let (table, problems) = Self::default().changed(routes.into_iter().map(RouteChange::Serve));
+        if problems.is_empty() {
+            Ok(table)
+        } else {
+            Err(problems)
+        }
     }
 
-    /// The same, reading only what is new: a route of `earlier`, the very same `Arc` under the same name, is taken as it
-    /// was read then. Regexes keep what they have learnt.
-    ///
-    /// # Errors
-    /// As [`RouteTable::compile`].
-    pub fn compile_after(
-        earlier: &Self,
-        routes: impl IntoIterator<Item = RouteEntry<T>>,
-    ) -> Result<Self, Vec<CompileProblem>> {
-        compile::compile(routes, earlier)
+    /// The table after `changes`, for the price of these. A route that cannot be read stays what it is here and is told
+    /// beside. The very same `Arc` of a route under the same name is not read again.
+    pub fn changed(&self, changes: impl IntoIterator<Item = RouteChange<T>>) -> (Self, Vec<CompileProblem>) {
+        change::after(self, changes)
     }
 
     /// The route that takes `request`.
     pub fn find(&self, request: &RequestKey<'_>) -> Option<Match<'_, T>> {
-        let best = self.hosts.search(request, &self.ranking);
-        let (candidate, matched_path) = self.ranking.resolve(best)?;
+        let best = self.hosts.search(request, self.methods.bit(request.method))?;
+        let placement = best.placement;
         Some(Match {
-            entry: &self.entries[candidate.route],
-            matched_path,
-            protocol_mismatch: !self.ranking.route(candidate).takes_scheme(request.https),
-            candidate,
+            entry: &placement.route.entry,
+            matched_path: placement.matched(best.regex_end),
+            protocol_mismatch: !placement.takes_scheme(request.https),
+            route: &placement.route,
+            nth_path: placement.nth_path,
         })
     }
 
-    /// All routes in the order of precedence; one with several paths stands where its best path puts it.
-    pub fn in_order(&self) -> impl ExactSizeIterator<Item = &RouteEntry<T>> {
-        self.entries.iter()
+    /// The route of this name.
+    pub fn get(&self, name: &FullName) -> Option<&RouteEntry<T>> {
+        self.routes.get(name).map(|route| &route.entry)
+    }
+
+    /// All routes in the order of precedence, or those of one project; one with several paths stands where its best
+    /// path puts it. Sorts what it tells.
+    pub fn in_order(&self, project: Option<&ProjectName>) -> impl ExactSizeIterator<Item = &RouteEntry<T>> {
+        let mut routes: Vec<&Ranked<T>> = match project {
+            Some(project) => desired::of_project(&self.routes, project)
+                .map(|(_, route)| &**route)
+                .collect(),
+            None => self.routes.values().map(AsRef::as_ref).collect(),
+        };
+        routes.sort_by(|left, right| left.order(right));
+        routes.into_iter().map(|route| &route.entry)
+    }
+}
+
+impl<T> Clone for RouteTable<T> {
+    fn clone(&self) -> Self {
+        Self {
+            hosts: self.hosts.clone(),
+            routes: self.routes.clone(),
+            methods: self.methods.clone(),
+            index_size: self.index_size,
+        }
     }
 }
 
 /// Takes no request.
 impl<T> Default for RouteTable<T> {
     fn default() -> Self {
-        compile::empty()
+        Self {
+            hosts: HostIndex::default(),
+            routes: SharedMap::default(),
+            methods: Methods::default(),
+            index_size: 0,
+        }
     }
 }
 
 impl<'t, T> Match<'t, T> {
     /// The named groups of the path's regex that took part in the match. `path` is the one it was found with.
     pub fn captures<'p>(&self, path: &'p [u8]) -> Vec<(&'t str, &'p [u8])> {
-        let Some(regex) = self.candidate.path.regex() else {
+        let Some(regex) = self.route.matcher.paths[self.nth_path].regex() else {
             return Vec::new();
         };
         let Some(captures) = regex.captures(path) else {
@@ -126,9 +160,7 @@ impl<'t, T> Match<'t, T> {
 
 impl<T> fmt::Debug for RouteTable<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.entries.iter().map(|entry| &entry.name))
-            .finish()
+        f.debug_list().entries(self.routes.keys()).finish()
     }
 }
 

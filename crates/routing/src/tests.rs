@@ -1,6 +1,7 @@
 //! What the table finds and says, case by case.
 
 mod against_a_scan;
+mod changes;
 
 use std::sync::Arc;
 
@@ -376,8 +377,10 @@ fn routes_in_order() {
         "e path=~/e",
         "f host=h path=/",
     ]);
-    let names: Vec<String> = table.in_order().map(|entry| entry.name.to_string()).collect();
+    let names: Vec<String> = table.in_order(None).map(|entry| entry.name.to_string()).collect();
     assert_eq!(names, ["f", "c", "e", "b", "a", "d"]);
+    let of = |project: &str| table.in_order(Some(&project.parse().unwrap())).len();
+    assert_eq!([of("default"), of("shop")], [6, 0]);
 }
 
 #[test]
@@ -439,30 +442,4 @@ fn explanations_are_bounded() {
         Request::get("h/57").ask(|key| table(&lines).explain(key)).len(),
         20
     );
-}
-
-#[test]
-fn a_route_that_stays_is_not_read_again() {
-    let routes = ["a path=~/a/\\d+", "b path=/b method=PUT", "c path=/c"].map(route);
-    let before = RouteTable::compile(routes.clone()).unwrap();
-    let [a, b, _] = routes;
-    let after = RouteTable::compile_after(&before, [route("c path=/c/d"), b, a]).unwrap();
-    let matcher = |table: &RouteTable<()>, name: &str| {
-        let mut read = table.entries.iter().zip(&table.ranking.routes);
-        let (_, matcher) = read.find(|(entry, _)| entry.name.to_string() == name).unwrap();
-        Arc::clone(matcher)
-    };
-    let stayed = |name| Arc::ptr_eq(&matcher(&before, name), &matcher(&after, name));
-    assert_eq!([stayed("a"), stayed("b"), stayed("c")], [true, true, false]);
-}
-
-#[test]
-fn methods_of_former_routes_use_up_nothing() {
-    let mut table = RouteTable::default();
-    for round in 0..20 {
-        let listed: Vec<String> = (0..10).map(|number| format!("M{round}-{number}")).collect();
-        let routes = [route(&format!("a method={}", listed.join(",")))];
-        table = RouteTable::compile_after(&table, routes).unwrap();
-    }
-    assert_eq!(table.in_order().len(), 1);
 }

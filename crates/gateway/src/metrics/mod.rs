@@ -343,9 +343,9 @@ impl Drop for Held<'_> {
 }
 
 impl RouteMetrics {
-    /// The route and the service of which these are the counters.
-    pub(crate) fn key(&self) -> (String, String) {
-        (self.route.clone(), self.service.clone())
+    /// The service whose requests it counts.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
     }
 
     pub(crate) fn record(&self, worker: usize, sample: Sample) {

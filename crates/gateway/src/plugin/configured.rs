@@ -1,44 +1,54 @@
 //! Every enabled plugin of the desired state with its settings read, and the chains made of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use hythe_model::desired::Map;
 use hythe_model::traffic::Plugin as Document;
 use hythe_model::{Desired, Entry, FullName, Name};
 
-use super::chain::{Chain, Link, Slot};
+use super::chain::{Chain, Destination, Link, Slot};
 use super::{Plugin, PluginKind, SettingProblem, Verdict};
+use crate::compile::Plans;
 use crate::exchange::Exchange;
 use crate::respond::{Failure, Form, Reply};
-use crate::snapshot::ServicePlan;
+use crate::snapshot::Problem;
 
 /// The plugins that there are now.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Plugins {
+    /// The documents they were read from.
+    seen: Map<Document>,
     list: BTreeMap<FullName, Configured>,
     /// Those of one route, perhaps with a service beside.
-    of_routes: BTreeMap<FullName, Vec<FullName>>,
+    of_routes: BTreeMap<FullName, BTreeSet<FullName>>,
     /// Those of one service and no route.
-    of_services: BTreeMap<FullName, Vec<FullName>>,
+    of_services: BTreeMap<FullName, BTreeSet<FullName>>,
     /// Those of neither, for any caller.
-    everywhere: Vec<FullName>,
+    everywhere: BTreeSet<FullName>,
     /// Those of consumers alone, by plugin.
     of_consumers: BTreeMap<&'static str, OfConsumers>,
+    /// Those that may send to services.
+    senders: BTreeSet<FullName>,
+    /// What is wrong with those that cannot be used as they are set up.
+    problems: BTreeMap<FullName, Vec<String>>,
+}
+
+/// Where plugins are others than before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reach {
+    pub(crate) routes: BTreeSet<FullName>,
+    pub(crate) services: BTreeSet<FullName>,
+    pub(crate) everywhere: bool,
 }
 
 /// The instances of one plugin that are for consumers alone.
+#[derive(Clone)]
 struct OfConsumers {
     priority: i32,
+    /// By consumer; of several for one the last by name runs.
+    names: BTreeMap<FullName, BTreeSet<FullName>>,
     links: Arc<BTreeMap<FullName, Link>>,
-}
-
-/// A plugin that cannot be used as it is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PluginProblem {
-    /// Name of the document.
-    pub document: FullName,
-    /// What is wrong.
-    pub problems: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -87,44 +97,149 @@ fn load(builtin: &[PluginKind], document: &Document) -> Result<(PluginKind, Arc<
 }
 
 impl Plugins {
-    /// Reads every plugin of `desired`. Those that stand unchanged in `earlier` keep their state
-    /// (counters): a change elsewhere must not reset a limit. One that cannot be read stays as it is in
-    /// `earlier`; if it is not there, it is closed and refuses every request. `services` are those that
-    /// plugins may send to.
-    pub(crate) fn read(
+    /// Takes the newest documents in; tells where plugins are others now. Those that stand unchanged keep their state
+    /// (counters): a change elsewhere must not reset a limit. One that cannot be read stays as it was; if it never
+    /// was, it is closed and refuses every request. `plans` are the services that plugins may send to, of which
+    /// `changed` are others than before.
+    pub(crate) fn follow(
+        &mut self,
         desired: &Desired,
         builtin: &[PluginKind],
-        earlier: &Self,
-        services: &BTreeMap<FullName, Arc<ServicePlan>>,
-    ) -> (Self, Vec<PluginProblem>) {
-        let mut plugins = Self::default();
-        let mut problems = Vec::new();
-        for (document, entry) in desired.plugins.iter().filter(|(_, entry)| entry.spec.enabled) {
-            let known = earlier.list.get(document);
-            let mut mistakes = Vec::new();
-            let mut configured = match known {
-                Some(known) if known.generation == Some(entry.generation) => known.clone(),
-                _ => match load(builtin, &entry.spec) {
-                    Ok((kind, plugin)) => Configured::new(document, entry, kind, plugin),
-                    Err(found) => {
-                        mistakes = found;
-                        known
-                            .cloned()
-                            .unwrap_or_else(|| Configured::closed(document, entry))
-                    }
-                },
-            };
-            mistakes.extend(configured.find_destinations(document, services));
-            if !mistakes.is_empty() {
-                problems.push(PluginProblem {
-                    document: document.clone(),
-                    problems: mistakes,
-                });
-            }
-            plugins.list.insert(document.clone(), configured);
+        plans: &Plans,
+        changed: &BTreeSet<FullName>,
+    ) -> Reach {
+        let differences = self.seen.differences(&desired.plugins, Arc::ptr_eq);
+        let mut concerned: BTreeSet<FullName> =
+            differences.into_iter().map(|change| change.key.clone()).collect();
+        let senders = self
+            .senders
+            .iter()
+            .filter(|sender| self.sends_to(sender, changed));
+        concerned.extend(senders.cloned());
+        // What cannot be used is tried again: what it lacks may be there now.
+        concerned.extend(self.problems.keys().cloned());
+        self.seen = Arc::clone(&desired.plugins);
+        let mut reach = Reach::default();
+        for name in concerned {
+            let now = self.configured(&name, desired, builtin, plans);
+            self.replace(name, now, &mut reach);
         }
-        plugins.index();
-        (plugins, problems)
+        reach
+    }
+
+    pub(crate) fn problems(&self) -> impl Iterator<Item = Problem> {
+        let of_one = |(name, messages)| std::iter::repeat(name).zip::<&Vec<String>>(messages);
+        let problems = self.problems.iter().flat_map(of_one);
+        problems.map(|(name, message): (&FullName, &String)| Problem {
+            kind: "plugin",
+            name: name.to_string(),
+            message: message.clone(),
+        })
+    }
+
+    fn sends_to(&self, sender: &FullName, services: &BTreeSet<FullName>) -> bool {
+        let plugin = self.list.get(sender);
+        let mut destinations = plugin
+            .into_iter()
+            .flat_map(|plugin| plugin.link.plugin.destinations());
+        destinations.any(|service| {
+            let service = FullName::new(sender.project.clone(), service.clone());
+            services.contains(&service)
+        })
+    }
+
+    /// A plugin as its document says now, or as near as can be; what is wrong with it is remembered.
+    fn configured(
+        &mut self,
+        name: &FullName,
+        desired: &Desired,
+        builtin: &[PluginKind],
+        plans: &Plans,
+    ) -> Option<Configured> {
+        self.problems.remove(name);
+        let entry = desired.plugins.get(name).filter(|entry| entry.spec.enabled)?;
+        let known = self.list.get(name);
+        let mut mistakes = Vec::new();
+        let mut configured = match known {
+            Some(known) if known.generation == Some(entry.generation) => known.clone(),
+            _ => match load(builtin, &entry.spec) {
+                Ok((kind, plugin)) => Configured::new(name, entry, kind, plugin),
+                Err(found) => {
+                    mistakes = found;
+                    known.cloned().unwrap_or_else(|| Configured::closed(name, entry))
+                }
+            },
+        };
+        mistakes.extend(configured.find_destinations(name, plans));
+        if !mistakes.is_empty() {
+            self.problems.insert(name.clone(), mistakes);
+        }
+        Some(configured)
+    }
+
+    /// Puts a plugin in the place of the one before.
+    fn replace(&mut self, name: FullName, now: Option<Configured>, reach: &mut Reach) {
+        if let Some(before) = self.list.remove(&name) {
+            if now.as_ref().is_some_and(|now| now.is_the_same(&before)) {
+                self.list.insert(name, before);
+                return;
+            }
+            reach.add(&before);
+            self.unlist(&name, &before);
+        }
+        if let Some(now) = now {
+            reach.add(&now);
+            self.list.insert(name.clone(), now.clone());
+            self.enlist(&name, &now);
+        }
+    }
+
+    fn enlist(&mut self, name: &FullName, plugin: &Configured) {
+        if !plugin.link.destinations.is_empty() {
+            self.senders.insert(name.clone());
+        }
+        match (&plugin.route, &plugin.service, &plugin.consumer) {
+            (Some(route), _, _) => self
+                .of_routes
+                .entry(route.clone())
+                .or_default()
+                .insert(name.clone()),
+            (None, Some(service), _) => self
+                .of_services
+                .entry(service.clone())
+                .or_default()
+                .insert(name.clone()),
+            (None, None, None) => self.everywhere.insert(name.clone()),
+            (None, None, Some(consumer)) => {
+                let of_consumers = self.of_consumers.entry(plugin.kind.name);
+                let known = of_consumers.or_insert_with(|| OfConsumers::new(plugin.kind.priority));
+                let is_new = known
+                    .names
+                    .entry(consumer.clone())
+                    .or_default()
+                    .insert(name.clone());
+                known.choose(consumer, &self.list);
+                is_new
+            }
+        };
+    }
+
+    fn unlist(&mut self, name: &FullName, plugin: &Configured) {
+        self.senders.remove(name);
+        match (&plugin.route, &plugin.service, &plugin.consumer) {
+            (Some(route), _, _) => take_out(&mut self.of_routes, route, name),
+            (None, Some(service), _) => take_out(&mut self.of_services, service, name),
+            (None, None, None) => {
+                self.everywhere.remove(name);
+            }
+            (None, None, Some(consumer)) => {
+                if let Some(known) = self.of_consumers.get_mut(plugin.kind.name) {
+                    take_out(&mut known.names, consumer, name);
+                    known.choose(consumer, &self.list);
+                }
+                self.of_consumers.retain(|_, known| !known.names.is_empty());
+            }
+        }
     }
 
     /// The chain of a route.
@@ -154,30 +269,48 @@ impl Plugins {
             .filter_map(|name| self.list.get(name))
             .filter(move |plugin| plugin.service.is_none() || plugin.service.as_ref() == service)
     }
+}
 
-    fn index(&mut self) {
-        let mut of_consumers: BTreeMap<&'static str, (i32, BTreeMap<FullName, Link>)> = BTreeMap::new();
-        for (name, plugin) in &self.list {
-            let place = match (&plugin.route, &plugin.service, &plugin.consumer) {
-                (Some(route), _, _) => self.of_routes.entry(route.clone()).or_default(),
-                (None, Some(service), _) => self.of_services.entry(service.clone()).or_default(),
-                (None, None, None) => &mut self.everywhere,
-                (None, None, Some(consumer)) => {
-                    let kind = plugin.kind;
-                    let (_, links) = of_consumers
-                        .entry(kind.name)
-                        .or_insert_with(|| (kind.priority, BTreeMap::new()));
-                    links.insert(consumer.clone(), plugin.link.clone());
-                    continue;
-                }
-            };
-            place.push(name.clone());
+impl OfConsumers {
+    fn new(priority: i32) -> Self {
+        Self {
+            priority,
+            names: BTreeMap::new(),
+            links: Arc::default(),
         }
-        let shared = |(kind, (priority, links))| {
-            let links = Arc::new(links);
-            (kind, OfConsumers { priority, links })
+    }
+
+    /// Sets what runs for one consumer.
+    fn choose(&mut self, consumer: &FullName, list: &BTreeMap<FullName, Configured>) {
+        let links = Arc::make_mut(&mut self.links);
+        let last = self.names.get(consumer).and_then(BTreeSet::last);
+        match last.and_then(|name| list.get(name)) {
+            Some(plugin) => links.insert(consumer.clone(), plugin.link.clone()),
+            None => links.remove(consumer),
         };
-        self.of_consumers = of_consumers.into_iter().map(shared).collect();
+    }
+}
+
+fn take_out(index: &mut BTreeMap<FullName, BTreeSet<FullName>>, key: &FullName, name: &FullName) {
+    if let Some(names) = index.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+impl Reach {
+    fn add(&mut self, plugin: &Configured) {
+        match (&plugin.route, &plugin.service) {
+            (Some(route), _) => {
+                self.routes.insert(route.clone());
+            }
+            (None, Some(service)) => {
+                self.services.insert(service.clone());
+            }
+            (None, None) => self.everywhere = true,
+        }
     }
 }
 
@@ -255,12 +388,19 @@ impl Configured {
         }
     }
 
+    /// Whether it runs as the other one does, and sends to the same services.
+    fn is_the_same(&self, other: &Self) -> bool {
+        let same = |(own, other): (&Destination, &Destination)| match (own, other) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        let (own, others) = (&self.link, &other.link);
+        Arc::ptr_eq(&own.plugin, &others.plugin)
+            && own.destinations.iter().zip(&*others.destinations).all(same)
+    }
+
     /// Looks up the services that it may send to, as they are now; those that are missing, in words.
-    fn find_destinations(
-        &mut self,
-        document: &FullName,
-        services: &BTreeMap<FullName, Arc<ServicePlan>>,
-    ) -> Vec<String> {
+    fn find_destinations(&mut self, document: &FullName, services: &Plans) -> Vec<String> {
         let wanted = self.link.plugin.destinations();
         let mut missing = Vec::new();
         let find = |name: &Name| {
@@ -337,9 +477,10 @@ mod tests {
     }
 
     fn read(desired: &Desired, earlier: &Plugins) -> (Plugins, Vec<String>) {
-        let (plugins, problems) = Plugins::read(desired, &BUILTIN, earlier, &BTreeMap::new());
-        let texts = problems.into_iter().flat_map(|problem| problem.problems);
-        (plugins, texts.collect())
+        let mut plugins = earlier.clone();
+        plugins.follow(desired, &BUILTIN, &Plans::new(), &BTreeSet::new());
+        let texts = plugins.problems().map(|problem| problem.message).collect();
+        (plugins, texts)
     }
 
     /// What a caller of a route meets: plugin and scope, first to last.
@@ -464,9 +605,10 @@ mod tests {
                 "- - -",
                 json!({"status_code": status}),
             )]);
-            for entry in Arc::make_mut(&mut desired.plugins).values_mut() {
-                Arc::make_mut(entry).generation = generation;
-            }
+            let name: FullName = "a".parse().unwrap();
+            let mut entry = Entry::clone(&desired.plugins.get(&name).unwrap());
+            entry.generation = generation;
+            Arc::make_mut(&mut desired.plugins).insert(name, Arc::new(entry));
             desired
         };
         let (good, problems) = read(&termination(1, json!(410)), &Plugins::default());

@@ -8,7 +8,7 @@ use hythe_model::Route;
 use proptest::prelude::*;
 
 use super::Request;
-use crate::{MatchedPath, RouteEntry, RouteTable, Verdict};
+use crate::{MatchedPath, RouteChange, RouteEntry, RouteTable, Verdict};
 
 /// What the rules say, asked of every route and path in turn.
 fn scan(entries: &[RouteEntry<()>], request: &Request) -> Option<(String, MatchedPath)> {
@@ -183,6 +183,27 @@ prop_compose! {
     }
 }
 
+/// Routes of some of twelve names; `None`: there shall be none of this name.
+fn any_edits() -> impl Strategy<Value = Vec<(usize, Option<(Route, u64)>)>> {
+    prop::collection::vec((0..12_usize, prop::option::weighted(0.8, any_route())), 0..30)
+}
+
+fn entry((number, (route, created_at)): (usize, (Route, u64))) -> RouteEntry<()> {
+    RouteEntry {
+        name: format!("r{number}").parse().unwrap(),
+        created_at,
+        route: Arc::new(route),
+        payload: (),
+    }
+}
+
+fn answer(table: &RouteTable<()>, request: &Request) -> Option<(String, MatchedPath)> {
+    request.ask(|key| {
+        let found = table.find(key)?;
+        Some((found.entry.name.to_string(), found.matched_path))
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
@@ -190,26 +211,49 @@ proptest! {
     fn the_index_finds_what_a_scan_finds(
         routes in prop::collection::vec(any_route(), 0..40),
         requests in prop::collection::vec(any_request(), 1..20),
-        known in 0..40_usize,
     ) {
-        let entry = |(number, (route, created_at)): (usize, (Route, u64))| RouteEntry {
-            name: format!("r{number}").parse().unwrap(),
-            created_at,
-            route: Arc::new(route),
-            payload: (),
-        };
         let entries: Vec<RouteEntry<()>> = routes.into_iter().enumerate().map(entry).collect();
-        let before = RouteTable::compile(entries.iter().skip(known).rev().cloned()).unwrap();
-        let table = RouteTable::compile_after(&before, entries.iter().cloned()).unwrap();
+        let table = RouteTable::compile(entries.iter().cloned()).unwrap();
         for request in requests {
-            let found = request.ask(|key| {
-                table.find(key).map(|found| (found.entry.name.to_string(), found.matched_path))
-            });
+            let found = answer(&table, &request);
             prop_assert_eq!(&found, &scan(&entries, &request), "{:?}", request);
             let explained = request.ask(|key| table.explain(key));
             let winner = explained.iter().find(|candidate| matches!(candidate.verdict, Verdict::Wins { .. }));
             prop_assert_eq!(winner.map(|candidate| candidate.name.to_string()), found.map(|(name, _)| name));
             prop_assert!(winner.is_none() || winner == explained.first());
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_changed_is_as_one_made_anew(
+        rounds in prop::collection::vec(any_edits(), 1..5),
+        requests in prop::collection::vec(any_request(), 1..20),
+    ) {
+        let mut routes: BTreeMap<usize, RouteEntry<()>> = BTreeMap::new();
+        let mut table = RouteTable::default();
+        for edits in rounds {
+            let mut changes = Vec::new();
+            for (number, route) in edits {
+                let served = route.map(|route| entry((number, route)));
+                routes.remove(&number);
+                routes.extend(served.clone().map(|entry| (number, entry)));
+                let gone = || RouteChange::Drop(format!("r{number}").parse().unwrap());
+                changes.push(served.map_or_else(gone, RouteChange::Serve));
+            }
+            let before = table.clone();
+            let earlier: Vec<_> = requests.iter().map(|request| answer(&before, request)).collect();
+            let problems;
+            (table, problems) = before.changed(changes);
+            prop_assert_eq!(problems, []);
+            let anew = RouteTable::compile(routes.values().cloned()).unwrap();
+            for (request, earlier) in requests.iter().zip(earlier) {
+                prop_assert_eq!(answer(&table, request), answer(&anew, request), "{:?}", request);
+                prop_assert_eq!(answer(&before, request), earlier, "{:?}", request);
+                prop_assert_eq!(request.ask(|key| table.explain(key)), request.ask(|key| anew.explain(key)));
+            }
+            let names = |table: &RouteTable<()>| table.in_order(None).map(|entry| entry.name.clone()).collect::<Vec<_>>();
+            prop_assert_eq!(names(&table), names(&anew));
+            prop_assert_eq!(table.hosts.parts().len(), anew.hosts.parts().len());
         }
     }
 }

@@ -1,0 +1,267 @@
+//! From the desired state to the next snapshot, for the price of what has changed.
+//!
+//! ```text
+//!  documents that are others ──► plans of services ──┬──► plans of routes ──► table
+//!  (by comparing pointers)                           │         ▲
+//!                            ──► plugins ────────────┴─────────┘   a chain of each route
+//! ```
+//!
+//! Each of the three remembers the documents it has read and compares them with the newest: what two versions of a map
+//! share is not looked into. It makes anew what a document that is another concerns, and tells the next one what that
+//! was. A change of a route concerns that route; one of a service, an upstream or a plugin, the routes that lead there.
+//! A plugin for all routes, or for a consumer on all routes, concerns all of them.
+
+mod routes;
+mod services;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hythe_model::desired::Map;
+use hythe_model::{Consumer, Desired, Entry, FullName, Listener, Name};
+use hythe_routing::RouteTable;
+
+use self::routes::{Parts, Routes};
+pub(crate) use self::services::Plans;
+use self::services::Services;
+use crate::directory::Directory;
+use crate::metrics::{Metrics, RouteMetrics};
+use crate::plugin::PluginKind;
+use crate::plugin::configured::Plugins;
+use crate::pools::Pools;
+use crate::relay::RelayPlan;
+use crate::snapshot::{Problem, Relays, RoutePlan, Snapshot};
+
+/// Makes snapshots, and remembers what the next one may reuse.
+///
+/// One bad thing must not hold everything else back, nor change what already serves: a route, service or
+/// plugin that cannot be used stays as it was served last; one that never was is left out (a route), missing
+/// (a service: its routes answer 503), or closed (a plugin: its routes answer 503, since passing requests
+/// by a guard that cannot be read is worse than refusing them).
+pub(crate) struct Compiler {
+    builtin: &'static [PluginKind],
+    workers: usize,
+    metrics: Arc<Metrics>,
+    plugins: Plugins,
+    directory: Arc<Directory>,
+    /// Of which the directory was made.
+    consumers: Map<Consumer>,
+    services: Services,
+    routes: Routes,
+    relays: Arc<Relays>,
+    /// Of which the relays were made.
+    listeners: Map<Listener>,
+    unrouted: Arc<RouteMetrics>,
+}
+
+impl Compiler {
+    pub(crate) fn new(builtin: &'static [PluginKind], workers: usize, metrics: Arc<Metrics>) -> Self {
+        let unrouted = metrics.route("", "", workers);
+        Self {
+            builtin,
+            workers,
+            metrics,
+            plugins: Plugins::default(),
+            directory: Arc::default(),
+            consumers: Map::default(),
+            services: Services::default(),
+            routes: Routes::default(),
+            relays: Arc::default(),
+            listeners: Map::default(),
+            unrouted,
+        }
+    }
+
+    /// A snapshot without a route, for the time before the first desired state.
+    pub(crate) fn empty(&self) -> Snapshot {
+        self.snapshot(RouteTable::default())
+    }
+
+    /// The snapshot of `desired` after `earlier`, the one that was made last; what cannot be used is told beside.
+    pub(crate) fn compile(
+        &mut self,
+        earlier: &Snapshot,
+        desired: &Desired,
+        pools: &mut Pools,
+    ) -> (Snapshot, Vec<Problem>) {
+        let services = self.services.follow(desired, pools);
+        let plans = &self.services.plans;
+        let plugins = self.plugins.follow(desired, self.builtin, plans, &services);
+        let parts = Parts {
+            services: plans,
+            plugins: &self.plugins,
+            metrics: &self.metrics,
+            workers: self.workers,
+            table: &earlier.table,
+        };
+        let table = self.routes.follow(desired, &services, &plugins, &parts);
+        if !Arc::ptr_eq(&self.consumers, &desired.consumers) {
+            self.consumers = Arc::clone(&desired.consumers);
+            self.directory = Arc::new(Directory::of(desired));
+        }
+        self.follow_listeners(desired, &services);
+        let problems = self.services.problems().chain(self.plugins.problems());
+        let problems = problems.chain(self.routes.problems()).collect();
+        (self.snapshot(table), problems)
+    }
+
+    fn snapshot(&self, table: RouteTable<RoutePlan>) -> Snapshot {
+        Snapshot {
+            table,
+            directory: Arc::clone(&self.directory),
+            relays: Arc::clone(&self.relays),
+            unrouted: Arc::clone(&self.unrouted),
+        }
+    }
+
+    fn follow_listeners(&mut self, desired: &Desired, services: &BTreeSet<FullName>) {
+        if !services.is_empty() || !Arc::ptr_eq(&self.listeners, &desired.listeners) {
+            self.listeners = Arc::clone(&desired.listeners);
+            self.relays = Arc::new(self.relay_plans(desired));
+        }
+    }
+
+    fn relay_plans(&self, desired: &Desired) -> Relays {
+        let relays = desired
+            .listeners
+            .iter()
+            .filter(|(_, entry)| !entry.spec.protocol.is_http());
+        let plan = |(name, entry): (&FullName, &Arc<Entry<Listener>>)| {
+            let label = name.to_string();
+            let service = |service: &Name| {
+                let service = FullName::new(name.project.clone(), service.clone());
+                self.services.plans.get(&service).cloned()
+            };
+            let metrics = self.metrics.relay(&label, entry.spec.protocol);
+            let plan = RelayPlan::new(&entry.spec, service, metrics);
+            (label, Arc::new(plan))
+        };
+        relays.map(plan).collect()
+    }
+}
+
+/// The names whose documents are others, or there in one of both only.
+fn changed_names<T>(before: &Map<T>, now: &Map<T>) -> BTreeSet<FullName> {
+    let differences = before.differences(now, Arc::ptr_eq);
+    differences.into_iter().map(|change| change.key.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hythe_balance::EndpointTable;
+    use hythe_model::Route;
+    use hythe_model::traffic::{Protocol, Service};
+    use hythe_routing::RequestKey;
+
+    use super::*;
+
+    struct Fixture {
+        compiler: Compiler,
+        snapshot: Snapshot,
+        pools: Pools,
+        desired: Desired,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let compiler = Compiler::new(&[], 1, Arc::default());
+            let mut fixture = Self {
+                snapshot: compiler.empty(),
+                compiler,
+                pools: Pools::new(Arc::new(EndpointTable::default())),
+                desired: Desired::default(),
+            };
+            for name in ["good", "other"] {
+                fixture.service(name, None);
+                fixture.route(name, &format!("/{name}"));
+            }
+            fixture
+        }
+
+        fn service(&mut self, name: &str, authority: Option<&str>) {
+            let spec = Service {
+                protocol: authority.map_or(Protocol::Http, |_| Protocol::Https),
+                ca_certificates: authority.into_iter().map(|name| name.parse().unwrap()).collect(),
+                ..Service::at("far.test")
+            };
+            Arc::make_mut(&mut self.desired.services).insert(name.parse().unwrap(), entry(spec));
+        }
+
+        fn route(&mut self, name: &str, path: &str) {
+            let mut spec = Route::to(Some(name.parse().unwrap()));
+            spec.paths = vec![path.to_owned()];
+            Arc::make_mut(&mut self.desired.routes).insert(name.parse().unwrap(), entry(spec));
+        }
+
+        /// The service that each path leads to now, and the problems.
+        fn compiled(&mut self, paths: &[&str]) -> (Vec<String>, Vec<String>) {
+            let (snapshot, problems) = self
+                .compiler
+                .compile(&self.snapshot, &self.desired, &mut self.pools);
+            self.snapshot = snapshot;
+            let served = paths
+                .iter()
+                .map(|path| service_of(&self.snapshot, path))
+                .collect();
+            (served, problems.iter().map(ToString::to_string).collect())
+        }
+    }
+
+    fn entry<T>(spec: T) -> Arc<Entry<T>> {
+        Arc::new(Entry {
+            uid: String::new(),
+            generation: 1,
+            created_at: 0,
+            spec,
+        })
+    }
+
+    fn service_of(snapshot: &Snapshot, path: &str) -> String {
+        let headers: Vec<(String, String)> = Vec::new();
+        let key = RequestKey {
+            method: b"GET",
+            host: b"a",
+            path: path.as_bytes(),
+            https: false,
+            sni: None,
+            listener: None,
+            headers: &headers,
+        };
+        match snapshot.table.find(&key) {
+            None => "no route".to_owned(),
+            Some(found) => {
+                let service = found.entry.payload.service.as_ref();
+                service.map_or_else(|| "no service".to_owned(), |service| service.label.clone())
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_service_is_missing_and_the_others_are_served() {
+        let mut fixture = Fixture::new();
+        fixture.service("other", Some("nobody"));
+        let (served, problems) = fixture.compiled(&["/good", "/other"]);
+        assert_eq!(served, ["good", "no service"]);
+        assert_eq!(problems, ["service `other`: there is no CA certificate `nobody`"]);
+    }
+
+    #[test]
+    fn what_became_bad_stays_as_it_was() {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.compiled(&[]).1, [""; 0]);
+        fixture.service("other", Some("nobody"));
+        fixture.route("good", "~/(?!look-around)");
+        let (served, problems) = fixture.compiled(&["/good", "/other"]);
+        assert_eq!(served, ["good", "other"]);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn a_bad_route_that_never_was_is_left_out() {
+        let mut fixture = Fixture::new();
+        fixture.route("new", "~/(?!look-around)");
+        let (served, problems) = fixture.compiled(&["/good", "/new"]);
+        assert_eq!(served, ["good", "no route"]);
+        assert!(problems[0].starts_with("route `new`: "), "{problems:?}");
+    }
+}
