@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hythe_model::desired::Entry;
+use hythe_model::desired::{Entry, of_project};
 use hythe_model::endpoint::{Health, PoolEndpoints, pool_name};
 use hythe_model::instance::ServiceInstances;
 use hythe_model::view::{EndpointView, InstanceView, ServiceView};
@@ -64,11 +64,9 @@ impl Observed<'_> {
     /// of these services: those of others are many, and a change waits for few.
     fn routes(&self, names: &BTreeSet<&FullName>) -> BTreeMap<FullName, Vec<String>> {
         let projects: BTreeSet<&ProjectName> = names.iter().map(|name| &name.project).collect();
-        let routes_there = self
-            .desired
-            .routes
-            .iter()
-            .filter(|(route, _)| projects.contains(&route.project));
+        let routes_there = projects
+            .into_iter()
+            .flat_map(|project| of_project(&self.desired.routes, project));
         let mut routes: BTreeMap<FullName, Vec<String>> = BTreeMap::new();
         for (route, entry) in routes_there {
             let Some(service) = &entry.spec.service else {

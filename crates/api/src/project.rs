@@ -217,7 +217,8 @@ async fn read_project(
 
 fn check(facts: &Facts<'_>, api: &Api, path: &str, spec: &ProjectSpec, force: bool) -> Answer<()> {
     let live: BTreeSet<ItemKey> = facts.live.keys().cloned().collect();
-    let errors = apply::validate(spec, &live, &*api.inputs.plugin_check);
+    let check_routes = |project: &_, routes: &_| api.inputs.routes.problems(project, routes);
+    let errors = apply::validate(spec, &live, &*api.inputs.plugin_check, check_routes);
     if !errors.is_empty() {
         let detail = format!("project `{}` cannot be applied", facts.project);
         return Err(Refusal::new(Code::Invalid, detail).errors(errors));

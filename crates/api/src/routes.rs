@@ -9,15 +9,20 @@ use hythe_ports::ExplainRequest;
 use crate::code::Code;
 use crate::extract::Params;
 use crate::problem::{Answer, Refusal};
+use crate::service::ScopeParams;
 use crate::wire::Problem;
 
 /// Every route, in the order in which they are tried.
 #[utoipa::path(
     get, path = "/v1/routes", operation_id = "list_routes", tag = "gateway",
+    params(ScopeParams),
     responses((status = 200, body = Vec<RouteView>), (status = "default", response = Problem)),
 )]
-pub(crate) async fn list(State(api): crate::State) -> Json<Vec<RouteView>> {
-    Json(api.inputs.routes.routes())
+pub(crate) async fn list(
+    State(api): crate::State,
+    Params(scope): Params<ScopeParams>,
+) -> Json<Vec<RouteView>> {
+    Json(api.inputs.routes.routes(scope.project.as_ref()))
 }
 
 /// What would happen to a request, without sending it.

@@ -29,7 +29,7 @@ use crate::wire::{ActionRequest, Problem, ScaleRequest, ServiceDetail};
 pub(crate) struct ScopeParams {
     /// Only of this project.
     #[param(value_type = Option<String>)]
-    project: Option<ProjectName>,
+    pub(crate) project: Option<ProjectName>,
 }
 
 impl ScopeParams {

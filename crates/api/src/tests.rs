@@ -1,7 +1,7 @@
 //! The router over a real store, with fakes for everything that runs.
 
 mod documents;
-mod doubles;
+pub(crate) mod doubles;
 mod sockets;
 
 use axum::http::{Method, StatusCode};
@@ -421,6 +421,8 @@ async fn what_does_not_exist_is_a_problem_too() {
     assert_eq!(server.get("/metrics").await.text(), "hythe_up 1\n");
     let routes: Vec<view::RouteView> = server.get("/v1/routes").await.ok();
     assert_eq!(routes[0].name, "all");
+    let routes: Vec<view::RouteView> = server.get("/v1/routes?project=shop").await.ok();
+    assert_eq!(routes.len(), 0);
     let explained: view::Explanation = server.get("/v1/explain?url=http://shop/a&method=post").await.ok();
     assert_eq!(
         (explained.method.as_str(), explained.host.as_str()),

@@ -123,7 +123,7 @@ fn bring_up(
         let subject = Subject::Project(&request.spec.project);
         let services = wait::until_live(context, &subject, change, &options.wait, interrupt)?;
         if !options.wait.json {
-            summarise(context, &services)?;
+            summarise(context, &request.spec.project, &services)?;
         }
     }
     if options.wait.json {
@@ -134,9 +134,9 @@ fn bring_up(
 }
 
 /// What runs, where to look, what to try.
-fn summarise(context: &mut Context, services: &[ServiceView]) -> Outcome {
+fn summarise(context: &mut Context, project: &ProjectName, services: &[ServiceView]) -> Outcome {
     let status: StatusView = context.client.get("/v1/status")?;
-    let routes: Vec<RouteView> = context.client.get("/v1/routes")?;
+    let routes: Vec<RouteView> = context.client.get(&format!("/v1/routes?project={project}"))?;
     let gateway = status
         .listen
         .proxy

@@ -13,6 +13,8 @@
 
 mod routes;
 mod services;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -144,124 +146,4 @@ impl Compiler {
 fn changed_names<T>(before: &Map<T>, now: &Map<T>) -> BTreeSet<FullName> {
     let differences = before.differences(now, Arc::ptr_eq);
     differences.into_iter().map(|change| change.key.clone()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use hythe_balance::EndpointTable;
-    use hythe_model::Route;
-    use hythe_model::traffic::{Protocol, Service};
-    use hythe_routing::RequestKey;
-
-    use super::*;
-
-    struct Fixture {
-        compiler: Compiler,
-        snapshot: Snapshot,
-        pools: Pools,
-        desired: Desired,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let compiler = Compiler::new(&[], 1, Arc::default());
-            let mut fixture = Self {
-                snapshot: compiler.empty(),
-                compiler,
-                pools: Pools::new(Arc::new(EndpointTable::default())),
-                desired: Desired::default(),
-            };
-            for name in ["good", "other"] {
-                fixture.service(name, None);
-                fixture.route(name, &format!("/{name}"));
-            }
-            fixture
-        }
-
-        fn service(&mut self, name: &str, authority: Option<&str>) {
-            let spec = Service {
-                protocol: authority.map_or(Protocol::Http, |_| Protocol::Https),
-                ca_certificates: authority.into_iter().map(|name| name.parse().unwrap()).collect(),
-                ..Service::at("far.test")
-            };
-            Arc::make_mut(&mut self.desired.services).insert(name.parse().unwrap(), entry(spec));
-        }
-
-        fn route(&mut self, name: &str, path: &str) {
-            let mut spec = Route::to(Some(name.parse().unwrap()));
-            spec.paths = vec![path.to_owned()];
-            Arc::make_mut(&mut self.desired.routes).insert(name.parse().unwrap(), entry(spec));
-        }
-
-        /// The service that each path leads to now, and the problems.
-        fn compiled(&mut self, paths: &[&str]) -> (Vec<String>, Vec<String>) {
-            let (snapshot, problems) = self
-                .compiler
-                .compile(&self.snapshot, &self.desired, &mut self.pools);
-            self.snapshot = snapshot;
-            let served = paths
-                .iter()
-                .map(|path| service_of(&self.snapshot, path))
-                .collect();
-            (served, problems.iter().map(ToString::to_string).collect())
-        }
-    }
-
-    fn entry<T>(spec: T) -> Arc<Entry<T>> {
-        Arc::new(Entry {
-            uid: String::new(),
-            generation: 1,
-            created_at: 0,
-            spec,
-        })
-    }
-
-    fn service_of(snapshot: &Snapshot, path: &str) -> String {
-        let headers: Vec<(String, String)> = Vec::new();
-        let key = RequestKey {
-            method: b"GET",
-            host: b"a",
-            path: path.as_bytes(),
-            https: false,
-            sni: None,
-            listener: None,
-            headers: &headers,
-        };
-        match snapshot.table.find(&key) {
-            None => "no route".to_owned(),
-            Some(found) => {
-                let service = found.entry.payload.service.as_ref();
-                service.map_or_else(|| "no service".to_owned(), |service| service.label.clone())
-            }
-        }
-    }
-
-    #[test]
-    fn a_bad_service_is_missing_and_the_others_are_served() {
-        let mut fixture = Fixture::new();
-        fixture.service("other", Some("nobody"));
-        let (served, problems) = fixture.compiled(&["/good", "/other"]);
-        assert_eq!(served, ["good", "no service"]);
-        assert_eq!(problems, ["service `other`: there is no CA certificate `nobody`"]);
-    }
-
-    #[test]
-    fn what_became_bad_stays_as_it_was() {
-        let mut fixture = Fixture::new();
-        assert_eq!(fixture.compiled(&[]).1, [""; 0]);
-        fixture.service("other", Some("nobody"));
-        fixture.route("good", "~/(?!look-around)");
-        let (served, problems) = fixture.compiled(&["/good", "/other"]);
-        assert_eq!(served, ["good", "other"]);
-        assert_eq!(problems.len(), 2, "{problems:?}");
-    }
-
-    #[test]
-    fn a_bad_route_that_never_was_is_left_out() {
-        let mut fixture = Fixture::new();
-        fixture.route("new", "~/(?!look-around)");
-        let (served, problems) = fixture.compiled(&["/good", "/new"]);
-        assert_eq!(served, ["good", "no route"]);
-        assert!(problems[0].starts_with("route `new`: "), "{problems:?}");
-    }
 }

@@ -135,9 +135,10 @@ impl Control {
         }
     }
 
-    /// Frees the snapshots that nobody but us holds.
+    /// Frees the snapshots that nobody but us holds, and the pools that no snapshot has any more.
     fn sweep(&mut self) {
         self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.pools.prune();
         self.to_sweep = false;
     }
 
@@ -169,10 +170,9 @@ impl Control {
         let earlier = self.snapshot.get();
         let (snapshot, problems) = self.compiler.compile(&earlier, desired, &mut self.pools);
         self.snapshot.publish(snapshot);
-        self.sweep();
+        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         self.retired.push(earlier);
         self.to_sweep = true;
-        self.pools.prune();
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             tracing::error!(%problem, "not served as it says; what was served of it before goes on");
         }

@@ -1,13 +1,14 @@
 //! The way a request would take, in words.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use hythe_balance::Query;
 use hythe_http1::path;
-use hythe_model::Route;
 use hythe_model::view::{
     AnswerView, CandidateView, EndpointView, Explanation, MatchView, RouteView, UpstreamView,
 };
+use hythe_model::{FullName, Name, ProjectName, Route};
 use hythe_ports::{BoxFuture, ExplainRequest, Routes};
 use hythe_routing::{HeaderLookup, RequestKey, Verdict, upstream_path};
 use hythe_spine::Latest;
@@ -113,13 +114,20 @@ impl Explainer {
 }
 
 impl Routes for Explainer {
-    fn routes(&self) -> Vec<RouteView> {
+    fn routes(&self, project: Option<&ProjectName>) -> Vec<RouteView> {
         let snapshot = self.snapshot.get();
         snapshot
             .table
-            .in_order(None)
+            .in_order(project)
             .map(|entry| route_view(&entry.payload, &entry.route))
             .collect()
+    }
+
+    fn problems(&self, project: &ProjectName, routes: &BTreeMap<Name, Route>) -> Vec<String> {
+        let full = |name: &Name| FullName::new(project.clone(), name.clone());
+        let routes = routes.iter().map(|(name, route)| (full(name), route));
+        let problems = self.snapshot.get().table.problems(routes);
+        problems.iter().map(ToString::to_string).collect()
     }
 
     fn explain<'a>(&'a self, request: &'a ExplainRequest) -> BoxFuture<'a, Explanation> {

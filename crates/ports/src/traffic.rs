@@ -1,9 +1,11 @@
 //! What the gateway tells others about traffic.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hythe_model::endpoint::Observation;
 use hythe_model::view::{Explanation, RouteView};
+use hythe_model::{Name, ProjectName, Route};
 use tokio::sync::mpsc;
 
 use crate::BoxFuture;
@@ -21,8 +23,10 @@ pub type Observer = mpsc::Sender<Observation>;
 
 /// What the gateway says about its routes.
 pub trait Routes: Send + Sync {
-    /// Every route in the order of precedence.
-    fn routes(&self) -> Vec<RouteView>;
+    /// Every route, or those of one project, in the order of precedence.
+    fn routes(&self, project: Option<&ProjectName>) -> Vec<RouteView>;
+    /// What keeps routes of a project from being served, in words. Those that are served as they are need no look.
+    fn problems(&self, project: &ProjectName, routes: &BTreeMap<Name, Route>) -> Vec<String>;
     /// What would happen to a request, without sending it.
     fn explain<'a>(&'a self, request: &'a ExplainRequest) -> BoxFuture<'a, Explanation>;
 }

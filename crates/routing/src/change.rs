@@ -62,6 +62,36 @@ pub(crate) fn after<T>(
     (table, problems)
 }
 
+/// What keeps routes from being in the table; those that are there as they are need no look.
+pub(crate) fn problems<'a, T>(
+    table: &RouteTable<T>,
+    routes: impl IntoIterator<Item = (FullName, &'a Route)>,
+) -> Vec<CompileProblem> {
+    let mut next = Next {
+        table: table.clone(),
+        edit: IndexEdit::default(),
+    };
+    let mut problems = Vec::new();
+    for (name, route) in routes {
+        let before = table.routes.get(&name);
+        if before.is_some_and(|before| *before.entry.route == *route) {
+            continue;
+        }
+        let read = RouteMatcher::parse(&name, route);
+        let counted = read.and_then(|_| next.count(route, before).map_err(|message| vec![message]));
+        let messages = counted.err().unwrap_or_default();
+        problems.extend(in_words(&name, messages));
+    }
+    problems
+}
+
+fn in_words(route: &FullName, messages: Vec<String>) -> impl Iterator<Item = CompileProblem> {
+    messages.into_iter().map(|message| CompileProblem {
+        route: route.clone(),
+        message,
+    })
+}
+
 impl<T> Next<T> {
     fn drop(&mut self, name: &FullName) {
         if let Some(before) = self.table.routes.remove(name) {
@@ -84,13 +114,7 @@ impl<T> Next<T> {
                 self.table.routes.insert(name, route);
                 Vec::new()
             }
-            Err(messages) => messages
-                .into_iter()
-                .map(|message| CompileProblem {
-                    route: name.clone(),
-                    message,
-                })
-                .collect(),
+            Err(messages) => in_words(&name, messages).collect(),
         }
     }
 

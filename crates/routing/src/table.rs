@@ -87,6 +87,15 @@ impl<T> RouteTable<T> {
         change::after(self, changes)
     }
 
+    /// What keeps routes from being in this table, without a table that has them. Those that are in it as they are
+    /// need no look.
+    pub fn problems<'a>(
+        &self,
+        routes: impl IntoIterator<Item = (FullName, &'a Route)>,
+    ) -> Vec<CompileProblem> {
+        change::problems(self, routes)
+    }
+
     /// The route that takes `request`.
     pub fn find(&self, request: &RequestKey<'_>) -> Option<Match<'_, T>> {
         let best = self.hosts.search(request, self.methods.bit(request.method))?;

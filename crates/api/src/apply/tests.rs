@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::PluginFindings;
+use crate::tests::doubles::route_problems;
 
 /// A project with one workload of these fields, and a service and route if it has a port.
 fn file(fields: &Value) -> ProjectSpec {
@@ -351,10 +352,11 @@ fn every_mistake_is_told() {
         "plugins": {"p": {"name": "nosuch", "consumer": "me"}},
     }))
     .unwrap();
-    let problems = validate(&spec, &BTreeSet::new(), &|name, _| PluginFindings {
+    let check_plugin = |name: &str, _: &_| PluginFindings {
         problems: vec![format!("`{name}` is not enabled")],
         services: vec!["b".parse().unwrap()],
-    });
+    };
+    let problems = validate(&spec, &BTreeSet::new(), &check_plugin, route_problems);
     insta::assert_snapshot!(problems.join("\n"), @r"
     users: command is empty
     users: working_dir `app` is not absolute
@@ -376,7 +378,7 @@ fn every_mistake_is_told() {
         kind: ItemKind::Service,
         name: "web".to_owned(),
     }]);
-    let problems = validate(&spec, &live, &|_, _| PluginFindings::default());
+    let problems = validate(&spec, &live, &|_, _| PluginFindings::default(), route_problems);
     assert!(
         !problems.iter().any(|problem| problem.contains("`web`")),
         "{problems:?}"

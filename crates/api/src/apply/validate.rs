@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hythe_model::balancing::{Outlier, Sticky};
 use hythe_model::traffic::Protocol;
 use hythe_model::workload::{HealthCheck, Probe, Replicas};
-use hythe_model::{FullName, Listener, ListenerProtocol, Name, Plugin, ProjectSpec, Workload};
-use hythe_routing::{RouteEntry, RouteTable};
+use hythe_model::{Listener, ListenerProtocol, Name, Plugin, ProjectName, ProjectSpec, Route, Workload};
 
 use super::health;
 use super::items::{ItemKey, ItemKind};
@@ -20,6 +19,7 @@ pub(crate) fn validate(
     spec: &ProjectSpec,
     live: &BTreeSet<ItemKey>,
     check_plugin: &PluginCheck,
+    check_routes: impl FnOnce(&ProjectName, &BTreeMap<Name, Route>) -> Vec<String>,
 ) -> Vec<String> {
     let mut checker = Checker {
         spec,
@@ -108,7 +108,8 @@ pub(crate) fn validate(
         checker.plugin(name, plugin, check_plugin);
     }
     checker.certificates();
-    checker.routes();
+    // A route that cannot be matched would not be served.
+    checker.problems.extend(check_routes(&spec.project, &spec.routes));
     checker.problems
 }
 
@@ -264,19 +265,5 @@ impl Checker<'_> {
         let fatal = complaints.into_iter().filter(|complaint| complaint.fatal);
         self.problems
             .extend(fatal.map(|complaint| format!("{from}: {}", complaint.message)));
-    }
-
-    /// A route that cannot be compiled would keep the gateway from every later change.
-    fn routes(&mut self) {
-        let entry = |(name, route): (&Name, &hythe_model::Route)| RouteEntry {
-            name: FullName::new(self.spec.project.clone(), name.clone()),
-            route: std::sync::Arc::new(route.clone()),
-            created_at: 0,
-            payload: (),
-        };
-        let entries: Vec<_> = self.spec.routes.iter().map(entry).collect();
-        if let Err(problems) = RouteTable::compile(entries) {
-            self.problems.extend(problems.iter().map(ToString::to_string));
-        }
     }
 }

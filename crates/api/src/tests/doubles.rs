@@ -13,10 +13,12 @@ use hythe_model::endpoint::{Endpoint, EndpointRules, PoolEndpoints};
 use hythe_model::instance::ServiceInstances;
 use hythe_model::view::{Explanation, LogLine, RouteView};
 use hythe_model::{
-    Desired, Endpoints, FullName, Instance, InstanceId, InstanceState, Instances, ProjectName, Revision,
+    Desired, Endpoints, FullName, Instance, InstanceId, InstanceState, Instances, Name, ProjectName,
+    Revision, Route,
 };
 use hythe_ports::documents::{Documents, NodeId, Op, Reach};
 use hythe_ports::{BoxFuture, ExplainRequest, LogQuery, Logs, Routes, Traffic};
+use hythe_routing::RouteTable;
 use hythe_spine::{Publisher, Spine, latest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -348,13 +350,27 @@ impl Traffic for MadeUp {
     }
 }
 
+/// As a gateway that serves no route would find them.
+pub(crate) fn route_problems(project: &ProjectName, routes: &BTreeMap<Name, Route>) -> Vec<String> {
+    let full = |name: &Name| FullName::new(project.clone(), name.clone());
+    let routes = routes.iter().map(|(name, route)| (full(name), route));
+    let problems = RouteTable::<()>::default().problems(routes);
+    problems.iter().map(ToString::to_string).collect()
+}
+
 impl Routes for MadeUp {
-    fn routes(&self) -> Vec<RouteView> {
+    fn routes(&self, project: Option<&ProjectName>) -> Vec<RouteView> {
+        if project.is_some_and(|project| !project.is_default()) {
+            return Vec::new();
+        }
         let all = serde_json::json!({
             "name": "all", "service": null, "protocols": [], "methods": [], "hosts": [], "paths": ["/"],
             "headers": [], "strip_path": true, "preserve_host": false, "plugins": [],
         });
         vec![serde_json::from_value(all).unwrap()]
+    }
+    fn problems(&self, project: &ProjectName, routes: &BTreeMap<Name, Route>) -> Vec<String> {
+        route_problems(project, routes)
     }
     fn explain<'a>(&'a self, request: &'a ExplainRequest) -> BoxFuture<'a, Explanation> {
         let explanation = Explanation {
