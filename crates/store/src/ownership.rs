@@ -11,29 +11,39 @@ pub(crate) fn carry(
     owner: &str,
 ) -> BTreeMap<String, String> {
     let mut owners = BTreeMap::new();
-    each_leaf(new, &mut String::new(), &mut |pointer, value| {
-        let kept = old
-            .filter(|(body, _)| body.pointer(pointer) == Some(value))
-            .and_then(|(_, owners)| owners.get(pointer));
+    let (body, known) = old.unzip();
+    each_leaf(new, body, &mut String::new(), &mut |pointer, is_kept| {
+        let kept = known.filter(|_| is_kept).and_then(|known| known.get(pointer));
         owners.insert(pointer.to_owned(), kept.map_or(owner, String::as_str).to_owned());
     });
     owners
 }
 
-/// Calls `visit` with every leaf and its JSON pointer. An array is a leaf: its elements have no identity of
-/// their own.
-fn each_leaf(value: &Value, pointer: &mut String, visit: &mut impl FnMut(&str, &Value)) {
+/// Calls `visit` with the JSON pointer of every leaf and whether it is as in `old`, the value in the same place. An
+/// array is a leaf: its elements have no identity of their own.
+fn each_leaf(value: &Value, old: Option<&Value>, pointer: &mut String, visit: &mut impl FnMut(&str, bool)) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
+            let old = old.and_then(Value::as_object);
             for (name, value) in fields {
                 let parent = pointer.len();
                 pointer.push('/');
-                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-                each_leaf(value, pointer, visit);
+                push_escaped(pointer, name);
+                each_leaf(value, old.and_then(|old| old.get(name)), pointer, visit);
                 pointer.truncate(parent);
             }
         }
-        leaf => visit(pointer, leaf),
+        leaf => visit(pointer, old == Some(leaf)),
+    }
+}
+
+fn push_escaped(pointer: &mut String, name: &str) {
+    for character in name.chars() {
+        match character {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            other => pointer.push(other),
+        }
     }
 }
 
