@@ -21,6 +21,7 @@ mod names;
 pub mod pools;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hythe_model::endpoint::Observation;
 use hythe_model::{Desired, Endpoints, FullName, Instances};
@@ -55,6 +56,7 @@ pub fn build(config: &Config, inputs: Inputs, spine: &Spine) -> Latest<Endpoints
     let mut registry = Registry {
         desired: inputs.desired,
         instances: inputs.instances,
+        seen: Arc::default(),
         names: Names::new(Dns::new(&config.resolvers)),
         merged: Endpoints::default(),
         checks: Checks::new(inputs.observations),
@@ -68,6 +70,8 @@ pub fn build(config: &Config, inputs: Inputs, spine: &Spine) -> Latest<Endpoints
 struct Registry<L> {
     desired: Latest<Desired>,
     instances: Latest<Instances>,
+    /// What the pools were made of.
+    seen: Arc<Desired>,
     names: Names<L>,
     /// What the sources say, health checks apart.
     merged: Endpoints,
@@ -80,7 +84,7 @@ impl<L: LookUp> Registry<L> {
         let follow = async {
             loop {
                 tokio::select! {
-                    () = self.desired.changed() => self.rebuild(),
+                    () = self.desired.changed() => self.follow_desired(),
                     () = self.instances.changed() => self.rebuild(),
                     () = self.names.changed() => self.rebuild(),
                     pool = self.checks.changed() => self.judge(&pool),
@@ -90,8 +94,26 @@ impl<L: LookUp> Registry<L> {
         shutdown.unless_requested(follow).await;
     }
 
+    fn follow_desired(&mut self) {
+        let desired = self.desired.get_and_mark();
+        if concerns_pools(&self.seen, &desired) {
+            self.rebuild();
+            return;
+        }
+        let instances = self.instances.get();
+        self.merged.generation = desired.generation.min(instances.generation);
+        let before = self.publisher.get();
+        if before.generation != self.merged.generation {
+            self.publisher.publish(Endpoints {
+                generation: self.merged.generation,
+                ..(*before).clone()
+            });
+        }
+    }
+
     fn rebuild(&mut self) {
         let desired = self.desired.get_and_mark();
+        self.seen = Arc::clone(&desired);
         let instances = self.instances.get_and_mark();
         self.names.want(pools::hosts(&desired));
         self.merged = pools::merge(&desired, &instances, |host| self.names.places(host), &self.merged);
@@ -121,4 +143,12 @@ impl<L: LookUp> Registry<L> {
             .insert(name.clone(), self.checks.judge(name, pool));
         self.publisher.publish(endpoints);
     }
+}
+
+/// Whether anything that pools are made of is another than before.
+fn concerns_pools(before: &Desired, now: &Desired) -> bool {
+    !(Arc::ptr_eq(&before.workloads, &now.workloads)
+        && Arc::ptr_eq(&before.services, &now.services)
+        && Arc::ptr_eq(&before.upstreams, &now.upstreams)
+        && Arc::ptr_eq(&before.targets, &now.targets))
 }
