@@ -29,6 +29,13 @@ impl Observed<'_> {
         names.into_iter().map(|name| self.view(name, &routes)).collect()
     }
 
+    /// Whether all services of concern are as they should be, or as they will stay.
+    pub(crate) fn are_settled(&self, concerns: impl Fn(&FullName) -> bool) -> bool {
+        let none = BTreeMap::new();
+        let mut names = self.names().filter(|name| concerns(name));
+        names.all(|name| self.view(name, &none).settled)
+    }
+
     /// The one of this name, if there is one.
     pub(crate) fn service(&self, name: &FullName) -> Option<ServiceView> {
         self.services(|known| known == name).pop()
@@ -48,12 +55,19 @@ impl Observed<'_> {
     /// Whether the gateway may pick every ready instance of the services of concern, where a route leads to
     /// them. Between an instance being ready and this lies one hop through registry and gateway.
     pub(crate) fn are_listed(&self, concerns: impl Fn(&FullName) -> bool) -> bool {
-        let names = self.names().filter(|name| concerns(name)).collect();
+        let is_ready = |instance: &Instance| instance.state == InstanceState::Ready;
+        let names = self.names().filter(|name| concerns(name));
+        let names: BTreeSet<_> = names
+            .filter(|name| self.instances_of(name).any(is_ready))
+            .collect();
+        if names.is_empty() {
+            return true;
+        }
         let routes = self.routes(&names);
         let routed = routes.keys().filter(|name| concerns(name));
         let ready = routed
             .flat_map(|name| self.instances_of(name))
-            .filter(|instance| instance.state == InstanceState::Ready);
+            .filter(|instance| is_ready(instance));
         // Who is kept out by a check of its upstream is not waited for.
         let wanted = ready.filter(|instance| self.health(instance).is_none());
         let mut addresses = wanted.filter_map(|instance| instance.address);
@@ -69,20 +83,27 @@ impl Observed<'_> {
             .flat_map(|project| of_project(&self.desired.routes, project));
         let mut routes: BTreeMap<FullName, Vec<String>> = BTreeMap::new();
         for (route, entry) in routes_there {
-            let Some(service) = &entry.spec.service else {
-                continue;
-            };
-            let service = FullName::new(route.project.clone(), service.clone());
-            let pool = self.desired.services.get(&service);
-            let pool = pool.map(|entry| pool_name(self.desired, &service, &entry.spec));
-            for target in [Some(service.clone()), pool.filter(|pool| *pool != service)]
-                .into_iter()
-                .flatten()
-            {
-                routes.entry(target).or_default().push(route.to_string());
+            if let Some(service) = &entry.spec.service {
+                let service = FullName::new(route.project.clone(), service.clone());
+                routes.entry(service).or_default().push(route.to_string());
             }
         }
+        for (pool, of_service) in self.behind(&routes) {
+            let known = routes.entry(pool).or_default();
+            known.extend(of_service);
+            known.sort();
+        }
         routes
+    }
+
+    /// The routes of services whose pool has another name, by the pool.
+    fn behind(&self, routes: &BTreeMap<FullName, Vec<String>>) -> Vec<(FullName, Vec<String>)> {
+        let pool = |(service, routes): (&FullName, &Vec<String>)| {
+            let entry = self.desired.services.get(service)?;
+            let pool = pool_name(self.desired, service, &entry.spec);
+            (pool != *service).then(|| (pool, routes.clone()))
+        };
+        routes.iter().filter_map(pool).collect()
     }
 
     fn instances_of(&self, name: &FullName) -> impl Iterator<Item = &Instance> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use hythe_model::view::GenerationsView;
 use hythe_model::{FullName, ProjectName};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -82,7 +83,7 @@ impl Goal {
         let mut watcher = Watcher::new(api);
         loop {
             watcher.mark();
-            if self.look(api).done {
+            if self.is_done(api) {
                 self.listed(api).await;
                 return self.look(api);
             }
@@ -106,13 +107,22 @@ impl Goal {
         self.names.contains(name) || self.project.as_ref() == Some(&name.project)
     }
 
-    fn look(&self, api: &Api) -> WaitView {
-        let generations = api.generations();
+    fn is_done(&self, api: &Api) -> bool {
+        let settled = || api.observe(|observed| observed.are_settled(|name| self.concerns(name)));
+        self.is_acted_on(&api.generations()) && settled()
+    }
+
+    fn is_acted_on(&self, generations: &GenerationsView) -> bool {
         let behind = generations
             .supervisor
             .min(generations.registry)
             .min(generations.gateway);
-        let acted = behind >= self.generation;
+        behind >= self.generation
+    }
+
+    fn look(&self, api: &Api) -> WaitView {
+        let generations = api.generations();
+        let acted = self.is_acted_on(&generations);
         let services = api.observe(|observed| observed.services(|name| self.concerns(name)));
         let done = acted && services.iter().all(|service| service.settled);
         let (problems, other_problems) = self.problems(api);
