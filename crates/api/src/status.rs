@@ -1,5 +1,7 @@
 //! The platform itself: processes, addresses, generations, counts, metrics.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -88,17 +90,15 @@ impl Api {
     }
 
     fn counts(&self) -> CountsView {
-        let services = self.observe(|observed| observed.services(|_| true));
-        let instances = || services.iter().flat_map(|service| &service.instances);
+        let services = self.observe(|observed| observed.names().collect::<BTreeSet<_>>().len());
+        let running = self.inputs.instances.get();
+        let instances = || running.services.values().flat_map(|service| &service.instances);
+        let ready = instances().filter(|instance| instance.state == InstanceState::Ready);
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         CountsView {
-            services: number(services.len()),
+            services: number(services),
             instances: number(instances().count()),
-            ready: number(
-                instances()
-                    .filter(|instance| instance.state == InstanceState::Ready)
-                    .count(),
-            ),
+            ready: number(ready.count()),
             routes: number(self.inputs.desired.get().routes.len()),
         }
     }
