@@ -77,7 +77,8 @@ fn scheme(peer: Option<&Arc<Peer>>) -> Scheme {
     peer.map_or(Scheme::HTTP, |_| Scheme::HTTPS)
 }
 
-/// A new connection for a client's, between `ends`, to the endpoint, which must be `peer` if one is given; or a stream of one that is there by now.
+/// A new connection for a client's, between `ends`, to the endpoint, which must be `peer` if one is given; or a stream of
+/// one that is there by now.
 pub(crate) async fn connect(
     worker: &Worker,
     ends: Ends,
@@ -184,7 +185,8 @@ impl Upload {
     }
 }
 
-/// Sends the request over `link`, which is there since `ready_at`, and passes the answer on. Afterwards the connection is kept if it may be;
+/// Sends the request over `link`, which is there since `ready_at`, and passes the answer on. Afterwards the connection is
+/// kept if it may be;
 /// without a `lease` it is none to keep.
 #[expect(
     clippy::too_many_arguments,

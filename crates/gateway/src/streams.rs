@@ -31,6 +31,8 @@ struct Connection {
     listening: LocalListening,
     /// Streams that are being served.
     open: Cell<usize>,
+    /// Whether a stream has begun or ended since that was looked at.
+    has_stirred: Cell<bool>,
 }
 
 /// Why no more streams are taken.
@@ -83,6 +85,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, early: &[u8]) {
         certificate: client.certificate,
         listening: client.listening,
         open: Cell::new(0),
+        has_stirred: Cell::new(false),
     });
     take_streams(server, &connection).await;
 }
@@ -117,23 +120,33 @@ impl Course {
         patience: Duration,
         connection: &Rc<Connection>,
     ) -> Poll<Ended> {
-        if connection.open.get() > 0 {
-            self.silence.set(Instant::now() + patience);
-        }
         while self.left != Some(0) {
             match self.server.poll_next(context) {
                 Poll::Ready(Some(stream)) => start(connection, Box::new(stream)),
                 Poll::Ready(None) => return Poll::Ready(Ended::Over),
-                Poll::Pending => return self.silence.poll_expired(context).map(|()| Ended::Silence),
+                Poll::Pending => return self.poll_silence(context, patience, connection),
             }
             self.left = self.left.map(|left| left - 1);
         }
         Poll::Ready(Ended::Enough)
     }
+
+    fn poll_silence(
+        &mut self,
+        context: &mut Context<'_>,
+        patience: Duration,
+        connection: &Connection,
+    ) -> Poll<Ended> {
+        if connection.has_stirred.take() || connection.open.get() > 0 {
+            self.silence.allow(patience);
+        }
+        self.silence.poll_expired(context).map(|()| Ended::Silence)
+    }
 }
 
 fn start(connection: &Rc<Connection>, stream: Box<Stream>) {
     connection.open.set(connection.open.get() + 1);
+    connection.has_stirred.set(true);
     let open = OpenStream(Rc::clone(connection));
     let worker = &connection.worker;
     worker
@@ -182,5 +195,6 @@ struct OpenStream(Rc<Connection>);
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
+        self.0.has_stirred.set(true);
     }
 }

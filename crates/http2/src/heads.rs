@@ -129,13 +129,20 @@ pub(crate) fn trailers(decoder: &ChunkedDecoder) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// The fields of `head`, whose values share one copy of it.
+/// A head up to this long is copied once for all its values. Longer ones are not: the codec keeps some values in its
+/// table as long as the connection lives, and with them the whole copy.
+const SHARED: usize = 512;
+
+/// The fields of `head`.
 fn fields(fields: &[Field], head: &[u8], keep: impl Fn(&Field) -> bool) -> Option<HeaderMap> {
-    let shared = Bytes::copy_from_slice(head);
+    let shared = (head.len() <= SHARED).then(|| Bytes::copy_from_slice(head));
     let mut map = HeaderMap::with_capacity(fields.len());
     for field in fields.iter().filter(|field| keep(field)) {
         let name = HeaderName::from_bytes(field.name.of(head)).ok()?;
-        let value = shared.slice(field.value.start as usize..field.value.end as usize);
+        let value = match &shared {
+            Some(shared) => shared.slice(field.value.start as usize..field.value.end as usize),
+            None => Bytes::copy_from_slice(field.value.of(head)),
+        };
         map.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
     Some(map)

@@ -17,6 +17,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
@@ -231,6 +232,10 @@ impl Wire {
     /// Asks what the reactor knows; stale readiness (cleared by a read that finds nothing) is told apart by asking
     /// the kernel. What TLS says to itself (session tickets) is taken in, and is no news.
     pub(crate) fn has_news(&mut self) -> bool {
+        // The reactor tells nothing to a task whose turn is over.
+        if !coop::has_budget_remaining() {
+            return !self.is_open();
+        }
         let mut context = Context::from_waker(Waker::noop());
         if self.tls.is_some() {
             let (mut reader, _) = self.split();

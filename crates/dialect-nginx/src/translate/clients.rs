@@ -1,9 +1,8 @@
 //! `ssl_verify_client` and its like: which clients are let in by their certificate.
 //!
 //! nginx asks once it knows the server, by the name that the client asks for. Here a listener asks everybody the same.
-//! So what a server asks for is translated where all servers of its addresses ask for it too.
-
-use std::net::SocketAddr;
+//! So what a server asks for is translated where all servers of its addresses ask for it too. Whom an authority has
+//! revoked is not known here: with `ssl_crl` or `ssl_ocsp` nobody is let in.
 
 use super::Draft;
 use super::scope::Scope;
@@ -32,6 +31,10 @@ impl<'a> Asked<'a> {
             "optional" => true,
             _ => return None,
         };
+        let looks_up = |name: &str| scope.get(name).is_some_and(|setting| setting.arg(0) != "off");
+        if looks_up("ssl_crl") || looks_up("ssl_ocsp") {
+            return None;
+        }
         let files = ["ssl_client_certificate", "ssl_trusted_certificate"];
         let authorities: Vec<_> = files.into_iter().filter_map(|name| scope.get(name)).collect();
         let depth = scope
@@ -59,18 +62,11 @@ impl<'a> Asked<'a> {
 /// The most that a manifest takes.
 const MOST_DEPTH: u64 = 64;
 
-/// What each server asks for, if all with whom it shares an address under TLS ask for the same.
-pub(super) fn agreed<'a>(servers: &[Server<'a>]) -> Vec<Option<Asked<'a>>> {
-    let asked: Vec<_> = servers.iter().map(|server| Asked::of(&server.scope)).collect();
-    let places: Vec<Vec<SocketAddr>> = servers.iter().map(Server::tls_addresses).collect();
-    let shares = |one: usize, other: usize| places[one].iter().any(|place| places[other].contains(place));
-    let agrees = |one: &Asked<'a>, other: usize| asked[other].as_ref().is_some_and(|other| one.is_as(other));
-    let of = |index: usize| {
-        let own = asked[index].as_ref()?;
-        let mut others = (0..servers.len()).filter(|other| shares(index, *other));
-        others.all(|other| agrees(own, other)).then(|| own.clone())
-    };
-    (0..servers.len()).map(of).collect()
+/// What the servers of an address ask for, if all ask for the same.
+pub(super) fn agreed<'s, 'a: 's>(mut servers: impl Iterator<Item = &'s Scope<'a>>) -> Option<Asked<'a>> {
+    let first = Asked::of(servers.next()?)?;
+    let agrees = |scope| Asked::of(scope).is_some_and(|other| other.is_as(&first));
+    servers.all(agrees).then_some(first)
 }
 
 impl<'a> Draft<'a> {
@@ -99,14 +95,14 @@ impl<'a> Draft<'a> {
         let verify = server
             .scope
             .get("ssl_verify_client")
-            .filter(|_| server.speaks_tls() && server.asks.is_none())?;
+            .filter(|_| server.speaks_tls && server.is_unguarded)?;
         match verify.arg(0) {
             "off" => None,
             "on" => {
                 self.not_applied(
                     verify,
-                    "other servers of the address ask for something else, or nobody is said to vouch for clients; \
-                     requests get a 501",
+                    "other servers of the address ask for something else, nobody is said to vouch for clients, or what \
+                     was revoked is to be looked up; requests get a 501",
                 );
                 Some(verify)
             }

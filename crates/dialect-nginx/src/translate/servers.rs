@@ -21,11 +21,30 @@ pub(super) struct Server<'a> {
     pub(super) scope: Scope<'a>,
     /// For names of routes.
     pub(super) label: String,
-    addresses: Vec<(SocketAddr, Role)>,
+    addresses: Vec<Spot<'a>>,
     exact: Vec<&'a str>,
     wildcards: Vec<String>,
-    /// What it asks of clients under TLS.
-    pub(super) asks: Option<Asked<'a>>,
+    /// Whether TLS is spoken on one of its addresses.
+    pub(super) speaks_tls: bool,
+    /// Whether on one of them clients are not asked for certificates.
+    pub(super) is_unguarded: bool,
+}
+
+/// An address of a server.
+struct Spot<'a> {
+    address: SocketAddr,
+    role: Role,
+    /// What says so, if anything does.
+    listen: Option<&'a Directive>,
+}
+
+/// An address with what its servers say of it together. nginx: what one `listen` says of an address holds for all.
+struct Door<'a> {
+    address: SocketAddr,
+    tls: bool,
+    proxy_protocol: bool,
+    /// What clients are asked for, where all servers agree on it.
+    asks: Option<Asked<'a>>,
 }
 
 /// What a server is on one of its addresses.
@@ -53,15 +72,16 @@ impl<'a> Draft<'a> {
             .map(|server| self.server(http, server))
             .collect();
         choose_defaults(&mut servers);
-        for (asks, server) in clients::agreed(&servers).into_iter().zip(&mut servers) {
-            server.asks = asks;
+        let doors = doors(&servers);
+        for server in &mut servers {
+            server.stand_behind(&doors);
         }
         for server in &servers {
-            if server.speaks_tls() {
+            if server.speaks_tls {
                 self.certificates_of(server, server.answers_for_others());
                 self.versions(server);
             }
-            let listeners = self.listen(server);
+            let listeners = self.listen(server, &doors);
             let bindings = server.bindings(&listeners);
             self.locations(server, &bindings);
         }
@@ -71,13 +91,13 @@ impl<'a> Draft<'a> {
         let mut addresses = Vec::new();
         for listen in server.all("listen") {
             match value::listen(listen.arg(0)) {
-                Ok(Some(address)) => addresses.push((address, Role::Alone)),
+                Ok(Some(address)) => addresses.push(Spot::new(address, Some(listen))),
                 Ok(None) => self.not_applied(listen, "requests come in by TCP"),
                 Err(why) => self.not_applied(listen, why),
             }
         }
         if server.all("listen").next().is_none() {
-            addresses.push((SocketAddr::from(([0, 0, 0, 0], 80)), Role::Alone));
+            addresses.push(Spot::new(SocketAddr::from(([0, 0, 0, 0], 80)), None));
         }
         let mut exact = Vec::new();
         let mut wildcards = Vec::new();
@@ -103,7 +123,8 @@ impl<'a> Draft<'a> {
             addresses,
             exact,
             wildcards,
-            asks: None,
+            speaks_tls: false,
+            is_unguarded: false,
         }
     }
 
@@ -121,48 +142,34 @@ impl<'a> Draft<'a> {
     }
 
     /// The names of the listeners of a server's addresses.
-    fn listen(&mut self, server: &Server<'a>) -> Vec<String> {
-        let listens = server.directive.all("listen").map(Some);
+    fn listen(&mut self, server: &Server<'a>, doors: &[Door<'a>]) -> Vec<String> {
         let mut names = Vec::new();
-        for ((address, _), listen) in server
-            .addresses
-            .iter()
-            .zip(listens.chain(std::iter::repeat(None)))
-        {
-            names.push(self.listener(*address, listen, server));
+        for spot in &server.addresses {
+            if let Some(listen) = spot.listen.filter(|listen| says(listen, "quic")) {
+                self.not_applied(listen, "HTTP/3 is not spoken");
+            }
+            let door = doors.iter().find(|door| door.address == spot.address);
+            names.extend(door.map(|door| self.listener(door)));
         }
         names
     }
 
-    fn listener(
-        &mut self,
-        address: SocketAddr,
-        listen: Option<&'a Directive>,
-        server: &Server<'a>,
-    ) -> String {
-        let has =
-            |word: &str| listen.is_some_and(|listen| listen.args.iter().skip(1).any(|given| given == word));
+    fn listener(&mut self, door: &Door<'a>) -> String {
+        let address = door.address;
         let text = address.to_string();
         let known = self
             .listeners
-            .iter_mut()
+            .iter()
             .find(|(_, listener)| listens_on(listener, &text));
         if let Some((name, _)) = known {
             return name.clone();
         }
-        let protocol = if has("ssl") { "https" } else { "http" };
-        if let (true, Some(listen)) = (has("quic"), listen) {
-            self.not_applied(listen, "HTTP/3 is not spoken");
-        }
-        let asks = server.asks.as_ref().filter(|_| has("ssl"));
-        let asking = self.asking(asks);
+        let protocol = if door.tls { "https" } else { "http" };
+        let asking = self.asking(door.asks.as_ref());
         let listener = MapOf::default()
             .with("listen", Yaml::Text(text))
-            .with_some("protocol", has("ssl").then(|| Yaml::text("https")))
-            .with_some(
-                "proxy_protocol",
-                has("proxy_protocol").then_some(Yaml::Flag(true)),
-            )
+            .with_some("protocol", door.tls.then(|| Yaml::text("https")))
+            .with_some("proxy_protocol", door.proxy_protocol.then_some(Yaml::Flag(true)))
             .with_all(asking);
         let wanted = match address.ip() {
             ip if ip.is_unspecified() => format!("{protocol}-{}", address.port()),
@@ -189,12 +196,39 @@ fn is_host(name: &str) -> bool {
     !name.is_empty() && name != "_" && !name.contains(['!', '@', '#', '$', '/'])
 }
 
+fn addresses(servers: &[Server<'_>]) -> BTreeSet<SocketAddr> {
+    let spots = servers.iter().flat_map(|server| &server.addresses);
+    spots.map(|spot| spot.address).collect()
+}
+
+/// What the servers of each address say of it.
+fn doors<'a>(servers: &[Server<'a>]) -> Vec<Door<'a>> {
+    let door = |address| {
+        let here = servers.iter().filter(|server| server.is_at(address));
+        let here: Vec<&Server<'a>> = here.collect();
+        let tls = here.iter().any(|server| server.says_tls(address));
+        let of_all = clients::agreed(here.iter().map(|server| &server.scope));
+        Door {
+            address,
+            tls,
+            proxy_protocol: here
+                .iter()
+                .any(|server| server.says_at(address, "proxy_protocol")),
+            asks: of_all.filter(|_| tls),
+        }
+    };
+    addresses(servers).into_iter().map(door).collect()
+}
+
+/// Whether a `listen` has this word behind its address.
+fn says(listen: &Directive, word: &str) -> bool {
+    listen.args.iter().skip(1).any(|given| given == word)
+}
+
 /// Which server of each address takes the requests that name no other.
 fn choose_defaults(servers: &mut [Server<'_>]) {
-    let addresses = servers.iter().flat_map(|server| &server.addresses);
-    let addresses: BTreeSet<SocketAddr> = addresses.map(|(address, _)| *address).collect();
-    for address in addresses {
-        let here = |server: &Server<'_>| server.addresses.iter().any(|(own, _)| *own == address);
+    for address in addresses(servers) {
+        let here = |server: &Server<'_>| server.is_at(address);
         let says_so = |server: &Server<'_>| {
             let mut listens = server.directive.all("listen");
             listens.any(|listen| {
@@ -211,35 +245,50 @@ fn choose_defaults(servers: &mut [Server<'_>]) {
             } else {
                 Role::Named
             };
-            for (own, is) in &mut server.addresses {
-                if *own == address {
-                    *is = role;
-                }
+            let spots = server.addresses.iter_mut();
+            for spot in spots.filter(|spot| spot.address == address) {
+                spot.role = role;
             }
         }
     }
 }
 
+impl<'a> Spot<'a> {
+    fn new(address: SocketAddr, listen: Option<&'a Directive>) -> Self {
+        Self {
+            address,
+            role: Role::Alone,
+            listen,
+        }
+    }
+}
+
 impl Server<'_> {
-    /// Whether it shows a certificate on one of its addresses.
-    pub(super) fn speaks_tls(&self) -> bool {
-        let mut listens = self.directive.all("listen");
-        let by_address = listens.any(|listen| listen.args.iter().any(|word| word == "ssl"));
-        by_address || self.directive.last("ssl").is_some_and(|ssl| ssl.arg(0) == "on")
+    fn is_at(&self, address: SocketAddr) -> bool {
+        self.addresses.iter().any(|spot| spot.address == address)
     }
 
-    /// The addresses on which TLS is spoken.
-    pub(super) fn tls_addresses(&self) -> Vec<SocketAddr> {
-        let listens = self.directive.all("listen");
-        let under_tls = listens.filter(|listen| listen.args.iter().any(|word| word == "ssl"));
-        under_tls
-            .filter_map(|listen| value::listen(listen.arg(0)).ok().flatten())
-            .collect()
+    /// Whether its `listen` for this address has this word.
+    fn says_at(&self, address: SocketAddr, word: &str) -> bool {
+        let mut here = self.addresses.iter().filter(|spot| spot.address == address);
+        here.any(|spot| spot.listen.is_some_and(|listen| says(listen, word)))
+    }
+
+    fn says_tls(&self, address: SocketAddr) -> bool {
+        self.says_at(address, "ssl") || self.directive.last("ssl").is_some_and(|ssl| ssl.arg(0) == "on")
+    }
+
+    /// Learns what holds at its addresses.
+    fn stand_behind(&mut self, doors: &[Door<'_>]) {
+        let own = doors.iter().filter(|door| door.tls && self.is_at(door.address));
+        let own: Vec<&Door<'_>> = own.collect();
+        self.speaks_tls = !own.is_empty();
+        self.is_unguarded = own.iter().any(|door| door.asks.is_none());
     }
 
     /// Whether it takes the requests of an address that name nobody.
     fn answers_for_others(&self) -> bool {
-        self.addresses.iter().any(|(_, role)| *role != Role::Named)
+        self.addresses.iter().any(|spot| spot.role != Role::Named)
     }
 
     /// What a certificate is shown for: names, and wildcards for what stands before.
@@ -251,14 +300,14 @@ impl Server<'_> {
 
     /// Whether there are others on one of its addresses.
     pub(super) fn has_neighbours(&self) -> bool {
-        self.addresses.iter().any(|(_, role)| *role != Role::Alone)
+        self.addresses.iter().any(|spot| spot.role != Role::Alone)
     }
 
     /// What its routes are bound to, by the names of its listeners in the order of its addresses: routes with a
     /// wildcard host come after those without, so both kinds are kept apart.
     fn bindings(&self, listeners: &[String]) -> Vec<Binding> {
         let on = |wanted: fn(Role) -> bool| -> Vec<String> {
-            let roles = self.addresses.iter().map(|(_, role)| *role);
+            let roles = self.addresses.iter().map(|spot| spot.role);
             let all = listeners.iter().zip(roles);
             all.filter(|(_, role)| wanted(*role))
                 .map(|(name, _)| name.clone())

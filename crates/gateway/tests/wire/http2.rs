@@ -454,6 +454,27 @@ fn a_connection_ends_after_so_many_requests() {
     assert_eq!(proxy.stop(), 0);
 }
 
+/// It is idle only from its last stream's end on, however short that stream was.
+#[test]
+fn a_connection_that_is_used_again_and_again_is_not_idle() {
+    let hasty = Limits {
+        head_timeout: Duration::from_millis(400),
+        ..limits()
+    };
+    let proxy = with_gateway(hasty, |address, _| async move {
+        let client = connect(address).await;
+        for _ in 0..12 {
+            let mut client = client.clone().ready().await.unwrap();
+            // Refused at once: its stream is over before anybody looks.
+            let refused = Request::get("http://a/").header("host", "b").body(()).unwrap();
+            let (response, _) = client.send_request(refused, true).unwrap();
+            assert_eq!(whole(response).await.0.status(), 400);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert_eq!(proxy.stop(), 0);
+}
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 
