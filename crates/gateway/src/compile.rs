@@ -11,6 +11,7 @@
 //! was. A change of a route concerns that route; one of a service, an upstream or a plugin, the routes that lead there.
 //! A plugin for all routes, or for a consumer on all routes, concerns all of them.
 
+mod references;
 mod routes;
 mod services;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use hythe_model::desired::Map;
 use hythe_model::{Consumer, Desired, Entry, FullName, Listener, Name};
 use hythe_routing::RouteTable;
 
+pub(crate) use self::references::References;
 use self::routes::{Parts, Routes};
 pub(crate) use self::services::Plans;
 use self::services::Services;

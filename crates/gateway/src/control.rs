@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hythe_model::{Desired, Endpoints};
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
+use tokio::time::Instant;
 
 use crate::Inputs;
 use crate::compile::Compiler;
@@ -46,7 +47,7 @@ pub(crate) fn start(
         unasked: Vec::new(),
         snapshot,
         retired: Vec::new(),
-        to_sweep: false,
+        sweep_at: None,
         status,
     };
     let (mut desired, mut endpoints) = (inputs.desired, inputs.endpoints);
@@ -70,12 +71,20 @@ async fn run(
                 () = desired.changed() => {}
                 () = endpoints.changed() => {}
                 () = tokio::time::sleep(openings::RETRY), if !control.unopened.is_empty() => {}
-                () = tokio::time::sleep(LEISURE), if control.to_sweep => control.sweep(),
+                () = until(control.sweep_at) => control.sweep(),
             }
             control.follow(&desired.get_and_mark(), &endpoints.get_and_mark());
         }
     };
     shutdown.unless_requested(changed).await;
+}
+
+/// Ends at this time; never without one.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Control {
@@ -96,12 +105,12 @@ struct Control {
     /// Snapshots that workers may still use. They are held here so that none has to free thousands of routes in the
     /// middle of a request.
     retired: Vec<Arc<Snapshot>>,
-    /// Whether a look at the retired is due.
-    to_sweep: bool,
+    /// When a look at the retired is due.
+    sweep_at: Option<Instant>,
     status: Publisher<Status>,
 }
 
-/// After how long without a change the snapshot before the last is freed, if no request holds it.
+/// How long after a snapshot was retired it is freed at the latest, if no request holds it then.
 const LEISURE: Duration = Duration::from_secs(1);
 
 impl Control {
@@ -139,7 +148,7 @@ impl Control {
     fn sweep(&mut self) {
         self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         self.pools.prune();
-        self.to_sweep = false;
+        self.sweep_at = None;
     }
 
     fn open(&mut self, desired: &Desired) {
@@ -172,7 +181,8 @@ impl Control {
         self.snapshot.publish(snapshot);
         self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         self.retired.push(earlier);
-        self.to_sweep = true;
+        // Further changes do not put it off: there may always be some.
+        self.sweep_at.get_or_insert_with(|| Instant::now() + LEISURE);
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             tracing::error!(%problem, "not served as it says; what was served of it before goes on");
         }
@@ -211,4 +221,65 @@ fn same_client_certificates(before: &Desired, now: &Desired) -> bool {
         services.any(|entry| entry.spec.client_certificate.is_some())
     };
     Arc::ptr_eq(&before.certificates, &now.certificates) || !is_used()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use hythe_balance::EndpointTable;
+    use hythe_model::{Entry, FullName, Route, Service};
+
+    use super::*;
+    use crate::listener::Listeners;
+    use crate::pools::SharedPool;
+
+    fn entry<T>(spec: T) -> Arc<Entry<T>> {
+        Arc::new(Entry {
+            uid: String::new(),
+            generation: 1,
+            created_at: 0,
+            spec,
+        })
+    }
+
+    /// One route to one service.
+    fn desired() -> Desired {
+        let mut desired = Desired::default();
+        let (name, service): (FullName, _) = ("a".parse().unwrap(), "a".parse().unwrap());
+        Arc::make_mut(&mut desired.services).insert(name.clone(), entry(Service::at("a.test")));
+        Arc::make_mut(&mut desired.routes).insert(name, entry(Route::to(Some(service))));
+        desired
+    }
+
+    fn pool(snapshot: &Snapshot) -> Weak<SharedPool> {
+        let mut routes = snapshot.table.in_order(None);
+        let service = routes.next().unwrap().payload.service.as_ref();
+        Arc::downgrade(&service.unwrap().pool)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pools_of_the_past_go_however_often_endpoints_change() {
+        let (desired, desired_reader) = latest(desired());
+        let (endpoints, endpoints_reader) = latest(Endpoints::default());
+        let spine = Spine::default();
+        let inputs = Inputs {
+            desired: desired_reader,
+            endpoints: endpoints_reader,
+            listeners: Listeners::default(),
+            table: Arc::new(EndpointTable::default()),
+        };
+        let compiler = Compiler::new(&[], 1, Arc::default());
+        let (openings, _) = Openings::new(Listeners::default(), 1, spine.shutdown());
+        let tls = Arc::new(ServerTls::new(None).unwrap());
+        let (snapshot, _) = start(compiler, openings, tls, inputs, &spine);
+        let pool = pool(&snapshot.get());
+        assert!(pool.upgrade().is_some());
+        desired.publish(Desired::default());
+        for _ in 0..6 {
+            tokio::time::sleep(LEISURE / 3).await;
+            endpoints.publish(Endpoints::default());
+        }
+        assert!(pool.upgrade().is_none());
+    }
 }

@@ -19,6 +19,8 @@ mod dns;
 mod health;
 mod names;
 pub mod pools;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,6 +61,7 @@ pub fn build(config: &Config, inputs: Inputs, spine: &Spine) -> Latest<Endpoints
         seen: Arc::default(),
         names: Names::new(Dns::new(&config.resolvers)),
         merged: Endpoints::default(),
+        merged_instances: 0,
         checks: Checks::new(inputs.observations),
         publisher,
     };
@@ -75,6 +78,8 @@ struct Registry<L> {
     names: Names<L>,
     /// What the sources say, health checks apart.
     merged: Endpoints,
+    /// The generation of the instances in it; newer ones may be there already.
+    merged_instances: u64,
     checks: Checks,
     publisher: Publisher<Endpoints>,
 }
@@ -94,14 +99,14 @@ impl<L: LookUp> Registry<L> {
         shutdown.unless_requested(follow).await;
     }
 
+    /// Goes through the pools only if they may be others. That they are those of a newer generation is told at once.
     fn follow_desired(&mut self) {
         let desired = self.desired.get_and_mark();
         if concerns_pools(&self.seen, &desired) {
             self.rebuild();
             return;
         }
-        let instances = self.instances.get();
-        self.merged.generation = desired.generation.min(instances.generation);
+        self.merged.generation = desired.generation.min(self.merged_instances);
         let before = self.publisher.get();
         if before.generation != self.merged.generation {
             self.publisher.publish(Endpoints {
@@ -115,6 +120,7 @@ impl<L: LookUp> Registry<L> {
         let desired = self.desired.get_and_mark();
         self.seen = Arc::clone(&desired);
         let instances = self.instances.get_and_mark();
+        self.merged_instances = instances.generation;
         self.names.want(pools::hosts(&desired));
         self.merged = pools::merge(&desired, &instances, |host| self.names.places(host), &self.merged);
         self.checks.want(&desired, &self.merged);

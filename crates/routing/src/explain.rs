@@ -63,7 +63,7 @@ impl<T> RouteTable<T> {
     pub fn explain(&self, request: &RequestKey<'_>) -> Vec<Candidate> {
         let winner = self.find(request);
         let host = RequestHost::new(request.host, request.https);
-        let method = self.methods.bit(request.method);
+        let method = self.room.bit(request.method);
         let meet = |route| Encounter::new(route, request, &host, method);
         let mut encounters: Vec<_> = self.routes.values().map(|route| meet(route)).collect();
         encounters.sort_by(Encounter::order);

@@ -54,6 +54,7 @@ mod pattern;
 mod precedence;
 mod radix;
 mod ranked;
+mod room;
 mod route_matcher;
 mod table;
 mod upstream_path;

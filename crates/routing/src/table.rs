@@ -9,18 +9,16 @@ use hythe_model::{FullName, ProjectName, Route};
 use crate::change::{self, CompileProblem, RouteChange};
 use crate::header_matcher::HeaderLookup;
 use crate::host_index::HostIndex;
-use crate::methods::Methods;
 use crate::path_matcher::MatchedPath;
 use crate::ranked::Ranked;
+use crate::room::Room;
 
 /// Finds the route of a request. Never changes; a new configuration is a new table, which shares with the one before
 /// what is the same.
 pub struct RouteTable<T> {
     pub(crate) hosts: HostIndex<T>,
     pub(crate) routes: SharedMap<FullName, Arc<Ranked<T>>>,
-    pub(crate) methods: Methods,
-    /// A bound of the bytes in the trees.
-    pub(crate) index_size: usize,
+    pub(crate) room: Room,
 }
 
 /// A route and what its owner keeps with it.
@@ -81,8 +79,9 @@ impl<T> RouteTable<T> {
         }
     }
 
-    /// The table after `changes`, for the price of these. A route that cannot be read stays what it is here and is told
-    /// beside. The very same `Arc` of a route under the same name is not read again.
+    /// The table after `changes`, for the price of these. They happen at once; of several of one name the last counts.
+    /// A route that cannot be read stays what it is here and is told beside. The very same `Arc` of a route under the
+    /// same name is not read again.
     pub fn changed(&self, changes: impl IntoIterator<Item = RouteChange<T>>) -> (Self, Vec<CompileProblem>) {
         change::after(self, changes)
     }
@@ -98,7 +97,7 @@ impl<T> RouteTable<T> {
 
     /// The route that takes `request`.
     pub fn find(&self, request: &RequestKey<'_>) -> Option<Match<'_, T>> {
-        let best = self.hosts.search(request, self.methods.bit(request.method))?;
+        let best = self.hosts.search(request, self.room.bit(request.method))?;
         let placement = best.placement;
         Some(Match {
             entry: &placement.route.entry,
@@ -133,8 +132,7 @@ impl<T> Clone for RouteTable<T> {
         Self {
             hosts: self.hosts.clone(),
             routes: self.routes.clone(),
-            methods: self.methods.clone(),
-            index_size: self.index_size,
+            room: self.room.clone(),
         }
     }
 }
@@ -145,8 +143,7 @@ impl<T> Default for RouteTable<T> {
         Self {
             hosts: HostIndex::default(),
             routes: SharedMap::default(),
-            methods: Methods::default(),
-            index_size: 0,
+            room: Room::default(),
         }
     }
 }

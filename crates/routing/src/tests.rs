@@ -12,7 +12,7 @@ use super::{Candidate, MatchedPath, RequestKey, RouteEntry, RouteTable, Verdict}
 
 #[derive(Debug, Clone)]
 struct Request {
-    method: &'static str,
+    method: String,
     host: String,
     path: String,
     https: bool,
@@ -25,7 +25,7 @@ impl Request {
     fn get(url: &str) -> Self {
         let (host, path) = url.split_once('/').unwrap();
         Self {
-            method: "GET",
+            method: "GET".to_owned(),
             host: host.to_owned(),
             path: format!("/{path}"),
             https: false,
@@ -210,7 +210,7 @@ fn lower_categories_are_tried() {
     for (request, expected) in [
         (
             Request {
-                method: "POST",
+                method: "POST".to_owned(),
                 ..Request::get("a.com/users")
             },
             Some("strict"),
@@ -274,7 +274,7 @@ fn many_regexes_at_one_stop() {
         ("POST", "h/z/3", Some("r3")),
     ] {
         let request = Request {
-            method,
+            method: method.to_owned(),
             ..Request::get(path)
         };
         assert_eq!(found(&table, &request).as_deref(), expected, "{method} {path}");
@@ -357,11 +357,11 @@ fn all_problems_at_once() {
     assert_eq!(
         shown,
         [
-            "route `hosts`: host `a.*.com` may have one `*`, as its first or its last label",
             "route `both`: host `*` may have one `*`, as its first or its last label",
             "route `both`: path `a` should start with `/` (a prefix) or `~/` (a regex)",
             "route `both`: path `~/(?=b)` is not a regex that runs in linear time: regex parse error:",
             "route `header`: header `host` is matched by `hosts`",
+            "route `hosts`: host `a.*.com` may have one `*`, as its first or its last label",
             "route `silent`: protocols are missing",
         ]
     );
@@ -419,7 +419,7 @@ fn explanations() {
         ]
     );
     let explained = explained(Request {
-        method: "PUT",
+        method: "PUT".to_owned(),
         ..Request::get("a.com/users")
     });
     assert_eq!(

@@ -27,7 +27,7 @@ type Chunk<K, V> = Arc<Vec<(K, V)>>;
 
 /// A chunk that grows beyond this is divided.
 const MOST: usize = 96;
-/// A chunk that shrinks below this is joined to its neighbour, if both then have room to grow.
+/// A chunk that shrinks below this is joined to a neighbour, if both then have room to grow.
 const LEAST: usize = MOST / 4;
 
 /// What is another in a later version.
@@ -199,13 +199,22 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
         Some(value)
     }
 
+    /// With the chunk behind or else the one in front: keys that are taken away in order leave small ones on one side.
     fn join_if_small(&mut self, place: usize) {
-        let size = |place: usize| self.chunks.get(place).map_or(MOST, |chunk| chunk.len());
-        if size(place) >= LEAST || size(place) + size(place + 1) > MOST / 2 {
+        if self.chunks[place].len() >= LEAST {
             return;
         }
-        let second = self.chunks.remove(place + 1);
-        Arc::make_mut(&mut self.chunks[place]).extend_from_slice(&second);
+        let mut pairs = [Some(place), place.checked_sub(1)].into_iter().flatten();
+        if let Some(first) = pairs.find(|first| self.fits_the_next(*first)) {
+            let second = self.chunks.remove(first + 1);
+            Arc::make_mut(&mut self.chunks[first]).extend_from_slice(&second);
+        }
+    }
+
+    /// Whether a chunk and the one behind it have room to grow as one.
+    fn fits_the_next(&self, first: usize) -> bool {
+        let next = self.chunks.get(first + 1);
+        next.is_some_and(|next| self.chunks[first].len() + next.len() <= MOST / 2)
     }
 }
 
@@ -287,7 +296,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Difference, MOST, SharedMap};
+    use super::{Difference, LEAST, MOST, SharedMap};
 
     /// Keys with a value to be set, or none to be taken away.
     fn edits() -> impl Strategy<Value = Vec<(u16, Option<u8>)>> {
@@ -322,6 +331,21 @@ mod tests {
                 .filter(|difference| difference.before != difference.now)
                 .collect();
             prop_assert_eq!(before.differences(&map, u8::eq), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_many_is_in_few_chunks() {
+        let full: SharedMap<u32, u32> = (0..10_000).map(|key| (key, key)).collect();
+        let taken: Vec<u32> = (0..10_000).filter(|key| key % 10 != 0).collect();
+        let backwards = taken.iter().rev().copied().collect();
+        for keys in [taken, backwards] {
+            let mut map = full.clone();
+            for key in &keys {
+                map.remove(key);
+            }
+            assert_eq!(map.len(), 1_000);
+            assert!(map.chunks.len() <= 1_000 / LEAST + 1, "{}", map.chunks.len());
         }
     }
 

@@ -112,3 +112,68 @@ fn try_some(
     });
     moved.map_or(tried, Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::task::Waker;
+
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    const MUCH: usize = 64 << 20;
+
+    /// A connection and its other end, which has room for little.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener: TcpListener = socket.listen(1).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap());
+        (near.await.unwrap(), listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn little_waits_for_a_side_that_does_not_read() {
+        let (near, _far) = pair().await;
+        SockRef::from(&near).set_send_buffer_size(4 << 20).unwrap();
+        prepare(&near);
+        near.writable().await.unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waiting = 0;
+        while let Poll::Ready(count) = poll_write(&near, &mut context, &[b'x'; 16 * 1024]) {
+            waiting += count.unwrap();
+        }
+        assert!(waiting < 2 * WAITING as usize, "{waiting}");
+    }
+
+    #[tokio::test]
+    async fn who_writes_much_lets_others_have_their_turn() {
+        let (near, far) = pair().await;
+        let mut far = far.into_std().unwrap();
+        far.set_nonblocking(false).unwrap();
+        std::thread::spawn(move || while far.read(&mut [0; 256 * 1024]).is_ok_and(|count| count > 0) {});
+        let written = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&written);
+        let writer = tokio::spawn(async move {
+            while counted.load(Relaxed) < MUCH {
+                let count = poll_fn(|context| poll_write(&near, context, &[b'x'; 16 * 1024])).await;
+                counted.fetch_add(count.unwrap(), Relaxed);
+            }
+        });
+        let (mut before, mut most) = (0, 0);
+        while !writer.is_finished() {
+            tokio::task::yield_now().await;
+            let now = written.load(Relaxed);
+            most = most.max(now - before);
+            before = now;
+        }
+        assert!(before >= MUCH);
+        assert!(most <= 128 * STEP, "{most} bytes in one turn");
+    }
+}

@@ -11,8 +11,8 @@ use hythe_model::traffic::Protocol;
 use hythe_model::{Desired, Entry, FullName, Route};
 use hythe_routing::{CompileProblem, RouteChange, RouteEntry, RouteTable};
 
-use super::changed_names;
 use super::services::Plans;
+use super::{References, changed_names};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::plugin::chain::Chain;
 use crate::plugin::configured::{Plugins, Reach};
@@ -24,7 +24,7 @@ pub(super) struct Routes {
     seen: Map<Route>,
     served: BTreeMap<FullName, ServedRoute>,
     /// Those of each service.
-    of_services: BTreeMap<FullName, BTreeSet<FullName>>,
+    of_services: References,
     /// Those that cannot be served as they are now, and why.
     refused: BTreeMap<FullName, Vec<String>>,
 }
@@ -140,23 +140,16 @@ impl Routes {
 
     /// Remembers what a route is served as; `None`: not at all.
     fn serve(&mut self, name: FullName, route: Option<ServedRoute>) {
-        if let Some(service) = self
-            .served
-            .get(&name)
-            .and_then(|served| service_of(&name, &served.route))
-            && let Some(routes) = self.of_services.get_mut(&service)
-        {
-            routes.remove(&name);
-            if routes.is_empty() {
-                self.of_services.remove(&service);
-            }
+        let before = self.served.get(&name);
+        if let Some(service) = before.and_then(|served| service_of(&name, &served.route)) {
+            self.of_services.remove(&service, &name);
         }
         let Some(route) = route else {
             self.served.remove(&name);
             return;
         };
         if let Some(service) = service_of(&name, &route.route) {
-            self.of_services.entry(service).or_default().insert(name.clone());
+            self.of_services.insert(service, name.clone());
         }
         self.served.insert(name, route);
     }

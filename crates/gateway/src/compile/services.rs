@@ -13,9 +13,9 @@ use hythe_model::balancing::CircuitBreaker;
 use hythe_model::desired::Map;
 use hythe_model::endpoint::pool_name;
 use hythe_model::traffic::{Algorithm, Protocol, Service};
-use hythe_model::{CaCertificate, Certificate, Desired, FullName, Name, Upstream, Workload};
+use hythe_model::{CaCertificate, Certificate, Desired, Entry, FullName, Name, Upstream, Workload};
 
-use super::changed_names;
+use super::{References, changed_names};
 use crate::announce;
 use crate::hash_key::HashKey;
 use crate::pools::Pools;
@@ -29,10 +29,10 @@ pub(super) struct Services {
     pub(super) plans: Plans,
     seen: Seen,
     /// Services by the pools that their hosts may name.
-    of_pools: BTreeMap<FullName, BTreeSet<FullName>>,
+    of_pools: References,
     /// Those that cannot be used as they are now, and why.
     unusable: BTreeMap<FullName, String>,
-    tls: UpstreamConfigs,
+    pub(super) tls: UpstreamConfigs,
 }
 
 pub(crate) type Plans = BTreeMap<FullName, Arc<ServicePlan>>;
@@ -93,25 +93,18 @@ impl Services {
 
     /// The services whose documents are others than before, which are known by their pools from now on.
     fn index(&mut self, desired: &Desired) -> BTreeSet<FullName> {
+        let none = Desired::default();
         let mut concerned = BTreeSet::new();
         for change in self.seen.services.differences(&desired.services, Arc::ptr_eq) {
-            concerned.insert(change.key.clone());
-            for pool in change
-                .before
-                .into_iter()
-                .flat_map(|entry| pools_of(change.key, &entry.spec))
-            {
-                if let Some(services) = self.of_pools.get_mut(&pool) {
-                    services.remove(change.key);
-                }
+            let name = change.key;
+            let pools = |entry: &Arc<Entry<Service>>| pools_of(&none, name, &entry.spec);
+            for pool in change.before.into_iter().flat_map(pools) {
+                self.of_pools.remove(&pool, name);
             }
-            for pool in change
-                .now
-                .into_iter()
-                .flat_map(|entry| pools_of(change.key, &entry.spec))
-            {
-                self.of_pools.entry(pool).or_default().insert(change.key.clone());
+            for pool in change.now.into_iter().flat_map(pools) {
+                self.of_pools.insert(pool, name.clone());
             }
+            concerned.insert(name.clone());
         }
         concerned
     }
@@ -164,12 +157,15 @@ impl Seen {
     }
 }
 
-/// The pools that a service may have, whether they exist or not.
-fn pools_of(service: &FullName, spec: &Service) -> impl Iterator<Item = FullName> {
-    let none = Desired::default();
+/// The pools that a service may have, whether they exist or not: the one that its host names, and the one that it has
+/// in `none`, where no pool exists. That one may exist too: `~` is a letter of names.
+fn pools_of(none: &Desired, service: &FullName, spec: &Service) -> Vec<FullName> {
     let named = spec.host.parse::<Name>().ok();
     let named = named.map(|host| FullName::new(service.project.clone(), host));
-    named.into_iter().chain([pool_name(&none, service, spec)])
+    named
+        .into_iter()
+        .chain([pool_name(none, service, spec)])
+        .collect()
 }
 
 fn retry_share(upstream: Option<&Upstream>) -> RetryShare {

@@ -12,7 +12,7 @@ use hythe_model::{Desired, Entry, FullName, Name};
 
 use super::chain::{Chain, Destination, Link, Slot};
 use super::{Plugin, PluginKind, SettingProblem, Verdict};
-use crate::compile::Plans;
+use crate::compile::{Plans, References};
 use crate::exchange::Exchange;
 use crate::respond::{Failure, Form, Reply};
 use crate::snapshot::Problem;
@@ -24,9 +24,9 @@ pub struct Plugins {
     seen: Map<Document>,
     list: BTreeMap<FullName, Configured>,
     /// Those of one route, perhaps with a service beside.
-    of_routes: BTreeMap<FullName, BTreeSet<FullName>>,
+    of_routes: References,
     /// Those of one service and no route.
-    of_services: BTreeMap<FullName, BTreeSet<FullName>>,
+    of_services: References,
     /// Those of neither, for any caller.
     everywhere: BTreeSet<FullName>,
     /// Those of consumers alone, by plugin.
@@ -50,7 +50,7 @@ pub(crate) struct Reach {
 struct OfConsumers {
     priority: i32,
     /// By consumer; of several for one the last by name runs.
-    names: BTreeMap<FullName, BTreeSet<FullName>>,
+    names: References,
     links: Arc<BTreeMap<FullName, Link>>,
 }
 
@@ -102,8 +102,8 @@ fn load(builtin: &[PluginKind], document: &Document) -> Result<(PluginKind, Arc<
 impl Plugins {
     /// Takes the newest documents in; tells where plugins are others now. Those that stand unchanged keep their state
     /// (counters): a change elsewhere must not reset a limit. One that cannot be read stays as it was; if it never
-    /// was, it is closed and refuses every request. `plans` are the services that plugins may send to, of which
-    /// `changed` are others than before.
+    /// was, it is closed and refuses every request that it is for. `plans` are the services that plugins may send to,
+    /// of which `changed` are others than before.
     pub(crate) fn follow(
         &mut self,
         desired: &Desired,
@@ -169,7 +169,7 @@ impl Plugins {
                 Ok((kind, plugin)) => Configured::new(name, entry, kind, plugin),
                 Err(found) => {
                     mistakes = found;
-                    known.cloned().unwrap_or_else(|| Configured::closed(name, entry))
+                    Configured::closed(name, entry).or_known(known)
                 }
             },
         };
@@ -202,42 +202,31 @@ impl Plugins {
             self.senders.insert(name.clone());
         }
         match (&plugin.route, &plugin.service, &plugin.consumer) {
-            (Some(route), _, _) => self
-                .of_routes
-                .entry(route.clone())
-                .or_default()
-                .insert(name.clone()),
-            (None, Some(service), _) => self
-                .of_services
-                .entry(service.clone())
-                .or_default()
-                .insert(name.clone()),
-            (None, None, None) => self.everywhere.insert(name.clone()),
+            (Some(route), _, _) => self.of_routes.insert(route.clone(), name.clone()),
+            (None, Some(service), _) => self.of_services.insert(service.clone(), name.clone()),
+            (None, None, None) => {
+                self.everywhere.insert(name.clone());
+            }
             (None, None, Some(consumer)) => {
                 let of_consumers = self.of_consumers.entry(plugin.kind.name);
                 let known = of_consumers.or_insert_with(|| OfConsumers::new(plugin.kind.priority));
-                let is_new = known
-                    .names
-                    .entry(consumer.clone())
-                    .or_default()
-                    .insert(name.clone());
+                known.names.insert(consumer.clone(), name.clone());
                 known.choose(consumer, &self.list);
-                is_new
             }
-        };
+        }
     }
 
     fn unlist(&mut self, name: &FullName, plugin: &Configured) {
         self.senders.remove(name);
         match (&plugin.route, &plugin.service, &plugin.consumer) {
-            (Some(route), _, _) => take_out(&mut self.of_routes, route, name),
-            (None, Some(service), _) => take_out(&mut self.of_services, service, name),
+            (Some(route), _, _) => self.of_routes.remove(route, name),
+            (None, Some(service), _) => self.of_services.remove(service, name),
             (None, None, None) => {
                 self.everywhere.remove(name);
             }
             (None, None, Some(consumer)) => {
                 if let Some(known) = self.of_consumers.get_mut(plugin.kind.name) {
-                    take_out(&mut known.names, consumer, name);
+                    known.names.remove(consumer, name);
                     known.choose(consumer, &self.list);
                 }
                 self.of_consumers.retain(|_, known| !known.names.is_empty());
@@ -278,7 +267,7 @@ impl OfConsumers {
     fn new(priority: i32) -> Self {
         Self {
             priority,
-            names: BTreeMap::new(),
+            names: References::default(),
             links: Arc::default(),
         }
     }
@@ -291,15 +280,6 @@ impl OfConsumers {
             Some(plugin) => links.insert(consumer.clone(), plugin.link.clone()),
             None => links.remove(consumer),
         };
-    }
-}
-
-fn take_out(index: &mut BTreeMap<FullName, BTreeSet<FullName>>, key: &FullName, name: &FullName) {
-    if let Some(names) = index.get_mut(key) {
-        names.remove(name);
-        if names.is_empty() {
-            index.remove(key);
-        }
     }
 }
 
@@ -389,6 +369,17 @@ impl Configured {
             generation: None,
             ..Self::new(name, entry, kind, Arc::new(Closed))
         }
+    }
+
+    /// The one that is known, which it stands in for; but one that is closed itself must be for the same requests: it
+    /// guards what the newest document is for.
+    fn or_known(self, known: Option<&Self>) -> Self {
+        let stays = |known: &&Self| known.generation.is_some() || known.is_for_the_same(&self);
+        known.filter(stays).cloned().unwrap_or(self)
+    }
+
+    fn is_for_the_same(&self, other: &Self) -> bool {
+        (&self.route, &self.service, &self.consumer) == (&other.route, &other.service, &other.consumer)
     }
 
     /// Whether it runs as the other one does, and sends to the same services.

@@ -51,7 +51,7 @@ fn takes(route: &Route, request: &Request) -> bool {
         own.any(|(_, value)| values.contains(value))
     };
     (route.hosts.is_empty() || route.hosts.iter().any(host_matches))
-        && (route.methods.is_empty() || route.methods.iter().any(|method| method == request.method))
+        && (route.methods.is_empty() || route.methods.contains(&request.method))
         && (route.snis.is_empty()
             || !request.https
             || route.snis.iter().any(|sni| Some(sni.as_str()) == request.sni))
@@ -179,7 +179,7 @@ prop_compose! {
         ),
     ) -> Request {
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Request { method, host: host.to_owned(), path, https, sni, listener: None, headers }
+        Request { method: method.to_owned(), host: host.to_owned(), path, https, sni, listener: None, headers }
     }
 }
 
@@ -202,6 +202,21 @@ fn answer(table: &RouteTable<()>, request: &Request) -> Option<(String, MatchedP
         let found = table.find(key)?;
         Some((found.entry.name.to_string(), found.matched_path))
     })
+}
+
+/// Routes of which not all find room at once: each lists up to forty of a hundred methods, or cannot be read.
+fn wide_edits() -> impl Strategy<Value = Vec<(usize, Option<(Route, u64)>)>> {
+    let path = prop_oneof![9 => Just("/"), 1 => Just("~(")];
+    let wide = (0..100_usize, 0..40_usize, path).prop_map(|(first, count, path)| {
+        let methods = (first..first + count).map(|number| format!("M{}", number % 100));
+        let route = Route {
+            methods: methods.collect(),
+            paths: vec![path.to_owned()],
+            ..Route::to(None)
+        };
+        (route, 0)
+    });
+    prop::collection::vec((0..8_usize, prop::option::weighted(0.8, wide)), 0..8)
 }
 
 proptest! {
@@ -254,6 +269,42 @@ proptest! {
             let names = |table: &RouteTable<()>| table.in_order(None).map(|entry| entry.name.clone()).collect::<Vec<_>>();
             prop_assert_eq!(names(&table), names(&anew));
             prop_assert_eq!(table.hosts.parts().len(), anew.hosts.parts().len());
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_served_as_before(
+        rounds in prop::collection::vec(wide_edits(), 1..6),
+        numbers in prop::collection::vec(0..100_usize, 1..10),
+    ) {
+        let mut served: BTreeMap<usize, RouteEntry<()>> = BTreeMap::new();
+        let mut table = RouteTable::default();
+        for edits in rounds {
+            let edits: BTreeMap<usize, Option<RouteEntry<()>>> = edits
+                .into_iter()
+                .map(|(number, route)| (number, route.map(|route| entry((number, route)))))
+                .collect();
+            let changes = edits.iter().map(|(number, served)| match served {
+                Some(entry) => RouteChange::Serve(entry.clone()),
+                None => RouteChange::Drop(format!("r{number}").parse().unwrap()),
+            });
+            let (after, problems) = table.changed(changes);
+            table = after;
+            for (number, entry) in edits {
+                match entry {
+                    None => drop(served.remove(&number)),
+                    Some(entry) if problems.iter().all(|problem| problem.route != entry.name) => {
+                        served.insert(number, entry);
+                    }
+                    Some(_) => {}
+                }
+            }
+            let entries: Vec<RouteEntry<()>> = served.values().cloned().collect();
+            prop_assert!(RouteTable::compile(entries.iter().cloned()).is_ok());
+            for number in &numbers {
+                let request = Request { method: format!("M{number}"), ..Request::get("h/") };
+                prop_assert_eq!(answer(&table, &request), scan(&entries, &request), "{:?}", request);
+            }
         }
     }
 }

@@ -114,6 +114,74 @@ fn a_route_that_cannot_be_read_stays_what_it_is() {
     }
 }
 
+/// `count` methods, from the one with this number on.
+fn methods(first: usize, count: usize) -> String {
+    let listed: Vec<String> = (first..first + count)
+        .map(|number| format!("M{number}"))
+        .collect();
+    listed.join(",")
+}
+
+fn refused(table: &RouteTable<()>, changes: Vec<RouteChange<()>>) -> (RouteTable<()>, Vec<String>) {
+    let (after, problems) = table.changed(changes);
+    let names = problems.iter().map(|problem| problem.route.to_string());
+    (after, names.collect())
+}
+
+#[test]
+fn a_route_that_finds_no_room_keeps_its_methods() {
+    let before = table(&["a method=PUT", "b path=/b method=GET"]);
+    let without = changed(&before, vec![drop_route("a")]);
+    let too_many = serve(&format!("b path=/b method={}", methods(0, 64)));
+    let (after, names) = refused(&without, vec![too_many]);
+    assert_eq!(names, ["b"]);
+    let after = changed(&after, vec![serve("c path=/c method=DELETE")]);
+    let asked = |method: &str, url: &str| {
+        let request = Request {
+            method: method.to_owned(),
+            ..Request::get(url)
+        };
+        found(&after, &request)
+    };
+    assert_eq!(asked("GET", "h/b").as_deref(), Some("b"));
+    assert_eq!(asked("DELETE", "h/c").as_deref(), Some("c"));
+    assert_eq!(asked("DELETE", "h/b"), None);
+}
+
+#[test]
+fn what_goes_makes_room_wherever_it_stands_among_the_changes() {
+    let full = format!("z method={}", methods(0, 63));
+    let before = table(&[&full]);
+    for freed in [drop_route("z"), serve("z method=M0")] {
+        let newcomer = serve(&format!("a path=/a method={}", methods(1, 62)));
+        let other = serve("b path=/b method=GET");
+        assert_eq!(refused(&before, vec![other.clone(), freed.clone()]).1, [""; 0]);
+        assert_eq!(refused(&before, vec![newcomer.clone(), freed.clone()]).1, [""; 0]);
+        assert_eq!(refused(&before, vec![other]).1, ["b"]);
+    }
+    let named = |line: &str| (route(line).name, route(line).route);
+    let wanted = ["a path=/a method=GET", "z method=M0"].map(named);
+    let wanted = wanted.iter().map(|(name, route)| (name.clone(), &**route));
+    assert_eq!(before.problems(wanted), []);
+}
+
+#[test]
+fn room_that_is_called_back_is_given_to_nobody_else() {
+    // `a` could have what `b` leaves, but for `b` there is no other room.
+    let before = table(&[&format!("b path=/b method={}", methods(0, 60))]);
+    let newcomer = serve(&format!("a path=/a method={}", methods(100, 10)));
+    let too_many = serve(&format!("b path=/b method={}", methods(200, 64)));
+    let (after, names) = refused(&before, vec![newcomer, too_many]);
+    assert_eq!(names, ["a", "b"]);
+    let request = Request {
+        method: "M59".to_owned(),
+        ..Request::get("h/b")
+    };
+    assert_eq!(found(&after, &request).as_deref(), Some("b"));
+    let small = changed(&after, vec![serve("c path=/c method=M100,M101,M102")]);
+    assert_eq!(found(&small, &request).as_deref(), Some("b"));
+}
+
 #[test]
 fn one_change_may_tell_of_a_route_twice() {
     let before = table(&["a path=/a"]);

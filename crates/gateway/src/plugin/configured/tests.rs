@@ -181,3 +181,29 @@ fn a_plugin_that_became_bad_stays_as_it_was() {
     // As long as it is bad it is told.
     assert_eq!(read(&termination(2, json!("x")), &kept).1.len(), 1);
 }
+
+#[test]
+fn what_never_could_be_read_is_closed_where_its_newest_document_says() {
+    let unreadable = |scope| desired(&[("a", "request-termination", scope, json!({"status_code": "x"}))]);
+    let links = |plugins: &Plugins| ["r", "q"].map(|route| chain(plugins, route, Some("s"), Some("c")));
+    let (mut plugins, _) = read(&unreadable("- r -"), &Plugins::default());
+    assert_eq!(links(&plugins), [vec!["closed route r".to_owned()], vec![]]);
+    let rows = [
+        ("- q -", [None, Some("closed route q")]),
+        ("s - -", [Some("closed service s"); 2]),
+        ("- - c", [Some("closed to a consumer consumer c"); 2]),
+        (
+            "- r c",
+            [Some("closed to a consumer route r and consumer c"), None],
+        ),
+    ];
+    for (scope, expected) in rows {
+        let document = unreadable(scope);
+        plugins = read(&document, &plugins).0;
+        let expected = expected.map(|link| link.map(str::to_owned).into_iter().collect::<Vec<_>>());
+        assert_eq!(links(&plugins), expected, "{scope}");
+        // The same again concerns nobody.
+        let again = plugins.follow(&document, &BUILTIN, &Plans::new(), &BTreeSet::new());
+        assert_eq!(again, Reach::default());
+    }
+}
