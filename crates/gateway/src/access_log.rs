@@ -137,42 +137,47 @@ impl AccessLog {
 
 fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u32) {
     begin_json(out, line.client, clock, milliseconds);
-    text(out, "method", line.method);
-    text(out, "uri", line.target);
+    text(out, b",\"method\":\"", line.method);
+    text(out, b",\"uri\":\"", line.target);
     out.extend_from_slice(b",\"protocol\":\"HTTP/");
     out.extend_from_slice(line.version.as_bytes());
     out.push(b'"');
     if let Some(version) = line.tls {
-        text(out, "tls", version.as_bytes());
+        text(out, b",\"tls\":\"", version.as_bytes());
     }
     if let Some(subject) = line.client_subject {
-        text(out, "client_subject", subject.as_bytes());
+        text(out, b",\"client_subject\":\"", subject.as_bytes());
     }
-    text(out, "host", line.host);
-    number(out, "status", line.status.into());
-    number(out, "bytes_in", line.bytes_in);
-    number(out, "bytes_out", line.bytes_out);
-    number(out, "duration_us", microseconds(line.total));
+    text(out, b",\"host\":\"", line.host);
+    number(out, b",\"status\":", line.status.into());
+    number(out, b",\"bytes_in\":", line.bytes_in);
+    number(out, b",\"bytes_out\":", line.bytes_out);
+    number(out, b",\"duration_us\":", microseconds(line.total));
     if let Some(time) = line.upstream_time {
-        number(out, "upstream_us", microseconds(time));
+        number(out, b",\"upstream_us\":", microseconds(time));
     }
-    for (name, value) in [
-        ("route", line.route),
-        ("service", line.service),
-        ("instance", line.instance),
-        ("upstream_error", line.upstream_error),
-    ] {
+    let known: [(&[u8], _); 4] = [
+        (b",\"route\":\"", line.route),
+        (b",\"service\":\"", line.service),
+        (b",\"instance\":\"", line.instance),
+        (b",\"upstream_error\":\"", line.upstream_error),
+    ];
+    for (start, value) in known {
         if let Some(value) = value {
-            text(out, name, value.as_bytes());
+            text(out, start, value.as_bytes());
         }
     }
     if line.tries > 1 {
-        number(out, "tries", line.tries.into());
+        number(out, b",\"tries\":", line.tries.into());
     }
-    text(out, "request_id", line.request_id.as_bytes());
-    for (name, value) in [("referer", line.referer), ("user_agent", line.user_agent)] {
+    text(out, b",\"request_id\":\"", line.request_id.as_bytes());
+    let told: [(&[u8], _); 2] = [
+        (b",\"referer\":\"", line.referer),
+        (b",\"user_agent\":\"", line.user_agent),
+    ];
+    for (start, value) in told {
         if let Some(value) = value {
-            text(out, name, value);
+            text(out, start, value);
         }
     }
     out.extend_from_slice(b"}\n");
@@ -180,19 +185,23 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
 
 fn write_relay_json(out: &mut Vec<u8>, line: &RelayLine<'_>, clock: &Clock, milliseconds: u32) {
     begin_json(out, line.client, clock, milliseconds);
-    text(out, "listener", line.listener.as_bytes());
-    text(out, "protocol", line.protocol.to_string().as_bytes());
-    number(out, "status", line.status.into());
-    number(out, "bytes_in", line.bytes_in);
-    number(out, "bytes_out", line.bytes_out);
-    number(out, "duration_us", microseconds(line.total));
-    for (name, value) in [("service", line.service), ("instance", line.instance)] {
+    text(out, b",\"listener\":\"", line.listener.as_bytes());
+    text(out, b",\"protocol\":\"", line.protocol.to_string().as_bytes());
+    number(out, b",\"status\":", line.status.into());
+    number(out, b",\"bytes_in\":", line.bytes_in);
+    number(out, b",\"bytes_out\":", line.bytes_out);
+    number(out, b",\"duration_us\":", microseconds(line.total));
+    let known: [(&[u8], _); 2] = [
+        (b",\"service\":\"", line.service),
+        (b",\"instance\":\"", line.instance),
+    ];
+    for (start, value) in known {
         if let Some(value) = value {
-            text(out, name, value.as_bytes());
+            text(out, start, value.as_bytes());
         }
     }
     if line.tries > 1 {
-        number(out, "tries", line.tries.into());
+        number(out, b",\"tries\":", line.tries.into());
     }
     out.extend_from_slice(b"}\n");
 }
@@ -245,29 +254,28 @@ fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn name_field(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    name_field(out, name);
+/// A member whose value is a number. `start`: the comma, its name in quotes and the colon.
+fn number(out: &mut Vec<u8>, start: &[u8], value: u64) {
+    out.extend_from_slice(start);
     push_decimal(out, value);
 }
 
-fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    name_field(out, name);
-    if value
-        .iter()
-        .all(|byte| matches!(byte, 0x20..=0x7e) && *byte != b'"' && *byte != b'\\')
-    {
-        out.push(b'"');
+/// A member whose value is text. `start` ends with the quote that opens it.
+fn text(out: &mut Vec<u8>, start: &[u8], value: &[u8]) {
+    out.extend_from_slice(start);
+    if is_plain(value) {
         out.extend_from_slice(value);
         out.push(b'"');
     } else {
+        out.pop();
         let _ = serde_json::to_writer(out, &String::from_utf8_lossy(value));
     }
+}
+
+/// Whether a text stands in JSON as it is. Every byte is looked at, which is quicker than stopping at the first odd one.
+fn is_plain(value: &[u8]) -> bool {
+    let is_odd = |byte: u8| !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\');
+    !value.iter().fold(false, |odd, byte| odd | is_odd(*byte))
 }
 
 fn write_combined(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock) {
