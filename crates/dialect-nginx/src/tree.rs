@@ -97,6 +97,11 @@ impl Directive {
         self.args.get(index).map_or("", String::as_str)
     }
 
+    /// Whether it has this word behind its first argument.
+    pub(crate) fn says(&self, word: &str) -> bool {
+        self.args.iter().skip(1).any(|given| given == word)
+    }
+
     /// The directives inside, with those of included files in the place of their `include`.
     pub fn inside(&self) -> Vec<&Directive> {
         self.block.as_ref().map(Block::flat).unwrap_or_default()

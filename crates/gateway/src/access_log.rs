@@ -142,12 +142,8 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
     out.extend_from_slice(b",\"protocol\":\"HTTP/");
     out.extend_from_slice(line.version.as_bytes());
     out.push(b'"');
-    if let Some(version) = line.tls {
-        text(out, b",\"tls\":\"", version.as_bytes());
-    }
-    if let Some(subject) = line.client_subject {
-        text(out, b",\"client_subject\":\"", subject.as_bytes());
-    }
+    some_text(out, b",\"tls\":\"", line.tls);
+    some_text(out, b",\"client_subject\":\"", line.client_subject);
     text(out, b",\"host\":\"", line.host);
     number(out, b",\"status\":", line.status.into());
     number(out, b",\"bytes_in\":", line.bytes_in);
@@ -156,30 +152,16 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, clock: &Clock, milliseconds: u
     if let Some(time) = line.upstream_time {
         number(out, b",\"upstream_us\":", microseconds(time));
     }
-    let known: [(&[u8], _); 4] = [
-        (b",\"route\":\"", line.route),
-        (b",\"service\":\"", line.service),
-        (b",\"instance\":\"", line.instance),
-        (b",\"upstream_error\":\"", line.upstream_error),
-    ];
-    for (start, value) in known {
-        if let Some(value) = value {
-            text(out, start, value.as_bytes());
-        }
-    }
+    some_text(out, b",\"route\":\"", line.route);
+    some_text(out, b",\"service\":\"", line.service);
+    some_text(out, b",\"instance\":\"", line.instance);
+    some_text(out, b",\"upstream_error\":\"", line.upstream_error);
     if line.tries > 1 {
         number(out, b",\"tries\":", line.tries.into());
     }
     text(out, b",\"request_id\":\"", line.request_id.as_bytes());
-    let told: [(&[u8], _); 2] = [
-        (b",\"referer\":\"", line.referer),
-        (b",\"user_agent\":\"", line.user_agent),
-    ];
-    for (start, value) in told {
-        if let Some(value) = value {
-            text(out, start, value);
-        }
-    }
+    some_text(out, b",\"referer\":\"", line.referer);
+    some_text(out, b",\"user_agent\":\"", line.user_agent);
     out.extend_from_slice(b"}\n");
 }
 
@@ -191,15 +173,8 @@ fn write_relay_json(out: &mut Vec<u8>, line: &RelayLine<'_>, clock: &Clock, mill
     number(out, b",\"bytes_in\":", line.bytes_in);
     number(out, b",\"bytes_out\":", line.bytes_out);
     number(out, b",\"duration_us\":", microseconds(line.total));
-    let known: [(&[u8], _); 2] = [
-        (b",\"service\":\"", line.service),
-        (b",\"instance\":\"", line.instance),
-    ];
-    for (start, value) in known {
-        if let Some(value) = value {
-            text(out, start, value.as_bytes());
-        }
-    }
+    some_text(out, b",\"service\":\"", line.service);
+    some_text(out, b",\"instance\":\"", line.instance);
     if line.tries > 1 {
         number(out, b",\"tries\":", line.tries.into());
     }
@@ -269,6 +244,13 @@ fn text(out: &mut Vec<u8>, start: &[u8], value: &[u8]) {
     } else {
         out.pop();
         let _ = serde_json::to_writer(out, &String::from_utf8_lossy(value));
+    }
+}
+
+/// The same where there is one.
+fn some_text<T: AsRef<[u8]>>(out: &mut Vec<u8>, start: &[u8], value: Option<T>) {
+    if let Some(value) = value {
+        text(out, start, value.as_ref());
     }
 }
 

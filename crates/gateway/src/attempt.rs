@@ -185,9 +185,8 @@ impl Upload {
     }
 }
 
-/// Sends the request over `link`, which is there since `ready_at`, and passes the answer on. Afterwards the connection is
-/// kept if it may be;
-/// without a `lease` it is none to keep.
+/// Sends the request over `link` at `sent_at`, unless that is done, and passes the answer on. Afterwards the connection is
+/// kept if it may be; without a `lease` it is none to keep.
 #[expect(
     clippy::too_many_arguments,
     reason = "the parts of one exchange, borrowed apart"
@@ -200,15 +199,14 @@ pub(crate) async fn run(
     terms: &Terms<'_>,
     lease: Option<&Lease>,
     mut link: Link,
-    ready_at: Instant,
+    sent_at: Instant,
     body: &mut Body,
     record: &mut Record,
 ) -> Result<(), Trouble> {
-    let asked_at = space.asked_at.take();
-    let sent_at = asked_at.unwrap_or(ready_at);
+    let is_asked = std::mem::take(&mut space.is_asked);
     let (mut up_reader, mut up_writer) = link.split();
     let (mut client_reader, mut client_writer) = client.link.split();
-    if asked_at.is_none() {
+    if !is_asked {
         up_writer.set_deadline(terms.cap(sent_at + service.write_timeout));
         let written = up_writer.write_all(&space.outbox).await;
         written.map_err(|error| match error {

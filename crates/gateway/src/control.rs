@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_model::{Desired, Endpoints};
-use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
+use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest, until};
 use tokio::time::Instant;
 
 use crate::Inputs;
@@ -79,14 +79,6 @@ async fn run(
     shutdown.unless_requested(changed).await;
 }
 
-/// Ends at this time; never without one.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
 struct Control {
     compiler: Compiler,
     openings: Openings,
@@ -146,9 +138,13 @@ impl Control {
 
     /// Frees the snapshots that nobody but us holds, and the pools that no snapshot has any more.
     fn sweep(&mut self) {
-        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.free_retired();
         self.pools.prune();
         self.sweep_at = None;
+    }
+
+    fn free_retired(&mut self) {
+        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     fn open(&mut self, desired: &Desired) {
@@ -179,7 +175,7 @@ impl Control {
         let earlier = self.snapshot.get();
         let (snapshot, problems) = self.compiler.compile(&earlier, desired, &mut self.pools);
         self.snapshot.publish(snapshot);
-        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.free_retired();
         self.retired.push(earlier);
         // Further changes do not put it off: there may always be some.
         self.sweep_at.get_or_insert_with(|| Instant::now() + LEISURE);
@@ -228,20 +224,12 @@ mod tests {
     use std::sync::Weak;
 
     use hythe_balance::EndpointTable;
-    use hythe_model::{Entry, FullName, Route, Service};
+    use hythe_model::{FullName, Route, Service};
+    use hythe_testkit::documents::entry;
 
     use super::*;
     use crate::listener::Listeners;
     use crate::pools::SharedPool;
-
-    fn entry<T>(spec: T) -> Arc<Entry<T>> {
-        Arc::new(Entry {
-            uid: String::new(),
-            generation: 1,
-            created_at: 0,
-            spec,
-        })
-    }
 
     /// One route to one service.
     fn desired() -> Desired {

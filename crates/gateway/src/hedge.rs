@@ -100,7 +100,7 @@ pub(crate) async fn run(
         }
     };
     space.answer = heard.bytes;
-    space.asked_at = Some(heard.asked_at);
+    space.is_asked = true;
     let link = heard.link;
     attempt::run(
         worker,

@@ -114,8 +114,8 @@ pub(crate) struct Workspace {
     pub(crate) way: Way,
     /// Who the upstream must be, if it speaks TLS.
     pub(crate) peer: Option<Arc<Peer>>,
-    /// When the request was sent, if that is done and `answer` is the beginning of what it got.
-    pub(crate) asked_at: Option<Instant>,
+    /// Whether the request was sent already, and `answer` is the beginning of what it got.
+    pub(crate) is_asked: bool,
 }
 
 /// A request's path as routes see it, kept where that is not how it was sent.
@@ -363,7 +363,7 @@ impl Default for Workspace {
             normal_path: NormalPath::default(),
             way: Way::default(),
             peer: None,
-            asked_at: None,
+            is_asked: false,
         }
     }
 }

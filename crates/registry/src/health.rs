@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use hythe_model::endpoint::{Observation, PoolEndpoints};
 use hythe_model::{Desired, Endpoints, FullName, Upstream};
+use hythe_spine::until;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
@@ -114,14 +115,8 @@ impl Checks {
                 return pool;
             }
             let next = self.due.peek().map(|Reverse((at, _))| *at);
-            let timer = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = timer => {}
+                () = until(next) => {}
                 Some(answered) = self.running.join_next() => {
                     if let Ok(answer) = answered && let Some(pool) = self.take(answer) {
                         return pool;

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hythe_spine::until;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -151,14 +152,8 @@ impl<L: LookUp> Names<L> {
         loop {
             self.ask_what_is_due();
             let next = self.known.values().filter_map(|known| known.due).min();
-            let timer = async {
-                match next {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = timer => {}
+                () = until(next) => {}
                 Some(answered) = self.asking.join_next() => {
                     if answered.is_ok_and(|(host, answer)| self.take_answer(&host, answer)) {
                         return;

@@ -185,18 +185,10 @@ fn split_target(target: &str) -> (&str, u16) {
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    use hythe_model::{Entry, InstanceId, Revision, Service, Target, Upstream, Workload};
+    use hythe_model::{InstanceId, Revision, Service, Target, Upstream, Workload};
+    use hythe_testkit::documents::entry;
 
     use super::*;
-
-    fn entry<T>(spec: T) -> Arc<Entry<T>> {
-        Arc::new(Entry {
-            uid: String::new(),
-            generation: 1,
-            created_at: 0,
-            spec,
-        })
-    }
 
     fn desired() -> Desired {
         let mut desired = Desired {

@@ -1,7 +1,8 @@
 //! What is told of generations.
 
 use hythe_model::instance::ServiceInstances;
-use hythe_model::{Entry, Route, Workload};
+use hythe_model::{Route, Workload};
+use hythe_testkit::documents::entry;
 
 use super::*;
 use crate::names::{Found, Miss};
@@ -65,15 +66,6 @@ impl Fixture {
         let endpoints = self.registry.publisher.get();
         (endpoints.generation, endpoints.pools.len())
     }
-}
-
-fn entry<T>(spec: T) -> Arc<Entry<T>> {
-    Arc::new(Entry {
-        uid: String::new(),
-        generation: 1,
-        created_at: 0,
-        spec,
-    })
 }
 
 fn add_route(desired: &mut Desired) {

@@ -9,6 +9,8 @@
 
 mod latest;
 mod tasks;
+mod timer;
 
 pub use latest::{Cached, Latest, Publisher, constant, latest};
 pub use tasks::{Ending, Shutdown, Spine};
+pub use timer::until;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_model::{Desired, InstanceId, Instances};
-use hythe_spine::{Publisher, Shutdown, Spine};
+use hythe_spine::{Publisher, Shutdown, Spine, until};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -122,12 +122,6 @@ impl Owner {
 
     async fn next(&mut self, measure: &mut Interval) -> Wake {
         let timer = self.wake_at.map(|at| self.clock.instant(at));
-        let timer = async move {
-            match timer {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         let runtime_event = async {
             match &mut self.runtime_events {
                 Some(events) => events.recv().await,
@@ -139,7 +133,7 @@ impl Owner {
             Some(event) = self.events.recv() => Wake::Event(event),
             () = self.inputs.desired.changed() => Wake::Desired,
             Some(command) = self.commands.recv() => Wake::Command(command),
-            () = timer => Wake::Timer,
+            () = until(timer) => Wake::Timer,
             _ = measure.tick() => Wake::Measure,
         }
     }

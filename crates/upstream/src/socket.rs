@@ -44,18 +44,8 @@ pub(crate) fn poll_read(
     context: &mut Context<'_>,
     room: &mut Vec<u8>,
 ) -> Poll<io::Result<usize>> {
-    let turn = ready!(coop::poll_proceed(context));
-    loop {
-        match try_read(stream, room) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ready!(stream.poll_read_ready(context))?;
-            }
-            done => {
-                turn.made_progress();
-                return Poll::Ready(done);
-            }
-        }
-    }
+    let wait = |context: &mut Context<'_>| stream.poll_read_ready(context);
+    poll(context, || try_read(stream, room), wait)
 }
 
 /// Writes some of `bytes`.
@@ -64,15 +54,27 @@ pub(crate) fn poll_write(
     context: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
+    let wait = |context: &mut Context<'_>| stream.poll_write_ready(context);
+    let written = poll(context, || try_write(stream, bytes), wait);
+    if let Poll::Ready(Ok(count)) = written {
+        spend(count, context);
+    }
+    written
+}
+
+/// Does one step as soon as it can be done.
+#[inline]
+fn poll(
+    context: &mut Context<'_>,
+    mut step: impl FnMut() -> io::Result<usize>,
+    wait: impl Fn(&mut Context<'_>) -> Poll<io::Result<()>>,
+) -> Poll<io::Result<usize>> {
     let turn = ready!(coop::poll_proceed(context));
     loop {
-        match try_write(stream, bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ready!(stream.poll_write_ready(context))?;
-            }
+        match step() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(wait(context))?,
             done => {
                 turn.made_progress();
-                spend(done.as_ref().map_or(0, |count| *count), context);
                 return Poll::Ready(done);
             }
         }

@@ -149,8 +149,7 @@ impl<'a> Servers<'a> {
 
 /// Whether `listen` makes its server the one for requests that name no other.
 pub(crate) fn is_default(directive: &Directive) -> bool {
-    let mut words = directive.args.iter().skip(1);
-    words.any(|word| word == "default_server" || word == "default")
+    directive.says("default_server") || directive.says("default")
 }
 
 fn parameters(directive: &Directive) -> Checked {
@@ -169,9 +168,7 @@ fn parameters(directive: &Directive) -> Checked {
 /// A server that speaks TLS needs a certificate that can be read. Certificates may stand in `http`.
 pub(super) fn certificates(http: &Directive, server: &Directive, checker: &Checker<'_>) -> Checked {
     let setting = |name| server.last(name).or_else(|| http.last(name));
-    let tls = server
-        .all("listen")
-        .any(|listen| listen.args.iter().any(|word| word == "ssl"))
+    let tls = server.all("listen").any(|listen| listen.says("ssl"))
         || server.last("ssl").is_some_and(|ssl| ssl.arg(0) == "on");
     if !tls {
         return Ok(());

@@ -145,7 +145,7 @@ impl<'a> Draft<'a> {
     fn listen(&mut self, server: &Server<'a>, doors: &[Door<'a>]) -> Vec<String> {
         let mut names = Vec::new();
         for spot in &server.addresses {
-            if let Some(listen) = spot.listen.filter(|listen| says(listen, "quic")) {
+            if let Some(listen) = spot.listen.filter(|listen| listen.says("quic")) {
                 self.not_applied(listen, "HTTP/3 is not spoken");
             }
             let door = doors.iter().find(|door| door.address == spot.address);
@@ -220,11 +220,6 @@ fn doors<'a>(servers: &[Server<'a>]) -> Vec<Door<'a>> {
     addresses(servers).into_iter().map(door).collect()
 }
 
-/// Whether a `listen` has this word behind its address.
-fn says(listen: &Directive, word: &str) -> bool {
-    listen.args.iter().skip(1).any(|given| given == word)
-}
-
 /// Which server of each address takes the requests that name no other.
 fn choose_defaults(servers: &mut [Server<'_>]) {
     for address in addresses(servers) {
@@ -271,7 +266,7 @@ impl Server<'_> {
     /// Whether its `listen` for this address has this word.
     fn says_at(&self, address: SocketAddr, word: &str) -> bool {
         let mut here = self.addresses.iter().filter(|spot| spot.address == address);
-        here.any(|spot| spot.listen.is_some_and(|listen| says(listen, word)))
+        here.any(|spot| spot.listen.is_some_and(|listen| listen.says(word)))
     }
 
     fn says_tls(&self, address: SocketAddr) -> bool {

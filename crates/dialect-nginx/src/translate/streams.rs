@@ -69,7 +69,7 @@ impl<'a> Draft<'a> {
             self.not_applied(listen, "connections come in by TCP or UDP");
             return;
         };
-        let has = |word: &str| listen.args.iter().any(|given| given == word);
+        let has = |word: &str| listen.says(word);
         let protocol = match (has("udp"), has("ssl")) {
             (true, _) => "udp",
             (false, true) => "tls",

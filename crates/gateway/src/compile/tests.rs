@@ -7,6 +7,7 @@ use hythe_balance::EndpointTable;
 use hythe_model::traffic::{Plugin, Protocol, Service};
 use hythe_model::{CaCertificate, Certificate, ProjectName, Route, Upstream, Workload};
 use hythe_routing::RequestKey;
+use hythe_testkit::documents::entry;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -158,15 +159,6 @@ impl Fixture {
             .collect();
         (served, problems.iter().map(ToString::to_string).collect())
     }
-}
-
-fn entry<T>(spec: T) -> Arc<Entry<T>> {
-    Arc::new(Entry {
-        uid: String::new(),
-        generation: 1,
-        created_at: 0,
-        spec,
-    })
 }
 
 fn service_of(snapshot: &Snapshot, path: &str) -> String {
