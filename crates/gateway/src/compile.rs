@@ -145,7 +145,7 @@ impl Compiler {
 }
 
 /// The names whose documents are others, or there in one of both only.
-fn changed_names<T>(before: &Map<T>, now: &Map<T>) -> BTreeSet<FullName> {
+pub(crate) fn changed_names<T>(before: &Map<T>, now: &Map<T>) -> BTreeSet<FullName> {
     let differences = before.differences(now, Arc::ptr_eq);
     differences.into_iter().map(|change| change.key.clone()).collect()
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_balance::{BreakerRules, RetryShare};
+use hythe_model::FullName;
 use hythe_model::balancing::RetryOn;
 use hythe_model::traffic::PathHandling;
 use hythe_routing::RouteTable;
@@ -128,6 +129,22 @@ pub struct Problem {
     pub name: String,
     /// What is wrong.
     pub message: String,
+}
+
+impl Problem {
+    /// Those of every document of a kind.
+    pub(crate) fn of_each(
+        kind: &'static str,
+        problems: &BTreeMap<FullName, Vec<String>>,
+    ) -> impl Iterator<Item = Self> {
+        let of_one = |(name, messages)| std::iter::repeat(name).zip::<&Vec<String>>(messages);
+        let problems = problems.iter().flat_map(of_one);
+        problems.map(move |(name, message): (&FullName, &String)| Self {
+            kind,
+            name: name.to_string(),
+            message: message.clone(),
+        })
+    }
 }
 
 /// Each by itself, since a connection holds its own for as long as it lives.

@@ -80,13 +80,7 @@ impl Routes {
     }
 
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
-        let problem = |(name, message): (&FullName, &String)| Problem {
-            kind: "route",
-            name: name.to_string(),
-            message: message.clone(),
-        };
-        let of_one = |(name, messages)| std::iter::repeat(name).zip::<&Vec<String>>(messages);
-        self.refused.iter().flat_map(of_one).map(problem)
+        Problem::of_each("route", &self.refused)
     }
 
     /// The routes that have to be planned anew.

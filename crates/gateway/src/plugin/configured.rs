@@ -12,7 +12,7 @@ use hythe_model::{Desired, Entry, FullName, Name};
 
 use super::chain::{Chain, Destination, Link, Slot};
 use super::{Plugin, PluginKind, SettingProblem, Verdict};
-use crate::compile::{Plans, References};
+use crate::compile::{Plans, References, changed_names};
 use crate::exchange::Exchange;
 use crate::respond::{Failure, Form, Reply};
 use crate::snapshot::Problem;
@@ -111,9 +111,7 @@ impl Plugins {
         plans: &Plans,
         changed: &BTreeSet<FullName>,
     ) -> Reach {
-        let differences = self.seen.differences(&desired.plugins, Arc::ptr_eq);
-        let mut concerned: BTreeSet<FullName> =
-            differences.into_iter().map(|change| change.key.clone()).collect();
+        let mut concerned = changed_names(&self.seen, &desired.plugins);
         let senders = self
             .senders
             .iter()
@@ -131,13 +129,7 @@ impl Plugins {
     }
 
     pub(crate) fn problems(&self) -> impl Iterator<Item = Problem> {
-        let of_one = |(name, messages)| std::iter::repeat(name).zip::<&Vec<String>>(messages);
-        let problems = self.problems.iter().flat_map(of_one);
-        problems.map(|(name, message): (&FullName, &String)| Problem {
-            kind: "plugin",
-            name: name.to_string(),
-            message: message.clone(),
-        })
+        Problem::of_each("plugin", &self.problems)
     }
 
     fn sends_to(&self, sender: &FullName, services: &BTreeSet<FullName>) -> bool {
