@@ -11,7 +11,16 @@ use std::path::Path;
 /// Held for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirectoryLock {
+    /// Gives the lock up by name. Closing the descriptor is not enough: the lock is kept by every copy of it, and a
+    /// child has one between its fork and its exec.
+    fn drop(&mut self) {
+        // The kernel refuses only what is no descriptor; what it says to this one changes nothing.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Why there is no lock.
@@ -50,6 +59,26 @@ impl DirectoryLock {
         file.set_len(0)?;
         file.rewind()?;
         writeln!(file, "{}", std::process::id())?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DirectoryLock, LockError};
+
+    #[test]
+    fn a_lock_given_up_is_free_whoever_has_a_copy_of_its_descriptor() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = DirectoryLock::take(directory.path()).unwrap();
+        // As a child has it before its exec.
+        let copy = lock.file.try_clone().unwrap();
+        let own = std::process::id();
+        assert!(
+            matches!(DirectoryLock::take(directory.path()), Err(LockError::Held(pid)) if pid == Some(own))
+        );
+        drop(lock);
+        DirectoryLock::take(directory.path()).unwrap();
+        drop(copy);
     }
 }
