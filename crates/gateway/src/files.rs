@@ -1,34 +1,38 @@
 //! Files of a folder, served as if an upstream on a connection of HTTP/1.1 had sent them: so their answers take
 //! the same way as all others, through plugins, filters, deadlines, counters and the log.
 //!
-//! The library reads the files off the worker, in pieces, and knows ranges, `If-Modified-Since`, files that are
-//! compressed already (`app.js.br`, `.zst`, `.gz`), `index.html` and types; it goes nowhere above the folder.
-//! Symbolic links are followed, as nginx does. What it lacks is here: an `ETag` in nginx's form (time and
-//! size), `If-None-Match`, `If-Range`, and a file in place of one that is not there. Several ranges at once are
+//! The library knows ranges, `If-Modified-Since`, files that are compressed already (`app.js.br`, `.zst`, `.gz`),
+//! `index.html` and types; it goes nowhere above the folder, and reads pieces through `page_cache`. Symbolic links are
+//! followed, as nginx does. What is here: an `ETag` in nginx's form (time and size: what browsers hold is valid when a
+//! site moves) and the questions about it, and a file in place of one that is not there. Several ranges at once are
 //! answered with the whole file.
+
+mod page_cache;
 
 use std::cell::RefCell;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full};
 use hythe_http1::{Limits, RequestHead, reason_phrase};
 use hythe_upstream::{Buffer, WireError};
 use tokio::time::Instant;
-use tower_http::services::ServeDir;
-use tower_http::services::fs::ServeFileSystemResponseBody;
+use tower_http::services::fs::{DefaultServeDirFallback, ServeDir, ServeFileSystemResponseBody};
+
+use self::page_cache::PageCache;
 
 /// A folder whose files are served.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
-    folder: ServeDir,
+    folder: ServeDir<DefaultServeDirFallback, PageCache>,
     /// Served in place of what is not there, with status 200.
     fallback: Option<String>,
 }
@@ -41,7 +45,8 @@ const PIECE: usize = 64 * 1024;
 impl Files {
     /// The files of `root`. `fallback`: the path of one of them, for what is not there.
     pub(crate) fn of(root: &Path, fallback: Option<String>) -> Self {
-        let folder = ServeDir::new(PathBuf::from(root))
+        let folder = ServeDir::with_backend(root, PageCache)
+            .ignore_multi_range_requests(true)
             .precompressed_br()
             .precompressed_zstd()
             .precompressed_gzip()
@@ -60,14 +65,18 @@ impl Files {
         }
     }
 
-    /// One file, with its validators looked at.
+    /// One file, with the questions about its tag answered.
     async fn find(&self, request: &Request<()>, path: &str) -> std::io::Result<Response<Body>> {
         let asked = request.headers();
         let mut headers = asked.clone();
-        if asked.contains_key(IF_NONE_MATCH) {
-            // RFC 9110 13.2.2: the stronger question is the only one then.
-            headers.remove(IF_MODIFIED_SINCE);
-            headers.remove(IF_UNMODIFIED_SINCE);
+        // RFC 9110 13.2.2: of two questions the one about the tag is the only one.
+        for (tag, time) in [
+            (IF_MATCH, IF_UNMODIFIED_SINCE),
+            (IF_NONE_MATCH, IF_MODIFIED_SINCE),
+        ] {
+            if headers.remove(tag).is_some() {
+                headers.remove(time);
+            }
         }
         if let Some(validator) = asked.get(IF_RANGE) {
             let ranges = headers.remove(RANGE);
@@ -80,16 +89,11 @@ impl Files {
             }
             headers.extend(ranges.map(|ranges| (RANGE, ranges)));
         }
-        if headers
-            .get(RANGE)
-            .is_some_and(|range| range.as_bytes().contains(&b','))
-        {
-            headers.remove(RANGE);
-        }
         let mut answer = self.read(request.method(), path, headers).await?;
-        let known = asked.get(IF_NONE_MATCH).zip(answer.headers().get(ETAG));
-        if known.is_some_and(|(known, tag)| answer.status().is_success() && lists(known, tag)) {
-            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        if answer.status().is_success()
+            && let Some(status) = answer.headers().get(ETAG).and_then(|tag| refused(asked, tag))
+        {
+            *answer.status_mut() = status;
             *answer.body_mut() = Either::Right(Full::default());
             answer.headers_mut().remove(CONTENT_LENGTH);
             answer.headers_mut().remove(CONTENT_RANGE);
@@ -102,48 +106,63 @@ impl Files {
         *request.method_mut() = method.clone();
         *request.uri_mut() = path.parse().map_err(std::io::Error::other)?;
         *request.headers_mut() = headers;
-        let found = self.folder.clone().try_call(request).await?;
-        let mut answer = found.map(Either::Left);
-        if let Some(tag) = tag(answer.headers()) {
-            answer.headers_mut().insert(ETAG, tag);
+        let mut answer = match self.folder.clone().try_call(request).await {
+            Err(error) if is_absent(&error) => not_found(),
+            Ok(answer) if answer.status() == StatusCode::NOT_FOUND => not_found(),
+            answer => answer?.map(Either::Left),
+        };
+        let headers = answer.headers_mut();
+        if let Some(library) = headers.remove(ETAG) {
+            headers.extend(tag(&library).map(|tag| (ETAG, tag)));
         }
-        if answer.status() == StatusCode::NOT_FOUND {
-            *answer.body_mut() = Either::Right(Full::new(Bytes::from_static(b"Not found\n")));
-            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-            answer.headers_mut().insert(http::header::CONTENT_TYPE, plain);
-            answer
-                .headers_mut()
-                .insert(CONTENT_LENGTH, HeaderValue::from_static("10"));
-        }
-        if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        if headers.contains_key(ALLOW) {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
         Ok(answer)
     }
 }
 
-/// nginx's: the time of the last change and the size, in hex.
-fn tag(headers: &HeaderMap) -> Option<HeaderValue> {
-    let text = |name| headers.get(name)?.to_str().ok();
-    let changed = httpdate::parse_http_date(text(LAST_MODIFIED)?).ok()?;
-    let seconds = changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
-    let size = match text(CONTENT_RANGE) {
-        Some(range) => range.rsplit('/').next()?,
-        None => text(CONTENT_LENGTH)?,
-    };
-    let size: u64 = size.parse().ok()?;
-    HeaderValue::from_str(&format!("\"{seconds:x}-{size:x}\"")).ok()
+/// Whether this says that there is nothing of that name to serve.
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::NotADirectory
+            | ErrorKind::InvalidFilename
+    )
 }
 
-/// Whether a list of tags, or `*`, has this one, weakly compared.
-fn lists(known: &HeaderValue, tag: &HeaderValue) -> bool {
-    let mut tags = known
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii);
-    tags.any(|known| known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == tag.as_bytes())
+fn not_found() -> Response<Body> {
+    const TEXT: &[u8] = b"Not found\n";
+    let mut answer = Response::new(Either::Right(Full::new(Bytes::from_static(TEXT))));
+    *answer.status_mut() = StatusCode::NOT_FOUND;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, plain);
+    answer.headers_mut().insert(CONTENT_LENGTH, TEXT.len().into());
+    answer
+}
+
+/// nginx's tag, the time of the last change and the size in hex, out of the library's, which has parts of a second
+/// too (`"seconds.nanoseconds-size"`).
+fn tag(library: &HeaderValue) -> Option<HeaderValue> {
+    let (seconds, rest) = library.to_str().ok()?.split_once('.')?;
+    let (_, size) = rest.split_once('-')?;
+    HeaderValue::from_str(&format!("{seconds}-{size}")).ok()
+}
+
+/// What is answered instead of a file with this tag, as the request asks (RFC 9110 13.1).
+fn refused(asked: &HeaderMap, tag: &HeaderValue) -> Option<StatusCode> {
+    let names = |name| {
+        let lists = asked.get_all(name).iter().map(HeaderValue::as_bytes);
+        lists.flat_map(|list| list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii))
+    };
+    let same = |known: &[u8]| known == b"*" || known == tag.as_bytes();
+    if asked.contains_key(IF_MATCH) && !names(IF_MATCH).any(same) {
+        return Some(StatusCode::PRECONDITION_FAILED);
+    }
+    let mut known = names(IF_NONE_MATCH).map(|tag| tag.strip_prefix(b"W/").unwrap_or(tag));
+    known.any(same).then_some(StatusCode::NOT_MODIFIED)
 }
 
 /// A folder, as the other side of one exchange.

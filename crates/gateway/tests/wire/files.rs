@@ -46,6 +46,7 @@ fn files_are_served_with_validators_and_ranges() {
     write(&folder, "a/b.txt", "0123456789");
     write(&folder, "a/index.html", "inner");
     write(outside.path(), "secret", "secret");
+    rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("pipe"), rustix::fs::Mode::RUSR).unwrap();
     let proxy = start(&folder, None);
     const TAG: &str = "\"3b9aca00-a\"";
 
@@ -70,6 +71,9 @@ fn files_are_served_with_validators_and_ranges() {
         ("HEAD /a/b.txt", "", 200, ""),
         ("GET /a/b.txt?x=1", "", 200, "0123456789"),
         ("GET /none", "", 404, "Not found\n"),
+        ("GET /a/b.txt/c", "", 404, "Not found\n"),
+        // Waits for nobody who might write into it.
+        ("GET /pipe", "", 404, "Not found\n"),
         ("POST /a/b.txt", "Content-Length: 2\r\n", 405, ""),
         // Nothing above the folder.
         ("GET /../secret", "", 404, "Not found\n"),
@@ -83,6 +87,33 @@ fn files_are_served_with_validators_and_ranges() {
             "",
         ),
         ("GET /a/b.txt", "If-None-Match: *\r\n", 304, ""),
+        (
+            "GET /a/b.txt",
+            "If-None-Match: \"x\"\r\nIf-None-Match: \"3b9aca00-a\"\r\n",
+            304,
+            "",
+        ),
+        ("GET /a/b.txt", "If-Match: *\r\n", 200, "0123456789"),
+        (
+            "GET /a/b.txt",
+            "If-Match: \"x\", \"3b9aca00-a\"\r\n",
+            200,
+            "0123456789",
+        ),
+        // Not the same byte by byte, says who sends a weak one.
+        ("GET /a/b.txt", "If-Match: W/\"3b9aca00-a\"\r\n", 412, ""),
+        (
+            "GET /a/b.txt",
+            "If-Match: *\r\nIf-Unmodified-Since: Sun, 09 Sep 2001 01:46:39 GMT\r\n",
+            200,
+            "0123456789",
+        ),
+        (
+            "GET /a/b.txt",
+            "If-Unmodified-Since: Sun, 09 Sep 2001 01:46:39 GMT\r\n",
+            412,
+            "",
+        ),
         (
             "GET /a/b.txt",
             "If-None-Match: \"x\"\r\nIf-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT\r\n",
