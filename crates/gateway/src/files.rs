@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH,
+    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use hythe_http1::{Limits, RequestHead, reason_phrase};
 use hythe_upstream::{Buffer, WireError};
@@ -39,8 +39,8 @@ pub(crate) struct Files {
 
 type Body = Either<ServeFileSystemResponseBody, Full<Bytes>>;
 
-/// Size of a piece.
-const PIECE: usize = 64 * 1024;
+/// Size of a piece, in bytes. To free a larger one makes glibc tidy its heap, each time.
+const PIECE: usize = 32 * 1024;
 
 impl Files {
     /// The files of `root`. `fallback`: the path of one of them, for what is not there.
@@ -233,11 +233,9 @@ impl FileReader<'_> {
 
     async fn read_on(&mut self, buffer: &mut Buffer) -> Result<usize, WireError> {
         let Some(body) = self.answer else {
-            let answer = self
-                .files
-                .answer(self.request()?)
-                .await
-                .map_err(WireError::Broken)?;
+            // In a box: every exchange would have room for this otherwise.
+            let finding = Box::pin(self.files.answer(self.request()?));
+            let answer = finding.await.map_err(WireError::Broken)?;
             let head = head(&answer);
             *self.answer = Some(answer.into_body());
             buffer.extend(&head);
@@ -265,13 +263,15 @@ impl FileReader<'_> {
             ..Limits::default()
         };
         head.parse(&bytes, &limits).map_err(|_| refused())?;
-        let mut request = Request::builder()
-            .method(head.method.of(&bytes))
-            .uri(head.path.of(&bytes));
+        let mut request = Request::new(());
+        *request.method_mut() = Method::from_bytes(head.method.of(&bytes)).map_err(|_| refused())?;
+        *request.uri_mut() = Uri::try_from(head.path.of(&bytes)).map_err(|_| refused())?;
         for field in &head.fields {
-            request = request.header(field.name.of(&bytes), field.value.of(&bytes));
+            let name = HeaderName::from_bytes(field.name.of(&bytes)).map_err(|_| refused())?;
+            let value = HeaderValue::from_bytes(field.value.of(&bytes)).map_err(|_| refused())?;
+            request.headers_mut().append(name, value);
         }
-        request.body(()).map_err(|_| refused())
+        Ok(request)
     }
 }
 

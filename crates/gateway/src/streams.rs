@@ -62,6 +62,10 @@ pub(crate) struct Job {
 /// How long a client that was told to go may take to close, once its last stream is through.
 const LAST: Duration = Duration::from_secs(5);
 
+/// Streams that a connection may begin before all others that are ready have had their turn: who asks for a hundred
+/// things at once does not make the others wait for all of them.
+const AT_ONCE: usize = 8;
+
 /// Serves the client's connection, from which `early` was read, to its end.
 pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, early: &[u8]) {
     let Link::Wire(wire) = client.link else { return };
@@ -120,7 +124,10 @@ impl Course {
         patience: Duration,
         connection: &Rc<Connection>,
     ) -> Poll<Ended> {
-        while self.left != Some(0) {
+        for _ in 0..AT_ONCE {
+            if self.left == Some(0) {
+                return Poll::Ready(Ended::Enough);
+            }
             match self.server.poll_next(context) {
                 Poll::Ready(Some(stream)) => start(connection, Box::new(stream)),
                 Poll::Ready(None) => return Poll::Ready(Ended::Over),
@@ -128,7 +135,8 @@ impl Course {
             }
             self.left = self.left.map(|left| left - 1);
         }
-        Poll::Ready(Ended::Enough)
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_silence(
