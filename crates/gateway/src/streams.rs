@@ -1,6 +1,7 @@
 //! One client's connection in HTTP/2: each stream is an exchange of its own, in a task that serves no other meanwhile.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -48,6 +49,8 @@ enum Ended {
 /// How far a connection is.
 struct Course {
     server: Server,
+    /// Streams that have not begun.
+    waiting: VecDeque<Box<Stream>>,
     silence: Watchdog,
     /// Streams that it may still open; `None`: any number.
     left: Option<u32>,
@@ -64,7 +67,7 @@ const LAST: Duration = Duration::from_secs(5);
 
 /// Streams that a connection may begin before all others that are ready have had their turn: who asks for a hundred
 /// things at once does not make the others wait for all of them.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// Serves the client's connection, from which `early` was read, to its end.
 pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, early: &[u8]) {
@@ -101,6 +104,7 @@ async fn take_streams(server: Server, connection: &Rc<Connection>) {
     let limits = worker.limits();
     let mut course = Course {
         server,
+        waiting: VecDeque::new(),
         silence: Watchdog::new(limits.head_timeout),
         left: limits.requests_per_connection,
     };
@@ -117,26 +121,43 @@ async fn take_streams(server: Server, connection: &Rc<Connection>) {
 }
 
 impl Course {
-    /// Has streams served as they come.
+    /// Has streams served as they come, a few a turn.
+    ///
+    /// The connection itself is looked at again only when all that it brought have begun, so their answers are written
+    /// together.
     fn poll_ended(
         &mut self,
         context: &mut Context<'_>,
         patience: Duration,
         connection: &Rc<Connection>,
     ) -> Poll<Ended> {
-        for _ in 0..AT_ONCE {
-            if self.left == Some(0) {
-                return Poll::Ready(Ended::Enough);
-            }
+        let looks = self.waiting.is_empty();
+        if looks && let Poll::Ready(ended) = self.poll_streams(context) {
+            return Poll::Ready(ended);
+        }
+        let begun = self.waiting.len().min(AT_ONCE);
+        self.waiting
+            .drain(..begun)
+            .for_each(|stream| start(connection, stream));
+        if looks && self.waiting.is_empty() {
+            return self.poll_silence(context, patience, connection);
+        }
+        // Also after the last: the connection may have called in a turn that did not look at it.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes the streams that are there.
+    fn poll_streams(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
+        while self.left != Some(0) {
             match self.server.poll_next(context) {
-                Poll::Ready(Some(stream)) => start(connection, Box::new(stream)),
+                Poll::Ready(Some(stream)) => self.waiting.push_back(Box::new(stream)),
                 Poll::Ready(None) => return Poll::Ready(Ended::Over),
-                Poll::Pending => return self.poll_silence(context, patience, connection),
+                Poll::Pending => return Poll::Pending,
             }
             self.left = self.left.map(|left| left - 1);
         }
-        context.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(Ended::Enough)
     }
 
     fn poll_silence(
