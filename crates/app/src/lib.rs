@@ -17,8 +17,10 @@ mod output;
 mod shutdown;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ use hythe_config::NodeConfig;
 use hythe_gateway::Listeners;
 use hythe_model::{FullName, Instances, desired::Desired};
 use hythe_ports::documents::{Documents, NodeId};
-use hythe_runtime_process::ProcessRuntime;
+use hythe_runtime_process::{Guarded, ProcessRuntime};
 use hythe_spine::{Latest, Spine};
 use prometheus_client::registry::Registry;
 
@@ -42,24 +44,25 @@ const TASKS_END: Duration = Duration::from_secs(5);
 /// What workers have seen of endpoints and the registry has not heard yet; beyond, it is told again later.
 const OBSERVATIONS: usize = 256;
 
-/// Runs a server until it is told to stop. `exe` is this program, which is also the minder.
+/// Runs a server until it is told to stop. `exe` is this program, which is also the minder. `guarded`: whether the
+/// minder is to start this process again, as it was started, when it dies.
 ///
 /// # Errors
 /// When something cannot be opened or bound. What ran before goes on, and nothing is left half started.
-pub fn run(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
+pub fn run(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Result<()> {
     hythe_telemetry::init_logging(&config.log);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)
         .build()
         .context("start the control runtime")?;
-    let ended = runtime.block_on(serve(config, exe));
+    let ended = runtime.block_on(serve(config, exe, guarded));
     // Blocking work that hangs (a resolver, a disk) must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
-async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
+async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Result<()> {
     let started_at = hythe_stdx::unix_ms();
     home::prepare(&config.home)?;
     let signals = Signals::install()?;
@@ -77,6 +80,7 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
         socket: hythe_config::socket(&config.home),
         token_file: hythe_config::token_file(&config.home),
     })?;
+    let command = guarded.then(|| this_command(&exe, &config.home));
     let processes = hythe_runtime_process::Config {
         inherited: inherited_environment(),
         ..hythe_runtime_process::Config::new(config.home.clone(), exe)
@@ -149,10 +153,22 @@ async fn serve(config: NodeConfig, exe: PathBuf) -> anyhow::Result<()> {
     )?;
     kept_sockets::follow(&runtime, traffic.listeners, &spine).await?;
     let workers = gateway.serve()?;
+    if command.is_some() {
+        runtime
+            .guard(command)
+            .await
+            .context("have the minder guard this server")?;
+    }
     tracing::info!(home = %config.home.display(), proxy = ?proxy, proxy_tls = ?proxy_tls, "ready");
 
     let ending = signals.wait(stop_asked).await;
     tracing::info!(?ending, "stopping");
+    if guarded && let Err(error) = runtime.guard(None).await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the minder may start a server again"
+        );
+    }
     if let Ending::ServerAndMinder { with_services: true } = ending {
         supervisor
             .handle
@@ -241,6 +257,21 @@ fn inherited_environment() -> BTreeMap<String, String> {
     ];
     let value = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
     NAMES.into_iter().filter_map(value).collect()
+}
+
+/// How this process was started.
+fn this_command(exe: &Path, home: &Path) -> Guarded {
+    let text = |value: OsString| value.into_string().ok();
+    Guarded {
+        argv: iter::once(exe.as_os_str().to_owned())
+            .chain(std::env::args_os().skip(1))
+            .filter_map(text)
+            .collect(),
+        env: std::env::vars_os()
+            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+            .collect(),
+        log: hythe_config::server_log(home),
+    }
 }
 
 fn cores() -> usize {

@@ -50,8 +50,9 @@ pub use reference::reference;
 /// What the binary does for the command line.
 #[derive(Clone, Copy)]
 pub struct Hooks {
-    /// Runs a server until it is told to stop. The error is a text for people.
-    pub run_server: fn(&ServerArgs) -> Result<(), String>,
+    /// Runs a server until it is told to stop; whether the minder starts it again when it dies. The error is a text
+    /// for people.
+    pub run_server: fn(&ServerArgs, bool) -> Result<(), String>,
     /// Runs a minder in this process.
     pub run_minder: fn(&Path) -> Result<(), String>,
     /// What a plugin's settings say, and what is wrong with them.

@@ -34,7 +34,8 @@ pub(crate) fn run(context: &Context, options: RunOptions) -> Outcome {
         ..options.server
     };
     check(&arguments)?;
-    (context.hooks.run_server)(&arguments).map_err(|error| Failure::new(Exit::Failed, error))
+    (context.hooks.run_server)(&arguments, options.detached)
+        .map_err(|error| Failure::new(Exit::Failed, error))
 }
 
 pub(crate) fn start(context: &mut Context, options: &ServerArgs) -> Outcome {

@@ -19,11 +19,11 @@ fn main() -> ExitCode {
     hythe_cli::run(std::env::args_os(), hooks)
 }
 
-fn run_server(arguments: &ServerArgs) -> Result<(), String> {
+fn run_server(arguments: &ServerArgs, guarded: bool) -> Result<(), String> {
     let config = hythe_config::resolve(arguments).map_err(|problems| problems.to_string())?;
     let program = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
     // The alternate form shows what caused what.
-    hythe_app::run(config, program).map_err(|error| format!("{error:#}"))
+    hythe_app::run(config, program, guarded).map_err(|error| format!("{error:#}"))
 }
 
 fn run_minder(home: &Path) -> Result<(), String> {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use hythe_testkit::http_client::get;
 use hythe_testkit::process_table::{is_alive, signal};
@@ -50,6 +51,31 @@ fn the_next_server_takes_over_and_nobody_is_refused_meanwhile() {
         assert!(is_ready(&home.service(name)), "{name}");
         assert!(home.instances(name).iter().all(|instance| instance.restarts == 0));
     }
+}
+
+#[test]
+fn a_server_that_dies_is_started_again_and_one_that_is_told_to_end_is_not() {
+    let _turn = alone();
+    let home = up(ECHO_MANIFEST);
+    let (gateway, before) = (home.gateway(), home.pids("echo"));
+    for _ in 0..3 {
+        home.kill_server();
+        let killed = Instant::now();
+        let hammer = Hammer::start(gateway, "/");
+        until("another server serves", || hammer.answered() > 0);
+        println!("served again {:?} after the server was killed", killed.elapsed());
+        until("there is load", || hammer.answered() > 50);
+        hammer.stop();
+    }
+    assert_eq!(home.pids("echo"), before, "the same processes");
+
+    let told = home.status().server.pid;
+    signal(told, Signal::TERM);
+    until("it has ended", || !is_alive(told));
+    let said = home.ok(&["server", "start"]);
+    assert!(said.contains("server started"), "{said}");
+    home.ok(&["server", "stop", "--with-services"]);
+    home.await_nothing_left();
 }
 
 #[test]

@@ -18,8 +18,8 @@ use std::{
 use crate::{
     home,
     protocol::{
-        self, Answer, ChildStatus, Decoder, Event, FrameError, Hello, Refusal, Reply, Request, Spawn,
-        Spawned, Stream, VERSION,
+        self, Answer, ChildStatus, Decoder, Event, FrameError, Guarded, Hello, Refusal, Reply, Request,
+        Spawn, Spawned, Stream, VERSION,
     },
 };
 
@@ -238,6 +238,16 @@ impl Client {
             Reply::Sockets { names } => Ok(names),
             _ => Err(ClientError::UnexpectedAnswer),
         }
+    }
+
+    /// Has this process started again when it dies, or no more.
+    ///
+    /// # Errors
+    /// A refusal or a failed connection.
+    pub fn guard(&mut self, server: Option<Guarded>) -> Result<(), ClientError> {
+        self.done(&Request::Guard {
+            server: server.map(Box::new),
+        })
     }
 
     /// Ends the minder; with force, its children before it. Returns when that has begun:

@@ -55,6 +55,7 @@ use crate::run_files::RunFiles;
 use crate::runs::Runs;
 use crate::shared::Shared;
 
+pub use hythe_minder::protocol::Guarded;
 pub use link::ConnectError;
 pub use output::OutputEvent;
 
@@ -183,6 +184,16 @@ impl ProcessRuntime {
         self.ask(request).await
     }
 
+    /// Has the minder, and each later one, start this process again when it dies; `None`: no more.
+    ///
+    /// # Errors
+    /// When the minder does not answer.
+    pub async fn guard(&self, server: Option<Guarded>) -> Result<(), RuntimeError> {
+        self.shared.guarded().clone_from(&server);
+        self.ask(move |connection| connection.ask(|client| client.guard(server)))
+            .await
+    }
+
     /// The minder's process id, while there is one.
     pub fn minder_pid(&self) -> Option<u32> {
         u32::try_from(self.shared.minder_pid())
@@ -249,6 +260,7 @@ fn prepare(
         acknowledged,
         minder: AtomicI32::new(0),
         closed: AtomicBool::new(false),
+        guarded: Mutex::default(),
         addresses: Mutex::new(Addresses::new(config.port_range)),
         subscribers: Mutex::default(),
     };

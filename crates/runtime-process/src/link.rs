@@ -151,6 +151,9 @@ fn establish(shared: &Shared, connection: &mut Connection) -> Result<Session, Co
         .filter_map(|child| record_of(&child).map(|r| (child, r)))
         .collect();
     end_leftovers(shared, &children);
+    if let Some(guarded) = shared.guarded().clone() {
+        client.guard(Some(guarded)).map_err(ConnectError::Talk)?;
+    }
     shared.minder.store(client.hello().pid, Ordering::Relaxed);
     let broken = connection.replace(client);
     adopt(shared, connection, &children);

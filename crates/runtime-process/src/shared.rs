@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hythe_minder::protocol::Stream;
+use hythe_minder::protocol::{Guarded, Stream};
 use hythe_supervisor::runtime::RuntimeEvent;
 use tokio::sync::mpsc;
 
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) minder: AtomicI32,
     /// The minder was asked to end: no other is started.
     pub(crate) closed: AtomicBool,
+    /// How this server is started again when it dies, if it is to be.
+    pub(crate) guarded: Mutex<Option<Guarded>>,
     pub(crate) addresses: Mutex<Addresses>,
     pub(crate) subscribers: Mutex<Vec<mpsc::Sender<RuntimeEvent>>>,
 }
@@ -39,6 +41,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn addresses(&self) -> MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn guarded(&self) -> MutexGuard<'_, Option<Guarded>> {
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The minder's process id; 0 while there is none.

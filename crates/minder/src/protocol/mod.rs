@@ -117,6 +117,12 @@ pub enum Request {
     },
     /// Asks for the names of the kept sockets; answered by [`Reply::Sockets`].
     ListSockets {},
+    /// Has the process that asks started again whenever it dies; `None`: no more. One process is guarded, the last
+    /// one that asked.
+    Guard {
+        /// How.
+        server: Option<Box<Guarded>>,
+    },
     /// Ends the minder; refused while children run, unless forced.
     Shutdown {
         /// Ends the children first: SIGTERM to their groups, SIGKILL after ten seconds.
@@ -159,6 +165,17 @@ pub struct Spawn {
     /// Output of one stream that is unconsumed beyond this many bytes loses its oldest segment.
     #[serde(default = "default_unread_limit")]
     pub unread_limit: u64,
+}
+
+/// How the server is started again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guarded {
+    /// The program, with a path, and its arguments.
+    pub argv: Vec<String>,
+    /// The complete environment.
+    pub env: Vec<(String, String)>,
+    /// Its standard output and error are appended here; absolute.
+    pub log: PathBuf,
 }
 
 /// Resource limits of a child, soft and hard alike.

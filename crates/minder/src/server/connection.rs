@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use rustix::event::epoll::EventFlags;
+use rustix::{event::epoll::EventFlags, process::Pid};
 use serde::Serialize;
 
 use crate::protocol::{self, Decoder, FrameError, Request};
@@ -23,6 +23,7 @@ const MAX_DESCRIPTORS: usize = 4;
 /// A connection and how far its conversation has come.
 pub(super) struct Connection {
     stream: UnixStream,
+    peer: Pid,
     decoder: Decoder,
     descriptors: Vec<OwnedFd>,
     outgoing: Vec<u8>,
@@ -39,10 +40,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Takes a stream that does not block.
-    pub(super) fn new(stream: UnixStream) -> Self {
+    /// Takes a stream that does not block, of this process.
+    pub(super) fn new(stream: UnixStream, peer: Pid) -> Self {
         Self {
             stream,
+            peer,
             decoder: Decoder::default(),
             descriptors: Vec::new(),
             outgoing: Vec::new(),
@@ -53,6 +55,11 @@ impl Connection {
             subscribed: false,
             closing: false,
         }
+    }
+
+    /// The process that connected.
+    pub(super) fn peer(&self) -> Pid {
+        self.peer
     }
 
     /// Whether everything written has gone out.

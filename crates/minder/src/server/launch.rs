@@ -22,13 +22,13 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
     process::{
         Pid, Resource, Rlimit, Signal, WaitOptions, chdir, getpid, getppid, getrlimit,
-        set_parent_process_death_signal, setpgid, setrlimit, umask, waitpid,
+        set_parent_process_death_signal, setpgid, setrlimit, setsid, umask, waitpid,
     },
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
 use super::signals;
-use crate::protocol::{Refusal, Spawn, SpawnStep};
+use crate::protocol::{Guarded, Refusal, Spawn, SpawnStep};
 
 /// Where a program without a slash is looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -55,6 +55,15 @@ pub(super) struct Launched {
     pub(super) start_time: u64,
     /// The reading ends of standard output and standard error; they do not block.
     pub(super) pipes: [OwnedFd; 2],
+}
+
+/// What a new process has to do with the minder.
+#[derive(Clone, Copy)]
+enum Tie {
+    /// A group of its own, told to end when the minder is gone.
+    UntilMinderDies,
+    /// A session of its own.
+    None,
 }
 
 type Failure = (SpawnStep, Errno);
@@ -88,7 +97,9 @@ impl Launcher {
         let image = Image::of(spawn)?;
         let (out, out_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
         let (err, err_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
-        let pid = self.start(&image, &out_end, &err_end).map_err(refusal)?;
+        let pid = self
+            .start(&image, [&out_end, &err_end], Tie::UntilMinderDies)
+            .map_err(refusal)?;
         Ok(Launched {
             pid,
             start_time: start_time(pid),
@@ -96,7 +107,16 @@ impl Launcher {
         })
     }
 
-    fn start(&self, image: &Image, out: &OwnedFd, err: &OwnedFd) -> Result<Pid, Failure> {
+    /// Starts the server, in a session of its own, with its output in `log`.
+    pub(super) fn launch_server(&self, server: &Guarded, log: &OwnedFd) -> Result<Pid, Refusal> {
+        let image = Image::of(&Spawn {
+            env: server.env.clone(),
+            ..Spawn::new("server", server.argv.clone())
+        })?;
+        self.start(&image, [log, log], Tie::None).map_err(refusal)
+    }
+
+    fn start(&self, image: &Image, outputs: [&OwnedFd; 2], tie: Tie) -> Result<Pid, Failure> {
         let (outcome, report) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| (SpawnStep::Pipe, error))?;
         let minder = getpid();
         // SAFETY: this process has one thread, so the new one finds every lock as it must be.
@@ -105,7 +125,7 @@ impl Launcher {
             return Err((SpawnStep::Fork, last_errno()));
         }
         let Some(pid) = Pid::from_raw(forked) else {
-            let failure = self.become_child(image, out, err, minder);
+            let failure = self.become_child(image, outputs, tie, minder);
             let _ = rustix::io::write(&report, &encode_failure(failure));
             // SAFETY: leaves at once, without running what belongs to the minder.
             unsafe { libc::_exit(127) }
@@ -121,8 +141,8 @@ impl Launcher {
     }
 
     /// Runs in the new process; returns only when it failed.
-    fn become_child(&self, image: &Image, out: &OwnedFd, err: &OwnedFd, minder: Pid) -> Failure {
-        let prepared = self.prepare(out, err, minder);
+    fn become_child(&self, image: &Image, outputs: [&OwnedFd; 2], tie: Tie, minder: Pid) -> Failure {
+        let prepared = self.prepare(outputs, tie, minder);
         let Err(failure) = prepared
             .map_err(|error| (SpawnStep::Prepare, error))
             .and_then(|()| self.limit(image).map_err(|error| (SpawnStep::Limits, error)))
@@ -133,12 +153,17 @@ impl Launcher {
         failure
     }
 
-    fn prepare(&self, out: &OwnedFd, err: &OwnedFd, minder: Pid) -> Result<(), Errno> {
-        setpgid(None, None)?;
-        set_parent_process_death_signal(Some(Signal::TERM))?;
-        if getppid() != Some(minder) {
-            // It died before the signal was asked for.
-            return Err(Errno::SRCH);
+    fn prepare(&self, [out, err]: [&OwnedFd; 2], tie: Tie, minder: Pid) -> Result<(), Errno> {
+        match tie {
+            Tie::UntilMinderDies => {
+                setpgid(None, None)?;
+                set_parent_process_death_signal(Some(Signal::TERM))?;
+                if getppid() != Some(minder) {
+                    // It died before the signal was asked for.
+                    return Err(Errno::SRCH);
+                }
+            }
+            Tie::None => drop(setsid()?),
         }
         signals::reset_in_child()?;
         dup2_stdin(&self.null)?;

@@ -22,6 +22,7 @@ use super::{
     child::Children,
     connection::Connection,
     ground::{Ground, give_memory_back},
+    guard::Guard,
     launch::Launcher,
     note,
     output::Pipe,
@@ -54,7 +55,7 @@ const EVENTS_AT_ONCE: usize = 64;
 
 /// Everything there is.
 pub(super) struct Minder {
-    epoll: rustix::fd::OwnedFd,
+    pub(super) epoll: rustix::fd::OwnedFd,
     pub(super) ground: Ground,
     pub(super) launcher: Launcher,
     pub(super) raw: Rc<Path>,
@@ -65,6 +66,8 @@ pub(super) struct Minder {
     pub(super) subscribers: Slots,
     /// Subscribers for whom there may be news.
     pub(super) owed: Slots,
+    /// The server, to be started again when it dies.
+    pub(super) guard: Option<Guard>,
     retry_at: Option<Instant>,
     phase: Phase,
 }
@@ -83,6 +86,7 @@ pub(super) enum Token {
     Listener,
     Connection(usize),
     Output(u64, Stream),
+    Server,
 }
 
 impl Minder {
@@ -101,6 +105,7 @@ impl Minder {
             connections: [const { None }; MAX_CONNECTIONS],
             subscribers: Slots::default(),
             owed: Slots::default(),
+            guard: None,
             retry_at: None,
             phase: Phase::Minding,
         })
@@ -138,6 +143,7 @@ impl Minder {
             Token::Listener => self.accept(),
             Token::Connection(slot) => self.attend(slot, flags),
             Token::Output(serial, stream) => self.pump(serial, stream, TURN),
+            Token::Server => self.server_ended(),
         }
         Ok(())
     }
@@ -280,7 +286,7 @@ impl Minder {
         )
         .is_ok()
         {
-            self.connections[slot] = Some(Connection::new(stream));
+            self.connections[slot] = Some(Connection::new(stream, peer.pid));
         }
     }
 
@@ -360,6 +366,7 @@ impl Minder {
             self.phase = Phase::Stopping {
                 kill_at: Instant::now() + GRACE,
             };
+            self.guard = None;
             self.signal_all(Signal::TERM);
         }
     }
@@ -380,6 +387,7 @@ impl Minder {
             self.retry_at = None;
             self.retry();
         }
+        self.start_server_again(now);
         if let Phase::Stopping { kill_at } = self.phase
             && kill_at <= now
         {
@@ -396,7 +404,8 @@ impl Minder {
             Phase::Stopping { kill_at } => Some(kill_at),
             Phase::Killing { leave_at } => Some(leave_at),
         };
-        let next = self.retry_at.into_iter().chain(phase_end).min()?;
+        let server = self.guard.as_ref().and_then(Guard::starts_at);
+        let next = [self.retry_at, phase_end, server].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -426,6 +435,7 @@ impl Token {
             Self::Connection(slot) => (2, slot as u64),
             Self::Output(serial, Stream::Out) => (3, serial),
             Self::Output(serial, Stream::Err) => (4, serial),
+            Self::Server => (5, 0),
         };
         EventData::new_u64(value << 3 | kind)
     }
@@ -437,7 +447,8 @@ impl Token {
             1 => Self::Listener,
             2 => Self::Connection(value as usize),
             3 => Self::Output(value, Stream::Out),
-            _ => Self::Output(value, Stream::Err),
+            4 => Self::Output(value, Stream::Err),
+            _ => Self::Server,
         }
     }
 }
@@ -454,6 +465,7 @@ mod tests {
             Token::Connection(31),
             Token::Output(1, Stream::Out),
             Token::Output(u64::MAX >> 3, Stream::Err),
+            Token::Server,
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }

@@ -12,6 +12,7 @@
 mod child;
 mod connection;
 mod ground;
+mod guard;
 mod launch;
 mod minder;
 mod output;

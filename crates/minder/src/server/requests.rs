@@ -6,8 +6,8 @@ use rustix::{net::sockopt::socket_type, process::Signal};
 
 use super::{child::Outputs, connection::Connection, minder::Minder};
 use crate::protocol::{
-    Answer, FrameError, Hello, MAX_CHILDREN, MAX_LABEL, MAX_SOCKETS, PAGE_CHILDREN, Refusal, Reply, Request,
-    Spawn, VERSION, is_name,
+    Answer, FrameError, Guarded, Hello, MAX_CHILDREN, MAX_LABEL, MAX_SOCKETS, PAGE_CHILDREN, Refusal, Reply,
+    Request, Spawn, VERSION, is_name,
 };
 
 /// The longest text of a client that is given back in a refusal, in characters.
@@ -80,6 +80,7 @@ impl Minder {
                     names: self.sockets.keys().cloned().collect(),
                 });
             }
+            Request::Guard { server } => self.guard(connection, server)?,
             Request::Shutdown { force } => self.shutdown(force)?,
             Request::Subscribe {} => {
                 connection.subscribed = true;
@@ -220,6 +221,15 @@ impl Minder {
             .remove(name)
             .map(drop)
             .ok_or_else(|| Refusal::NoSocket { name: quoted(name) })
+    }
+
+    fn guard(&mut self, connection: &Connection, server: Option<Box<Guarded>>) -> Result<(), Refusal> {
+        if self.is_stopping() {
+            return Err(Refusal::Stopping {});
+        }
+        let guarded = server.map(|server| self.guarded_by(connection.peer(), *server));
+        self.guard = guarded.transpose()?;
+        Ok(())
     }
 
     fn shutdown(&mut self, force: bool) -> Result<(), Refusal> {

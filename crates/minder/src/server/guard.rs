@@ -1,0 +1,169 @@
+//! The server process, started again when it dies.
+//!
+//! Connections wait in the kept sockets meanwhile, so it is started at once; one that dies again and again is waited
+//! for, longer each time. Whether it serves, and why it died, is nothing a minder knows: its log tells.
+
+use std::{
+    fs::File,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::epoll::{self, EventFlags},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+use super::{
+    minder::{Minder, Token},
+    note,
+};
+use crate::protocol::{Guarded, Refusal};
+
+/// Who lived this long did not die of how it starts.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// The pause before the second start in a row; doubled for each one after it.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The server and how it is started.
+pub(super) struct Guard {
+    server: Guarded,
+    state: State,
+    /// Starts in a row that came to nothing.
+    failures: u32,
+}
+
+enum State {
+    Alive {
+        pid: Pid,
+        /// Readable once it has ended.
+        _watched: OwnedFd,
+        since: Instant,
+    },
+    Starts {
+        at: Instant,
+    },
+}
+
+impl Guard {
+    /// When it is to be started.
+    pub(super) fn starts_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Starts { at } => Some(at),
+            State::Alive { .. } => None,
+        }
+    }
+
+    fn is(&self, process: Pid) -> bool {
+        matches!(self.state, State::Alive { pid, .. } if pid == process)
+    }
+
+    /// Notes that it is gone, or could not be started.
+    fn failed(&mut self, now: Instant) {
+        if let State::Alive { since, .. } = self.state
+            && now.duration_since(since) >= STEADY
+        {
+            self.failures = 0;
+        }
+        self.state = State::Starts {
+            at: now + pause(self.failures),
+        };
+        self.failures = self.failures.saturating_add(1);
+    }
+}
+
+/// Before a start that follows so many in a row that came to nothing.
+fn pause(failures: u32) -> Duration {
+    let Some(doublings) = failures.checked_sub(1) else {
+        return Duration::ZERO;
+    };
+    FIRST_PAUSE
+        .saturating_mul(2u32.saturating_pow(doublings))
+        .min(LONGEST_PAUSE)
+}
+
+impl Minder {
+    /// The guard over `process`, which has just asked for it.
+    pub(super) fn guarded_by(&mut self, process: Pid, server: Guarded) -> Result<Guard, Refusal> {
+        match self.guard.take() {
+            // Started by this minder: how often that was in vain is not forgotten.
+            Some(known) if known.is(process) => Ok(Guard { server, ..known }),
+            _ => Ok(Guard {
+                server,
+                state: self.watch(process)?,
+                failures: 0,
+            }),
+        }
+    }
+
+    fn watch(&self, pid: Pid) -> Result<State, Refusal> {
+        let watched = pidfd_open(pid, PidfdFlags::empty()).and_then(|watched| {
+            epoll::add(&self.epoll, &watched, Token::Server.encode(), EventFlags::IN)?;
+            Ok(watched)
+        });
+        let watched = watched.map_err(|error| Refusal::Failed {
+            what: "watching the server".to_owned(),
+            errno: error.raw_os_error(),
+        })?;
+        Ok(State::Alive {
+            pid,
+            _watched: watched,
+            since: Instant::now(),
+        })
+    }
+
+    pub(super) fn server_ended(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.failed(Instant::now());
+        }
+    }
+
+    /// Starts the server if it is time.
+    pub(super) fn start_server_again(&mut self, now: Instant) {
+        let Some(mut guard) = self.guard.take() else {
+            return;
+        };
+        if guard.starts_at().is_some_and(|at| at <= now) {
+            match self.start_server(&guard.server) {
+                Ok((pid, state)) => {
+                    note(format_args!("the server is gone: started again as {pid}"));
+                    guard.state = state;
+                }
+                Err(error) => {
+                    note(format_args!("the server cannot be started: {error}"));
+                    guard.failed(now);
+                }
+            }
+        }
+        self.guard = Some(guard);
+    }
+
+    fn start_server(&self, server: &Guarded) -> Result<(Pid, State), Refusal> {
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&server.log)
+            .map_err(|error| Refusal::Failed {
+                what: "opening the server's log".to_owned(),
+                errno: error.raw_os_error().unwrap_or(0),
+            })?;
+        let pid = self.launcher.launch_server(server, &log.into())?;
+        Ok((pid, self.watch(pid)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_start_is_at_once_and_later_ones_wait_longer() {
+        for (failures, milliseconds) in [(0, 0), (1, 100), (2, 200), (5, 1600), (7, 5000), (u32::MAX, 5000)] {
+            assert_eq!(pause(failures), Duration::from_millis(milliseconds), "{failures}");
+        }
+    }
+}
