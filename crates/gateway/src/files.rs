@@ -17,8 +17,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+    HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
+    RANGE, VARY,
 };
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Either, Full};
@@ -45,8 +46,7 @@ const PIECE: usize = 32 * 1024;
 impl Files {
     /// The files of `root`. `fallback`: the path of one of them, for what is not there.
     pub(crate) fn of(root: &Path, fallback: Option<String>) -> Self {
-        let folder = ServeDir::with_backend(root, PageCache)
-            .ignore_multi_range_requests(true)
+        let folder = ServeDir::with_backend(root, PageCache::of(root))
             .precompressed_br()
             .precompressed_zstd()
             .precompressed_gzip()
@@ -78,8 +78,30 @@ impl Files {
                 headers.remove(time);
             }
         }
-        if let Some(validator) = asked.get(IF_RANGE) {
-            let ranges = headers.remove(RANGE);
+        if !asked.get(RANGE).is_some_and(is_one_range) {
+            headers.remove(RANGE);
+        }
+        let answer = self.range(request, path, headers).await?;
+        Ok(
+            match answer.headers().get(ETAG).and_then(|tag| refused(asked, tag)) {
+                Some(status) => emptied(answer, status),
+                None => answer,
+            },
+        )
+    }
+
+    /// The part that is asked for, or the whole if it is not the same file any more.
+    async fn range(
+        &self,
+        request: &Request<()>,
+        path: &str,
+        mut headers: HeaderMap,
+    ) -> std::io::Result<Response<Body>> {
+        let Some(range) = headers.get(RANGE).cloned() else {
+            return self.read(request.method(), path, headers).await;
+        };
+        if let Some(validator) = request.headers().get(IF_RANGE) {
+            headers.remove(RANGE);
             let whole = self.read(request.method(), path, headers.clone()).await?;
             let same = [ETAG, LAST_MODIFIED]
                 .iter()
@@ -87,16 +109,13 @@ impl Files {
             if !same {
                 return Ok(whole);
             }
-            headers.extend(ranges.map(|ranges| (RANGE, ranges)));
+            headers.insert(RANGE, range.clone());
         }
-        let mut answer = self.read(request.method(), path, headers).await?;
-        if answer.status().is_success()
-            && let Some(status) = answer.headers().get(ETAG).and_then(|tag| refused(asked, tag))
-        {
-            *answer.status_mut() = status;
-            *answer.body_mut() = Either::Right(Full::default());
-            answer.headers_mut().remove(CONTENT_LENGTH);
-            answer.headers_mut().remove(CONTENT_RANGE);
+        let answer = self.read(request.method(), path, headers.clone()).await?;
+        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE && is_of_the_end(&range) {
+            // RFC 9110 14.1.2: of a file that is shorter, all of it.
+            headers.remove(RANGE);
+            return self.read(request.method(), path, headers).await;
         }
         Ok(answer)
     }
@@ -117,6 +136,10 @@ impl Files {
         }
         if headers.contains_key(ALLOW) {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        if answer.status() == StatusCode::NOT_MODIFIED {
+            let headers = answer.headers_mut();
+            headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
         }
         Ok(answer)
     }
@@ -149,6 +172,30 @@ fn tag(library: &HeaderValue) -> Option<HeaderValue> {
     let (seconds, rest) = library.to_str().ok()?.split_once('.')?;
     let (_, size) = rest.split_once('-')?;
     HeaderValue::from_str(&format!("{seconds}-{size}")).ok()
+}
+
+/// Whether a `Range` asks for one range of bytes. Several are not served, and other units are to be ignored (RFC 9110
+/// 14.2).
+fn is_one_range(range: &HeaderValue) -> bool {
+    let range = range.as_bytes();
+    range.starts_with(b"bytes=") && !range.contains(&b',')
+}
+
+/// Whether a range is of so many bytes at the end, not none.
+fn is_of_the_end(range: &HeaderValue) -> bool {
+    let count = range.as_bytes().strip_prefix(b"bytes=-");
+    count.is_some_and(|count| count.iter().any(|digit| matches!(digit, b'1'..=b'9')))
+}
+
+/// The answer without its file.
+fn emptied(mut answer: Response<Body>, status: StatusCode) -> Response<Body> {
+    *answer.status_mut() = status;
+    *answer.body_mut() = Either::Right(Full::default());
+    let of_the_file = [CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, CONTENT_ENCODING];
+    for name in of_the_file {
+        answer.headers_mut().remove(name);
+    }
+    answer
 }
 
 /// What is answered instead of a file with this tag, as the request asks (RFC 9110 13.1).

@@ -47,6 +47,7 @@ fn files_are_served_with_validators_and_ranges() {
     write(&folder, "a/index.html", "inner");
     write(outside.path(), "secret", "secret");
     rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("pipe"), rustix::fs::Mode::RUSR).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
     let proxy = start(&folder, None);
     const TAG: &str = "\"3b9aca00-a\"";
 
@@ -74,6 +75,8 @@ fn files_are_served_with_validators_and_ranges() {
         ("GET /a/b.txt/c", "", 404, "Not found\n"),
         // Waits for nobody who might write into it.
         ("GET /pipe", "", 404, "Not found\n"),
+        ("HEAD /pipe", "", 404, ""),
+        ("GET /socket", "", 404, "Not found\n"),
         ("POST /a/b.txt", "Content-Length: 2\r\n", 405, ""),
         // Nothing above the folder.
         ("GET /../secret", "", 404, "Not found\n"),
@@ -132,7 +135,31 @@ fn files_are_served_with_validators_and_ranges() {
             200,
             "0123456789",
         ),
+        // The question about the tag comes before those about time and range.
+        (
+            "GET /a/b.txt",
+            "If-Match: \"x\"\r\nIf-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT\r\n",
+            412,
+            "",
+        ),
+        ("GET /a/b.txt", "If-Match: \"x\"\r\nRange: bytes=20-\r\n", 412, ""),
+        (
+            "GET /a/b.txt",
+            "If-None-Match: *\r\nRange: bytes=20-\r\n",
+            304,
+            "",
+        ),
+        (
+            "GET /a/b.txt",
+            "If-None-Match: *\r\nRange: bytes=2-4\r\nIf-Range: \"old\"\r\n",
+            304,
+            "",
+        ),
         // Ranges.
+        ("GET /a/b.txt", "Range: bytes=-30\r\n", 200, "0123456789"),
+        ("GET /a/b.txt", "Range: bytes=-0\r\n", 416, ""),
+        ("GET /a/b.txt", "Range: items=2-4\r\n", 200, "0123456789"),
+        ("GET /a/b.txt", "Range: bytes=0-1,,4-5\r\n", 200, "0123456789"),
         ("GET /a/b.txt", "Range: bytes=2-4\r\n", 206, "234"),
         ("GET /a/b.txt", "Range: bytes=-3\r\n", 206, "789"),
         ("GET /a/b.txt", "Range: bytes=20-\r\n", 416, ""),
@@ -154,6 +181,9 @@ fn files_are_served_with_validators_and_ranges() {
         // A body that nobody wants is not sent.
         let (got, head, text) = ask(&proxy, request, lines);
         assert_eq!((got, &*text), (status, body), "{request} {lines}{head}");
+        if (200..400).contains(&status) && status != 307 {
+            assert!(head.contains("vary: accept-encoding"), "{request} {lines}{head}");
+        }
     }
     assert_eq!(proxy.stop(), 0);
 }
