@@ -16,6 +16,7 @@ mod frames;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -159,12 +160,24 @@ pub struct Spawn {
     /// The file mode creation mask; what is not set is inherited from the minder.
     #[serde(default)]
     pub umask: Option<u32>,
+    /// Turns the program's own binds.
+    #[serde(default)]
+    pub rebind: Option<Rebind>,
     /// A segment file ends at this many bytes; at least one.
     #[serde(default = "default_segment_limit")]
     pub segment_limit: u64,
     /// Output of one stream that is unconsumed beyond this many bytes loses its oldest segment.
     #[serde(default = "default_unread_limit")]
     pub unread_limit: u64,
+}
+
+/// Which bind of a child, and of whatever it starts, is turned to another address. TCP only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebind {
+    /// A bind to this port, at whatever address,
+    pub from: u16,
+    /// goes here.
+    pub to: SocketAddr,
 }
 
 /// How the server is started again.
@@ -250,6 +263,9 @@ pub struct Spawned {
     pub out_start: u64,
     /// Where its standard error begins.
     pub err_start: u64,
+    /// Whether binds are turned as was asked: not every kernel can.
+    #[serde(default)]
+    pub rebinds: bool,
 }
 
 /// What is known of a child.
@@ -467,6 +483,7 @@ impl Spawn {
             label: serde_json::Value::Null,
             limits: Limits::default(),
             umask: None,
+            rebind: None,
             segment_limit: DEFAULT_SEGMENT_LIMIT,
             unread_limit: DEFAULT_UNREAD_LIMIT,
         }

@@ -1,7 +1,7 @@
 //! Fork and exec.
 //!
 //! Everything that allocates happens before the fork; between fork and exec there are only system calls. A
-//! pipe that exec closes tells the outcome: nothing when the program runs, else the step and the error number.
+//! socket that exec closes tells the outcome: nothing when the program runs, else the step and the error number.
 //! The minder waits for that, so an exec from a file system that hangs would hang it too: the price of a
 //! failed exec being an error and never an exit.
 
@@ -19,6 +19,7 @@ use std::{
 use rustix::{
     fs::Mode,
     io::{Errno, ioctl_fionbio, retry_on_intr},
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
     pipe::{PipeFlags, pipe_with},
     process::{
         Pid, Resource, Rlimit, Signal, WaitOptions, chdir, getpid, getppid, getrlimit,
@@ -27,11 +28,14 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::signals;
-use crate::protocol::{Guarded, Refusal, Spawn, SpawnStep};
+use super::{rebind, signals};
+use crate::protocol::{self, Guarded, Refusal, Spawn, SpawnStep};
 
 /// Where a program without a slash is looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The message that comes with the descriptor of binds: no step of a failure.
+const REBINDS: u8 = u8::MAX;
 
 /// The steps after the fork, which the new process reports by their place in this list.
 const STEPS: [SpawnStep; 4] = [
@@ -55,6 +59,8 @@ pub(super) struct Launched {
     pub(super) start_time: u64,
     /// The reading ends of standard output and standard error; they do not block.
     pub(super) pipes: [OwnedFd; 2],
+    /// Where the kernel asks about its binds.
+    pub(super) binds: Option<OwnedFd>,
 }
 
 /// What a new process has to do with the minder.
@@ -97,13 +103,14 @@ impl Launcher {
         let image = Image::of(spawn)?;
         let (out, out_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
         let (err, err_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
-        let pid = self
+        let (pid, binds) = self
             .start(&image, [&out_end, &err_end], Tie::UntilMinderDies)
             .map_err(refusal)?;
         Ok(Launched {
             pid,
             start_time: start_time(pid),
             pipes: [out, err],
+            binds,
         })
     }
 
@@ -113,11 +120,17 @@ impl Launcher {
             env: server.env.clone(),
             ..Spawn::new("server", server.argv.clone())
         })?;
-        self.start(&image, [log, log], Tie::None).map_err(refusal)
+        let started = self.start(&image, [log, log], Tie::None).map_err(refusal)?;
+        Ok(started.0)
     }
 
-    fn start(&self, image: &Image, outputs: [&OwnedFd; 2], tie: Tie) -> Result<Pid, Failure> {
-        let (outcome, report) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| (SpawnStep::Pipe, error))?;
+    fn start(
+        &self,
+        image: &Image,
+        outputs: [&OwnedFd; 2],
+        tie: Tie,
+    ) -> Result<(Pid, Option<OwnedFd>), Failure> {
+        let (outcome, report) = report_pair().map_err(|error| (SpawnStep::Pipe, error))?;
         let minder = getpid();
         // SAFETY: this process has one thread, so the new one finds every lock as it must be.
         let forked = unsafe { libc::fork() };
@@ -125,14 +138,15 @@ impl Launcher {
             return Err((SpawnStep::Fork, last_errno()));
         }
         let Some(pid) = Pid::from_raw(forked) else {
-            let failure = self.become_child(image, outputs, tie, minder);
+            let failure = self.become_child(image, outputs, tie, minder, &report);
             let _ = rustix::io::write(&report, &encode_failure(failure));
             // SAFETY: leaves at once, without running what belongs to the minder.
             unsafe { libc::_exit(127) }
         };
         drop(report);
-        match read_failure(&outcome) {
-            None => Ok(pid),
+        let mut binds = Vec::new();
+        match read_failure(&outcome, &mut binds) {
+            None => Ok((pid, binds.pop())),
             Some(failure) => {
                 let _ = retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
                 Err(failure)
@@ -141,13 +155,26 @@ impl Launcher {
     }
 
     /// Runs in the new process; returns only when it failed.
-    fn become_child(&self, image: &Image, outputs: [&OwnedFd; 2], tie: Tie, minder: Pid) -> Failure {
+    fn become_child(
+        &self,
+        image: &Image,
+        outputs: [&OwnedFd; 2],
+        tie: Tie,
+        minder: Pid,
+        report: &OwnedFd,
+    ) -> Failure {
         let prepared = self.prepare(outputs, tie, minder);
         let Err(failure) = prepared
             .map_err(|error| (SpawnStep::Prepare, error))
             .and_then(|()| self.limit(image).map_err(|error| (SpawnStep::Limits, error)))
             .and_then(|()| chdir(&image.cwd).map_err(|error| (SpawnStep::Chdir, error)))
         else {
+            if image.rebinds
+                && let Ok(binds) = rebind::install()
+            {
+                // What cannot be handed over would hold up every bind: it ends with this process then.
+                let _ = protocol::send(report, &[REBINDS], Some(binds.as_fd()));
+            }
             return (SpawnStep::Exec, image.execute());
         };
         failure
@@ -190,6 +217,7 @@ struct Image {
     umask: Option<Mode>,
     descriptors: Option<Rlimit>,
     address_space: Option<Rlimit>,
+    rebinds: bool,
 }
 
 impl Image {
@@ -221,6 +249,7 @@ impl Image {
             umask: spawn.umask.map(Mode::from_raw_mode),
             descriptors: limit(spawn.limits.descriptors),
             address_space: limit(spawn.limits.address_space),
+            rebinds: spawn.rebind.is_some(),
         })
     }
 
@@ -294,15 +323,31 @@ fn output_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((reading, writing))
 }
 
+/// Messages of a new process: at most one with the descriptor of its binds, then one with its failure or the end.
+fn report_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+}
+
 fn encode_failure((step, error): Failure) -> [u8; 5] {
     let index = STEPS.iter().position(|each| *each == step).unwrap_or(0);
     let [a, b, c, d] = error.raw_os_error().to_ne_bytes();
     [index as u8, a, b, c, d]
 }
 
-fn read_failure(outcome: impl AsFd) -> Option<Failure> {
+fn read_failure(outcome: impl AsFd, binds: &mut Vec<OwnedFd>) -> Option<Failure> {
     let mut message = [0; 5];
-    let read = retry_on_intr(|| rustix::io::read(outcome.as_fd(), &mut message)).unwrap_or(0);
+    let read = loop {
+        match protocol::receive(&outcome, &mut message, binds) {
+            Ok(1) if message[0] == REBINDS => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read.unwrap_or(0),
+        }
+    };
     let [index, error @ ..] = message;
     let step = STEPS
         .get(usize::from(index))
@@ -362,13 +407,19 @@ mod tests {
     }
 
     #[test]
-    fn failures_travel_through_the_pipe() {
+    fn failures_and_descriptors_travel_to_the_parent() {
         for step in STEPS {
-            let (reading, writing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            let (reading, writing) = report_pair().unwrap();
             rustix::io::write(&writing, &encode_failure((step, Errno::ACCESS))).unwrap();
-            assert_eq!(read_failure(&reading), Some((step, Errno::ACCESS)));
+            assert_eq!(
+                read_failure(&reading, &mut Vec::new()),
+                Some((step, Errno::ACCESS))
+            );
+            let mut binds = Vec::new();
+            protocol::send(&writing, &[REBINDS], Some(writing.as_fd())).unwrap();
             drop(writing);
-            assert_eq!(read_failure(&reading), None);
+            assert_eq!(read_failure(&reading, &mut binds), None);
+            assert_eq!(binds.len(), 1);
         }
     }
 }

@@ -26,6 +26,7 @@ use super::{
     launch::Launcher,
     note,
     output::Pipe,
+    rebind::Rebinding,
     requests::KeptSockets,
     signals,
     slots::Slots,
@@ -87,6 +88,7 @@ pub(super) enum Token {
     Connection(usize),
     Output(u64, Stream),
     Server,
+    Binds(u64),
 }
 
 impl Minder {
@@ -144,6 +146,7 @@ impl Minder {
             Token::Connection(slot) => self.attend(slot, flags),
             Token::Output(serial, stream) => self.pump(serial, stream, TURN),
             Token::Server => self.server_ended(),
+            Token::Binds(serial) => self.answer_bind(serial, flags),
         }
         Ok(())
     }
@@ -176,11 +179,18 @@ impl Minder {
         }
     }
 
-    /// Begins to watch a new child's pipes.
-    pub(super) fn watch_outputs(&mut self, serial: u64) {
+    /// Begins to watch a new child's pipes and binds.
+    pub(super) fn watch_child(&mut self, serial: u64) {
         let Some(child) = self.children.get(serial) else {
             return;
         };
+        if let Some(rebinding) = &child.rebinding {
+            let token = Token::Binds(serial).encode();
+            if epoll::add(&self.epoll, rebinding.notifications(), token, EventFlags::IN).is_err() {
+                // Nobody would answer: closed, the kernel refuses every bind, which the program can report.
+                child.rebinding = None;
+            }
+        }
         for (output, stream) in child.outputs().iter().zip(Stream::ALL) {
             let Some(pipe) = output.pipe() else { continue };
             let token = Token::Output(serial, stream).encode();
@@ -206,6 +216,17 @@ impl Minder {
             }
         }
         self.owed = self.subscribers;
+    }
+
+    fn answer_bind(&mut self, serial: u64, flags: EventFlags) {
+        let Some(child) = self.children.get(serial) else {
+            return;
+        };
+        if flags.contains(EventFlags::IN) {
+            child.rebinding.iter().for_each(Rebinding::answer);
+        } else {
+            child.rebinding = None;
+        }
     }
 
     fn retry(&mut self) {
@@ -436,6 +457,7 @@ impl Token {
             Self::Output(serial, Stream::Out) => (3, serial),
             Self::Output(serial, Stream::Err) => (4, serial),
             Self::Server => (5, 0),
+            Self::Binds(serial) => (6, serial),
         };
         EventData::new_u64(value << 3 | kind)
     }
@@ -448,7 +470,8 @@ impl Token {
             2 => Self::Connection(value as usize),
             3 => Self::Output(value, Stream::Out),
             4 => Self::Output(value, Stream::Err),
-            _ => Self::Server,
+            5 => Self::Server,
+            _ => Self::Binds(value),
         }
     }
 }
@@ -466,6 +489,7 @@ mod tests {
             Token::Output(1, Stream::Out),
             Token::Output(u64::MAX >> 3, Stream::Err),
             Token::Server,
+            Token::Binds(7),
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }

@@ -16,6 +16,7 @@ mod guard;
 mod launch;
 mod minder;
 mod output;
+mod rebind;
 mod requests;
 mod segment_writer;
 mod signals;

@@ -117,9 +117,9 @@ impl Minder {
         let outputs =
             Outputs::prepare(&self.raw, &spawn).map_err(|error| failed("looking for segments", &error))?;
         let launched = self.launcher.launch(&spawn)?;
-        let child = self.children.insert(outputs, launched, spawn.label);
+        let child = self.children.insert(outputs, launched, spawn.rebind, spawn.label);
         let (serial, spawned) = (child.serial(), child.spawned());
-        self.watch_outputs(serial);
+        self.watch_child(serial);
         Ok(Reply::Spawned(spawned))
     }
 
