@@ -14,6 +14,7 @@ mod example;
 mod explanations;
 mod footprint;
 mod grpc;
+mod hard_coded_ports;
 mod health;
 mod hostile;
 mod http2;

@@ -37,7 +37,12 @@ pub(crate) static SERVICE: Table = Table {
         key(
             "port",
             PORT,
-            "Where the application listens when it is run by hand. Each instance is told its own port in `PORT`.",
+            "Where the application listens when it is run by hand. Each instance gets an address of its own, and its port in `PORT`.",
+        ),
+        key(
+            "rebind",
+            Shape::Boolean,
+            "Whether a program that listens on `port`, at whatever address, does so at its instance's own. Default: `true`.",
         ),
         key(
             "environment",
@@ -195,9 +200,10 @@ pub(crate) static SERVICE: Table = Table {
 };
 
 /// Keys that say how something runs here, and nothing about a service elsewhere.
-const OF_WORKLOADS: [&str; 11] = [
+const OF_WORKLOADS: [&str; 12] = [
     "working_dir",
     "port",
+    "rebind",
     "environment",
     "env_file",
     "depends_on",

@@ -30,6 +30,7 @@ pub(crate) fn read(service: &Service<'_>, draft: &mut Draft) -> Option<Workload>
     let mut workload = Workload::new(command.unwrap_or_default(), working_dir(block));
     workload.environment = environment::read(service);
     workload.port = block.integer("port");
+    workload.rebind = block.boolean("rebind").unwrap_or(workload.rebind);
     workload.restart = restart(block).unwrap_or_default();
     workload.stop_signal = stop_signal(block).unwrap_or(workload.stop_signal);
     workload.stop_grace_period_ms = block

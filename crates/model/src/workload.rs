@@ -21,10 +21,13 @@ pub struct Workload {
     /// Its environment.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// Where the application listens when run by hand; each instance gets a port of its own through
-    /// `PORT`. `None`: it does not listen, so it has no endpoint.
+    /// Where the application listens when run by hand; each instance gets an address of its own, whose port it is told
+    /// in `PORT`. `None`: it does not listen, so it has no endpoint.
     #[serde(default)]
     pub port: Option<u16>,
+    /// A bind to `port`, at whatever address, goes to the instance's own where the system can do that.
+    #[serde(default = "yes")]
+    pub rebind: bool,
     /// How many copies.
     #[serde(default)]
     pub replicas: Replicas,
@@ -194,6 +197,7 @@ impl Workload {
             working_dir,
             environment: BTreeMap::new(),
             port: None,
+            rebind: true,
             replicas: Replicas::default(),
             restart: RestartPolicy::default(),
             stop_signal: sigterm(),
@@ -215,6 +219,7 @@ impl Workload {
             &self.working_dir,
             &self.environment,
             self.port,
+            self.rebind,
             &self.limits,
             self.restarts_asked,
         );

@@ -1,18 +1,28 @@
-//! Free ports on the loopback interface, none given out twice.
+//! Free addresses on the loopback interface, none given out twice.
+//!
+//! An instance that listens on the port of its service gets a loopback address of its own with that port, out of
+//! 127.64.0.0/10; any other gets a port of its own on 127.0.0.1.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// How long a port stays reserved for an instance that was not started.
+/// How long an address stays reserved for an instance that was not started.
 const RESERVATION: Duration = Duration::from_secs(30);
 
-/// The ports to choose from, and those given out and not yet seen in a started instance.
+/// The first of the addresses given to instances; as many as [`OWN_MASK`] has numbers.
+const FIRST_OWN: u32 = 0x7f40_0000;
+const OWN_MASK: u32 = 0x003f_ffff;
+
+/// How many of them are tried: only a port that nobody may bind is refused at all of them.
+const TRIES: u32 = 16;
+
+/// The ports to choose from, and the addresses given out and not yet seen in a started instance.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     range: RangeInclusive<u16>,
-    reserved: BTreeMap<u16, Instant>,
+    reserved: BTreeMap<SocketAddr, Instant>,
 }
 
 impl Addresses {
@@ -29,35 +39,52 @@ impl Addresses {
         &self.range
     }
 
-    /// A port that is neither in use by an instance (`taken`), nor reserved, nor refused by `is_free`. The
-    /// search begins `offset` ports into the range.
+    /// An address that is neither in use by an instance (`taken`), nor reserved, nor refused by `is_free`; with the
+    /// port `own` if that can be. The search begins at a `random` place.
     pub(crate) fn allocate(
         &mut self,
-        taken: &BTreeSet<u16>,
-        offset: u16,
+        own: Option<u16>,
+        taken: &BTreeSet<SocketAddr>,
+        random: u32,
         now: Instant,
-        mut is_free: impl FnMut(u16) -> bool,
-    ) -> Option<u16> {
+        mut is_free: impl FnMut(SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
         self.reserved.retain(|_, until| *until > now);
-        let (first, last) = (u32::from(*self.range.start()), u32::from(*self.range.end()));
-        let count = (last + 1).saturating_sub(first);
-        let candidates = (0..count).map(|index| first + (index + u32::from(offset)) % count);
-        let port = candidates
-            .filter_map(|port| u16::try_from(port).ok())
-            .find(|port| !taken.contains(port) && !self.reserved.contains_key(port) && is_free(*port))?;
-        self.reserved.insert(port, now + RESERVATION);
-        Some(port)
+        let own = own.into_iter().flat_map(|port| own_addresses(port, random));
+        let address = own.chain(ports(&self.range, random)).find(|address| {
+            !taken.contains(address) && !self.reserved.contains_key(address) && is_free(*address)
+        })?;
+        self.reserved.insert(address, now + RESERVATION);
+        Some(address)
     }
 
-    /// A started instance has the port: from now on that keeps it.
-    pub(crate) fn used(&mut self, port: u16) {
-        self.reserved.remove(&port);
+    /// A started instance has the address: from now on that keeps it.
+    pub(crate) fn used(&mut self, address: SocketAddr) {
+        self.reserved.remove(&address);
     }
 }
 
-/// Whether nobody listens there: an instance may listen on loopback or on every interface.
-pub(crate) fn can_be_bound(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+fn own_addresses(port: u16, random: u32) -> impl Iterator<Item = SocketAddr> {
+    let number = move |index| FIRST_OWN | (random.wrapping_add(index) & OWN_MASK);
+    (0..TRIES).map(move |index| (Ipv4Addr::from_bits(number(index)), port).into())
+}
+
+fn ports(range: &RangeInclusive<u16>, random: u32) -> impl Iterator<Item = SocketAddr> + use<> {
+    let (first, last) = (u32::from(*range.start()), u32::from(*range.end()));
+    let count = (last + 1).saturating_sub(first);
+    let offset = random.checked_rem(count).unwrap_or(0);
+    let ports = (0..count).map(move |index| first + (index + offset) % count);
+    ports.filter_map(|port| Some((Ipv4Addr::LOCALHOST, u16::try_from(port).ok()?).into()))
+}
+
+/// Whether nobody listens there. An instance that was given a port may listen on every interface; one that was given an
+/// address is bound to just that.
+pub(crate) fn can_be_bound(address: SocketAddr) -> bool {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) => Ipv4Addr::UNSPECIFIED.into(),
+        own => own,
+    };
+    TcpListener::bind((ip, address.port())).is_ok()
 }
 
 fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
@@ -107,24 +134,41 @@ mod tests {
             reserved: BTreeMap::new(),
         };
         let now = Instant::now();
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let allocate = |addresses: &mut Addresses, taken: &[u16], now| {
-            addresses.allocate(&taken.iter().copied().collect(), 2, now, |port| port != 13)
+            let taken = taken.iter().copied().map(at).collect();
+            addresses.allocate(None, &taken, 2, now, |address| address.port() != 13)
         };
-        assert_eq!(allocate(&mut addresses, &[], now), Some(12));
-        assert_eq!(allocate(&mut addresses, &[10], now), Some(11));
+        assert_eq!(allocate(&mut addresses, &[], now), Some(at(12)));
+        assert_eq!(allocate(&mut addresses, &[10], now), Some(at(11)));
         assert_eq!(allocate(&mut addresses, &[10], now), None);
-        addresses.used(12);
+        addresses.used(at(12));
         assert_eq!(allocate(&mut addresses, &[10, 12], now), None);
         assert_eq!(
             allocate(&mut addresses, &[10], now),
-            Some(12),
+            Some(at(12)),
             "its instance was forgotten"
         );
         let later = now + RESERVATION;
         assert_eq!(
             allocate(&mut addresses, &[10, 12], later),
-            Some(11),
+            Some(at(11)),
             "it was never used"
         );
+    }
+
+    #[test]
+    fn a_port_of_the_services_own_gets_an_address() {
+        let mut addresses = Addresses::new(20000..=20001);
+        let now = Instant::now();
+        let mut allocate = |random, is_free: fn(SocketAddr) -> bool| {
+            let address = addresses.allocate(Some(80), &BTreeSet::new(), random, now, is_free);
+            address.unwrap().to_string()
+        };
+        assert_eq!(allocate(7, |_| true), "127.64.0.7:80");
+        assert_eq!(allocate(7, |_| true), "127.64.0.8:80");
+        assert_eq!(allocate(u32::MAX, |_| true), "127.127.255.255:80");
+        // A user may not bind it anywhere.
+        assert_eq!(allocate(2, |address| address.port() != 80), "127.0.0.1:20000");
     }
 }

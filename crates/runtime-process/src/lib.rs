@@ -259,6 +259,7 @@ fn prepare(
         output,
         acknowledged,
         minder: AtomicI32::new(0),
+        rebinds: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         guarded: Mutex::default(),
         addresses: Mutex::new(Addresses::new(config.port_range)),

@@ -154,7 +154,9 @@ fn establish(shared: &Shared, connection: &mut Connection) -> Result<Session, Co
     if let Some(guarded) = shared.guarded().clone() {
         client.guard(Some(guarded)).map_err(ConnectError::Talk)?;
     }
-    shared.minder.store(client.hello().pid, Ordering::Relaxed);
+    let hello = client.hello();
+    shared.minder.store(hello.pid, Ordering::Relaxed);
+    shared.rebinds.store(hello.rebinds, Ordering::Relaxed);
     let broken = connection.replace(client);
     adopt(shared, connection, &children);
     let (stream, decoder) = events.into_parts();

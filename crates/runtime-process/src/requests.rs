@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_minder::client::{Client, ClientError};
-use hythe_minder::protocol::{self, ChildState, ChildStatus, Refusal, Request, Spawn, SpawnStep, Stream};
+use hythe_minder::protocol::{
+    self, ChildState, ChildStatus, Rebind, Refusal, Request, Spawn, SpawnStep, Stream,
+};
 use hythe_model::InstanceId;
 use hythe_supervisor::runtime::{Found, Record, RuntimeError, StartSpec, Started};
 use rustix::process::Signal;
@@ -44,6 +46,12 @@ pub(crate) fn start(
     shared.runs.begin(&name, &spec.record);
     match connection.ask(|client| client.spawn(spawn)) {
         Ok(spawned) => {
+            if spec.rebind.is_some() && !spawned.rebinds {
+                tracing::warn!(
+                    instance = %spec.record.id,
+                    "this system cannot turn binds: the program has to listen on PORT"
+                );
+            }
             started(shared, &name, &spec.record, spawned);
             Ok(Started {
                 pid: spawned.pid.unsigned_abs(),
@@ -204,6 +212,10 @@ fn spawn_request(name: &Arc<str>, spec: &StartSpec) -> io::Result<Spawn> {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         label: serde_json::to_value(&spec.record)?,
+        rebind: spec
+            .rebind
+            .zip(spec.record.address)
+            .map(|(from, to)| Rebind { from, to }),
         ..Spawn::new(&**name, spec.command.clone())
     };
     let request = Request::Spawn(Box::new(spawn.clone()));
@@ -215,7 +227,7 @@ fn started(shared: &Shared, name: &Arc<str>, record: &Record, spawned: protocol:
     let process = (spawned.pid, spawned.start_time);
     shared.runs.started(name, process);
     if let Some(address) = record.address {
-        shared.addresses().used(address.port());
+        shared.addresses().used(address);
     }
     let new = NewRun {
         run: name,

@@ -4,6 +4,7 @@
 //! of an earlier start cannot be taken for those of a later one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub(crate) struct Run {
     /// What the minder calls it.
     pub(crate) name: Arc<str>,
     pub(crate) instance: InstanceId,
-    port: Option<u16>,
+    address: Option<SocketAddr>,
     /// Pid and start time; nothing while the minder has not answered.
     pub(crate) process: Option<(i32, u64)>,
     pub(crate) exited: bool,
@@ -119,9 +120,13 @@ impl Runs {
         self.table().by_name.contains_key(name)
     }
 
-    /// Ports that instances were told to listen on.
-    pub(crate) fn ports(&self) -> BTreeSet<u16> {
-        self.table().by_name.values().filter_map(|run| run.port).collect()
+    /// Where instances were told to listen.
+    pub(crate) fn addresses(&self) -> BTreeSet<SocketAddr> {
+        self.table()
+            .by_name
+            .values()
+            .filter_map(|run| run.address)
+            .collect()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -161,7 +166,7 @@ impl Run {
         Self {
             name: Arc::clone(name),
             instance: record.id.clone(),
-            port: record.address.map(|address| address.port()),
+            address: record.address,
             process: None,
             exited: false,
         }

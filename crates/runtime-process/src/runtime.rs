@@ -1,7 +1,8 @@
 //! The supervisor's seam, on the minder.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hythe_model::InstanceId;
@@ -49,16 +50,16 @@ impl Runtime for ProcessRuntime {
         Box::pin(self.run(move |connection| requests::forget(&shared, connection, &id)))
     }
 
-    /// A port is kept for 30 seconds, or as long as an instance has it in its record.
-    fn allocate_address(&self) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>> {
-        Box::pin(async {
-            let taken = self.shared.runs.ports();
+    /// An address is kept for 30 seconds, or as long as an instance has it in its record.
+    fn allocate_address(&self, own: Option<u16>) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>> {
+        Box::pin(async move {
+            let own = own.filter(|_| self.shared.rebinds.load(Ordering::Relaxed));
+            let taken = self.shared.runs.addresses();
             let mut addresses = self.shared.addresses();
-            let offset = fastrand::u16(..);
-            let port = addresses.allocate(&taken, offset, Instant::now(), addresses::can_be_bound);
+            let random = fastrand::u32(..);
+            let address = addresses.allocate(own, &taken, random, Instant::now(), addresses::can_be_bound);
             let range = addresses.range();
-            let port = port.ok_or(RuntimeError::NoFreePort(*range.start(), *range.end()))?;
-            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            address.ok_or(RuntimeError::NoFreePort(*range.start(), *range.end()))
         })
     }
 

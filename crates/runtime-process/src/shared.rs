@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) acknowledged: mpsc::Sender<(String, Stream)>,
     /// 0 while there is none.
     pub(crate) minder: AtomicI32,
+    /// Whether the minder can turn binds.
+    pub(crate) rebinds: AtomicBool,
     /// The minder was asked to end: no other is started.
     pub(crate) closed: AtomicBool,
     /// How this server is started again when it dies, if it is to be.

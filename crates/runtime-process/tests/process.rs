@@ -250,7 +250,7 @@ async fn addresses_are_free_and_given_once() {
     let server = home.server().await;
     let mut given = Vec::new();
     for _ in 0..20 {
-        let address = server.runtime.allocate_address().await.unwrap();
+        let address = server.runtime.allocate_address(None).await.unwrap();
         assert!(address.ip().is_loopback() && (20000..=32767).contains(&address.port()));
         TcpListener::bind(address).unwrap();
         assert!(!given.contains(&address));

@@ -118,7 +118,7 @@ async fn start(runtime: &dyn Runtime, launch: Launch) -> Result<StartAnswer, Run
         }
     }
     let address = if launch.needs_address {
-        Some(runtime.allocate_address().await?)
+        Some(runtime.allocate_address(launch.rebind()).await?)
     } else {
         None
     };

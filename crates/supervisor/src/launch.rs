@@ -32,6 +32,7 @@ impl Launch {
             command: workload.command.clone(),
             working_dir: workload.working_dir.clone(),
             environment: environment(unit, workload, None, gateway_url),
+            rebind: workload.port.filter(|_| workload.rebind),
             record,
         };
         Some(Self {
@@ -44,6 +45,11 @@ impl Launch {
     /// Whose start it is.
     pub(crate) fn id(&self) -> &hythe_model::InstanceId {
         &self.spec.record.id
+    }
+
+    /// The port that its program may listen on whatever it is told.
+    pub(crate) fn rebind(&self) -> Option<u16> {
+        self.spec.rebind
     }
 
     /// With the address it is told to listen on.

@@ -26,8 +26,9 @@ pub trait Runtime: Send + Sync {
     ) -> BoxFuture<'a, Result<(), RuntimeError>>;
     /// Forgets an ended instance and kills what is left of its group.
     fn forget<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<(), RuntimeError>>;
-    /// A free address for an instance that listens; not given out twice while it is in use.
-    fn allocate_address(&self) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>>;
+    /// A free address for an instance that listens; not given out twice while it is in use. `own`: the port that its
+    /// program may listen on whatever it is told, so with that port if the runtime can have it listen there.
+    fn allocate_address(&self, own: Option<u16>) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>>;
     /// Runs a command to its end with the instance's environment and folder (a health check) and says
     /// whether it exited with 0; killed, with all it started, when the future is dropped.
     fn probe(&self, command: ProbeSpec) -> BoxFuture<'_, Result<ProbeResult, RuntimeError>>;
@@ -46,6 +47,9 @@ pub struct StartSpec {
     pub working_dir: PathBuf,
     /// Complete environment.
     pub environment: BTreeMap<String, String>,
+    /// A port that the program may listen on whatever it is told: it gets the address of its record instead, where the
+    /// runtime can do that.
+    pub rebind: Option<u16>,
     /// Kept with the instance.
     pub record: Record,
 }

@@ -250,6 +250,9 @@ pub struct Hello {
     pub version: u32,
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: u64,
+    /// Whether it can turn binds, as far as the system tells.
+    #[serde(default)]
+    pub rebinds: bool,
 }
 
 /// A process that was started.

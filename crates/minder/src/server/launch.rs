@@ -416,7 +416,7 @@ mod tests {
                 Some((step, Errno::ACCESS))
             );
             let mut binds = Vec::new();
-            protocol::send(&writing, &[REBINDS], Some(writing.as_fd())).unwrap();
+            protocol::send(&writing, &[REBINDS], Some(reading.as_fd())).unwrap();
             drop(writing);
             assert_eq!(read_failure(&reading, &mut binds), None);
             assert_eq!(binds.len(), 1);

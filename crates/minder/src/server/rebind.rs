@@ -25,7 +25,7 @@ use std::{
 use rustix::{
     io::Errno,
     net::{SocketType, bind, getsockname, sockopt},
-    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, geteuid, pidfd_getfd, pidfd_open},
     thread::set_no_new_privs,
 };
 
@@ -45,6 +45,31 @@ pub(super) struct Rebinding {
     notifications: OwnedFd,
     from: u16,
     to: SocketAddr,
+}
+
+/// Whether the system has what this needs, as far as it tells beforehand.
+pub(super) fn is_possible() -> bool {
+    let mut sizes = MaybeUninit::<libc::seccomp_notif_sizes>::uninit();
+    // SAFETY: the kernel writes one record of just this size.
+    let known = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_GET_NOTIF_SIZES,
+            0,
+            sizes.as_mut_ptr(),
+        )
+    };
+    known == 0 && may_look_into_children()
+}
+
+/// Yama: 1 lets ancestors, 2 the privileged, 3 nobody. Without it users may look into their own.
+fn may_look_into_children() -> bool {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+    let scope = scope
+        .ok()
+        .and_then(|scope| scope.trim().parse().ok())
+        .unwrap_or(0);
+    scope < if geteuid().is_root() { 3 } else { 2 }
 }
 
 /// Has the kernel ask about every `bind` of this process and of what it starts. For a process that a fork has just

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 
 use rustix::{net::sockopt::socket_type, process::Signal};
 
-use super::{child::Outputs, connection::Connection, minder::Minder};
+use super::{child::Outputs, connection::Connection, minder::Minder, rebind};
 use crate::protocol::{
     Answer, FrameError, Guarded, Hello, MAX_CHILDREN, MAX_LABEL, MAX_SOCKETS, PAGE_CHILDREN, Refusal, Reply,
     Request, Spawn, VERSION, is_name,
@@ -101,6 +101,7 @@ impl Minder {
             pid,
             version: VERSION,
             started_at_ms: self.started_at_ms,
+            rebinds: rebind::is_possible(),
         }
     }
 

@@ -150,6 +150,7 @@ pub(crate) fn record(id: &str, address: Option<SocketAddr>) -> Record {
 
 pub(crate) fn shell(id: &str, script: &str) -> StartSpec {
     StartSpec {
+        rebind: None,
         command: ["sh", "-c", script].map(str::to_owned).into(),
         working_dir: "/".into(),
         environment: environment(),

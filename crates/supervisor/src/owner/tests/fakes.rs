@@ -258,7 +258,7 @@ impl Runtime for FakeRuntime {
         })
     }
 
-    fn allocate_address(&self) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>> {
+    fn allocate_address(&self, _own: Option<u16>) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>> {
         Box::pin(async {
             let mut state = self.ask("allocate".to_owned())?;
             state.next_pid += 1;
