@@ -101,8 +101,12 @@ pub(crate) enum Verb {
     ///
     /// A file that ends in `.conf` is nginx's: what nginx would say of it goes to the standard error, with its exit
     /// code 0 or 1, and every directive that does something else here to the standard output.
+    ///
+    /// A file like `ecosystem.config.js` (also `ecosystem.json`, `.yaml`, `.cjs`, `.mjs`) is PM2's: every mistake in its
+    /// apps is told, also what PM2 would drop without a word. JavaScript is evaluated by `node`, `bun` or `deno`.
     #[command(
-        after_help = "Examples:\n  hythe check\n  hythe check shop/hythe.yaml\n  hythe check /etc/nginx/nginx.conf"
+        after_help = "Examples:\n  hythe check\n  hythe check shop/hythe.yaml\n  hythe check /etc/nginx/nginx.conf\n  \
+            hythe check ecosystem.config.js"
     )]
     Check(CheckOptions),
     /// Take over what another tool was told

@@ -7,17 +7,23 @@ use crate::Context;
 use crate::arguments::CheckOptions;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::manifest_file::Manifest;
-use crate::nginx;
+use crate::{nginx, pm2};
 
 /// A problem, as `check --json` shows it.
 #[derive(Serialize)]
 pub(crate) struct ProblemView<'a> {
     pub(crate) severity: &'static str,
+    /// Of PM2's files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) app: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) field: Option<&'a str>,
     pub(crate) message: &'a str,
     pub(crate) help: Option<&'a str>,
     pub(crate) file: String,
-    pub(crate) line: u32,
-    pub(crate) column: u32,
+    /// Nothing for what JavaScript has computed.
+    pub(crate) line: Option<u32>,
+    pub(crate) column: Option<u32>,
 }
 
 pub(crate) fn run(context: &mut Context, options: &CheckOptions) -> Outcome {
@@ -27,6 +33,9 @@ pub(crate) fn run(context: &mut Context, options: &CheckOptions) -> Outcome {
         .is_some_and(|extension| extension == "conf")
     {
         return nginx::check(context, options);
+    }
+    if pm2::is_ecosystem(&options.path) {
+        return pm2::check(context, options);
     }
     let manifest = Manifest::read(context, &options.path, &options.profiles)?;
     if options.json {
@@ -57,10 +66,12 @@ fn view(problem: &Problem) -> ProblemView<'_> {
             Severity::Error => "error",
             Severity::Warning => "warning",
         },
+        app: None,
+        field: None,
         message: &problem.message,
         help: problem.help.as_deref(),
         file: problem.file.display().to_string(),
-        line: problem.line,
-        column: problem.column,
+        line: Some(problem.line),
+        column: Some(problem.column),
     }
 }

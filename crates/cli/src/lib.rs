@@ -19,6 +19,7 @@ mod interrupt;
 mod listing;
 mod manifest_file;
 mod nginx;
+mod pm2;
 mod progress;
 mod reference;
 mod routes;

@@ -104,11 +104,13 @@ fn check_in_json(context: &mut Context, reading: &Reading, file: &Path) -> Outco
         .iter()
         .map(|(severity, message, file, line, column)| ProblemView {
             severity,
+            app: None,
+            field: None,
             message,
             help: None,
             file: file.clone(),
-            line: *line,
-            column: *column,
+            line: Some(*line),
+            column: Some(*column),
         })
         .collect();
     context.out.json(&views)?;

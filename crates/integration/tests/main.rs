@@ -10,6 +10,7 @@ mod changes;
 mod crashes;
 mod databases;
 mod dependencies;
+mod ecosystems;
 mod example;
 mod explanations;
 mod footprint;

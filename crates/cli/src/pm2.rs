@@ -1,0 +1,96 @@
+//! PM2's files.
+
+use std::error::Error;
+use std::path::Path;
+
+use hythe_dialect_pm2::file::{Format, format_of, load};
+use hythe_dialect_pm2::{App, Evaluator, ExecMode, Parsed, Problem, Severity};
+
+use crate::Context;
+use crate::arguments::CheckOptions;
+use crate::check::ProblemView;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::terminal::{Tone, complain};
+
+/// Whether a file is PM2's by its name: its JavaScript, or an `ecosystem` in another form.
+pub(crate) fn is_ecosystem(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match format_of(path) {
+        Some(Format::JavaScript) => true,
+        Some(_) => name.starts_with("ecosystem"),
+        None => false,
+    }
+}
+
+/// `hythe check ecosystem.config.js`: every mistake, and what the file starts.
+pub(crate) fn check(context: &mut Context, options: &CheckOptions) -> Outcome {
+    let path = std::path::absolute(&options.path)?;
+    let parsed = load(&path, &Evaluator::default()).map_err(|error| {
+        let why = error.source().map(|why| format!(": {why}"));
+        Failure::new(Exit::Usage, format!("{error}{}", why.unwrap_or_default()))
+    })?;
+    if options.json {
+        let problems: Vec<_> = parsed
+            .problems
+            .iter()
+            .map(|problem| view(problem, &path))
+            .collect();
+        context.out.json(&problems)?;
+    } else {
+        show(context, &path, &parsed)?;
+    }
+    match parsed.ecosystem {
+        Some(_) => Ok(()),
+        None => Err(Failure::told(Exit::Usage)),
+    }
+}
+
+fn show(context: &mut Context, path: &Path, parsed: &Parsed) -> Outcome {
+    for problem in &parsed.problems {
+        let word = match problem.severity {
+            Severity::Error => Tone::Bad.paint("error:"),
+            Severity::Warning => Tone::Busy.paint("warning:"),
+            Severity::Note => Tone::Faint.paint("note:"),
+        };
+        complain(format_args!("{word} {}: {problem}", path.display()));
+        if let Some(help) = &problem.help {
+            complain(format_args!("  {help}"));
+        }
+    }
+    let Some(ecosystem) = &parsed.ecosystem else {
+        return Ok(());
+    };
+    context.out.line(format!("{} is fine", path.display()))?;
+    ecosystem
+        .apps
+        .iter()
+        .try_for_each(|app| context.out.line(in_words(app)))
+}
+
+fn in_words(app: &App) -> String {
+    let mode = match app.exec_mode() {
+        ExecMode::Cluster => "cluster",
+        ExecMode::Fork => "fork",
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (name, count) = (app.process_name(None), app.instances_on(cores));
+    let s = if count == 1 { "" } else { "s" };
+    format!("  {name}: {count} instance{s} of {}, {mode} mode", app.script)
+}
+
+fn view<'a>(problem: &'a Problem, path: &Path) -> ProblemView<'a> {
+    ProblemView {
+        severity: match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        },
+        app: problem.app.as_deref(),
+        field: problem.field.as_deref(),
+        message: &problem.message,
+        help: problem.help.as_deref(),
+        file: path.display().to_string(),
+        line: problem.place.as_ref().map(|place| place.line),
+        column: problem.place.as_ref().map(|place| place.column),
+    }
+}
