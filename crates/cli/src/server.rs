@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use hythe_api::wire::StopServerRequest;
 use hythe_config::ServerArgs;
+use hythe_minder::client::{Client as Minder, ClientError};
+use hythe_minder::protocol::Refusal;
 use hythe_model::ProjectName;
 use hythe_model::view::StatusView;
 
@@ -169,8 +171,29 @@ pub(crate) fn log_since(path: &std::path::Path, start: u64) -> String {
 }
 
 pub(crate) fn stop(context: &mut Context, options: &StopServerOptions) -> Outcome {
+    if context.client.presence() == Presence::Absent
+        && let Ok(minder) = Minder::connect(&context.home)
+    {
+        end_minder(minder, options.with_services)?;
+        return context.out.line("the minder has ended; no server answered");
+    }
     end(context, options.with_services, None)?;
     context.out.line("server and minder have ended")
+}
+
+/// Ends a minder whose server is gone, or dies again and again.
+fn end_minder(mut minder: Minder, with_services: bool) -> Outcome {
+    match minder.shutdown(with_services) {
+        Ok(()) => {}
+        Err(ClientError::Refused(refusal @ Refusal::ChildrenRunning { .. })) => {
+            let hint = "`hythe server stop --with-services` ends them too";
+            return Err(Failure::new(Exit::Failed, refusal.to_string()).hint(hint));
+        }
+        Err(error) => return Err(Failure::new(Exit::Failed, error.to_string())),
+    }
+    minder
+        .await_end()
+        .map_err(|error| Failure::new(Exit::TimedOut, format!("the minder does not end: {error}")))
 }
 
 /// Ends server and minder, and waits until both are gone. `child`: the server, if this process started it

@@ -79,6 +79,26 @@ fn a_server_that_dies_is_started_again_and_one_that_is_told_to_end_is_not() {
 }
 
 #[test]
+fn a_server_that_cannot_start_again_can_be_stopped_all_the_same() {
+    let _turn = alone();
+    let home = up(ECHO_MANIFEST);
+    let server = home.status().server.pid;
+    // What it finds at its next start.
+    let store = home.path().join("store.db");
+    std::fs::remove_file(&store).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    signal(server, Signal::KILL);
+    until("it was tried again, in vain", || {
+        let said = std::fs::read_to_string(home.path().join("run/minder.log")).unwrap();
+        said.matches("started again").count() > 2
+    });
+    let refused = home.run(&["server", "stop"]);
+    assert!(refused.stderr.contains("2 children are running"), "{refused:?}");
+    home.ok(&["server", "stop", "--with-services"]);
+    home.await_nothing_left();
+}
+
+#[test]
 fn what_ended_meanwhile_is_known_afterwards() {
     let home = up(ECHO_MANIFEST);
     let before = home.instances("echo");

@@ -676,6 +676,7 @@ fn a_bind_is_turned_to_the_port_of_the_instance() {
     let rows = [
         ("v4", "AF_INET", "0.0.0.0", from, "127.0.0.1"),
         ("v6", "AF_INET6", "::", from, "::ffff:127.0.0.1"),
+        ("v6-only", "AF_INET6", "::1", from, "::1"),
         ("other-port", "AF_INET", "127.0.0.1", other, "127.0.0.1"),
     ];
     for (id, family, address, port, expected) in rows {
@@ -703,7 +704,8 @@ fn a_bind_is_turned_to_the_port_of_the_instance() {
             format!("{expected} {bound}"),
             "{id}"
         );
-        drop(TcpStream::connect(("127.0.0.1", bound)).unwrap());
+        let reached = if expected == "::1" { "::1" } else { "127.0.0.1" };
+        drop(TcpStream::connect((reached, bound)).unwrap());
         assert!(world.output(id, Stream::Out).ends_with("ended\n"), "{id}");
         assert_eq!(world.exit_of(id).code, Some(0), "{id}");
     }

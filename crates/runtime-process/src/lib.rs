@@ -190,7 +190,7 @@ impl ProcessRuntime {
     /// When the minder does not answer.
     pub async fn guard(&self, server: Option<Guarded>) -> Result<(), RuntimeError> {
         self.shared.guarded().clone_from(&server);
-        self.ask(move |connection| connection.ask(|client| client.guard(server)))
+        self.ask(move |connection| connection.ask(|client| link::guard(client, server)))
             .await
     }
 

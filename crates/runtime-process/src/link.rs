@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hythe_minder::client::{self, Client, ClientError, Events};
-use hythe_minder::protocol::{self, ChildStatus, Decoder, Event, Request, Stream};
+use hythe_minder::protocol::{self, ChildStatus, Decoder, Event, Guarded, Request, Stream};
 use hythe_spine::Shutdown;
 use hythe_supervisor::runtime::{Record, RuntimeEvent};
 use tokio::io::AsyncWriteExt;
@@ -152,7 +152,7 @@ fn establish(shared: &Shared, connection: &mut Connection) -> Result<Session, Co
         .collect();
     end_leftovers(shared, &children);
     if let Some(guarded) = shared.guarded().clone() {
-        client.guard(Some(guarded)).map_err(ConnectError::Talk)?;
+        guard(&mut client, Some(guarded)).map_err(ConnectError::Talk)?;
     }
     let hello = client.hello();
     shared.minder.store(hello.pid, Ordering::Relaxed);
@@ -165,6 +165,15 @@ fn establish(shared: &Shared, connection: &mut Connection) -> Result<Session, Co
         decoder,
         broken,
     })
+}
+
+/// Has the minder guard this process, if it knows how to.
+pub(crate) fn guard(client: &mut Client, server: Option<Guarded>) -> Result<(), ClientError> {
+    if client.hello().guards {
+        return client.guard(server);
+    }
+    tracing::warn!("the minder is an older one: it will not start this server again if it dies");
+    Ok(())
 }
 
 fn connect_or_start(shared: &Shared) -> Result<Client, ConnectError> {

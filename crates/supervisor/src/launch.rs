@@ -54,17 +54,22 @@ impl Launch {
 
     /// With the address it is told to listen on.
     pub(crate) fn at(mut self, address: Option<SocketAddr>) -> StartSpec {
-        if let Some(address) = address {
-            self.spec
-                .environment
-                .insert(PORT.to_owned(), address.port().to_string());
-        }
+        self.spec.environment.extend(of_address(address));
         self.spec.record.address = address;
         self.spec
     }
 }
 
-const PORT: &str = "PORT";
+/// Where to listen, and where that can be reached.
+fn of_address(address: Option<SocketAddr>) -> impl Iterator<Item = (String, String)> {
+    let variables = |address: SocketAddr| {
+        [
+            ("PORT".to_owned(), address.port().to_string()),
+            ("HYTHE_ADDRESS".to_owned(), address.to_string()),
+        ]
+    };
+    address.into_iter().flat_map(variables)
+}
 
 /// The workload's environment with what Hythe adds. Without an address `PORT` stays what the workload says.
 pub(crate) fn environment(
@@ -81,6 +86,6 @@ pub(crate) fn environment(
         ("NODE_APP_INSTANCE", unit.slot.to_string()),
     ];
     environment.extend(added.map(|(name, value)| (name.to_owned(), value)));
-    environment.extend(address.map(|address| (PORT.to_owned(), address.port().to_string())));
+    environment.extend(of_address(address));
     environment
 }

@@ -250,9 +250,12 @@ pub struct Hello {
     pub version: u32,
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: u64,
-    /// Whether it can turn binds, as far as the system tells.
+    /// Whether binds can be turned on this system.
     #[serde(default)]
     pub rebinds: bool,
+    /// Whether it knows [`Request::Guard`].
+    #[serde(default)]
+    pub guards: bool,
 }
 
 /// A process that was started.

@@ -10,12 +10,11 @@ use rustix::{
 use super::{
     launch::Launched,
     output::Output,
-    rebind::Rebinding,
     segment_writer::{SegmentLimits, SegmentWriter},
     slots::Slots,
     unix_ms,
 };
-use crate::protocol::{ChildState, ChildStatus, Event, Exit, Rebind, Refusal, Spawn, Spawned, Stream};
+use crate::protocol::{ChildState, ChildStatus, Event, Exit, Refusal, Spawn, Spawned, Stream};
 
 /// A child, running or not yet forgotten.
 pub(super) struct Child {
@@ -26,8 +25,6 @@ pub(super) struct Child {
     state: ChildState,
     pub(super) label: serde_json::Value,
     outputs: [Output; 2],
-    /// Its binds, while somebody is left who could make one.
-    pub(super) rebinding: Option<Rebinding>,
     /// Subscribers who have not been told of its exit.
     pub(super) exit_news: Slots,
 }
@@ -64,7 +61,6 @@ impl Children {
         &mut self,
         outputs: Outputs,
         launched: Launched,
-        rebind: Option<Rebind>,
         label: serde_json::Value,
     ) -> &mut Child {
         self.last_serial += 1;
@@ -80,10 +76,6 @@ impl Children {
             state: ChildState::Running {},
             label,
             outputs,
-            rebinding: launched
-                .binds
-                .zip(rebind)
-                .map(|(binds, rebind)| Rebinding::new(binds, rebind)),
             exit_news: Slots::default(),
         })
     }
@@ -212,7 +204,7 @@ impl Child {
             start_time: self.start_time,
             out_start,
             err_start,
-            rebinds: self.rebinding.is_some(),
+            rebinds: false,
         }
     }
 

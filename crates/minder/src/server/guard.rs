@@ -61,6 +61,10 @@ impl Guard {
         matches!(self.state, State::Alive { pid, .. } if pid == process)
     }
 
+    fn is_number(&self, process: u64) -> bool {
+        matches!(self.state, State::Alive { pid, .. } if number(pid) == process)
+    }
+
     /// Notes that it is gone, or could not be started.
     fn failed(&mut self, now: Instant) {
         if let State::Alive { since, .. } = self.state
@@ -73,6 +77,10 @@ impl Guard {
         };
         self.failures = self.failures.saturating_add(1);
     }
+}
+
+fn number(pid: Pid) -> u64 {
+    u64::from(pid.as_raw_nonzero().get().unsigned_abs())
 }
 
 /// Before a start that follows so many in a row that came to nothing.
@@ -101,7 +109,12 @@ impl Minder {
 
     fn watch(&self, pid: Pid) -> Result<State, Refusal> {
         let watched = pidfd_open(pid, PidfdFlags::empty()).and_then(|watched| {
-            epoll::add(&self.epoll, &watched, Token::Server.encode(), EventFlags::IN)?;
+            epoll::add(
+                &self.epoll,
+                &watched,
+                Token::Server(number(pid)).encode(),
+                EventFlags::IN,
+            )?;
             Ok(watched)
         });
         let watched = watched.map_err(|error| Refusal::Failed {
@@ -115,10 +128,10 @@ impl Minder {
         })
     }
 
-    pub(super) fn server_ended(&mut self) {
-        if let Some(guard) = &mut self.guard {
-            guard.failed(Instant::now());
-        }
+    /// A process that is or was the server has ended: news of an earlier one may come late.
+    pub(super) fn server_ended(&mut self, pid: u64) {
+        let ended = self.guard.as_mut().filter(|guard| guard.is_number(pid));
+        ended.into_iter().for_each(|guard| guard.failed(Instant::now()));
     }
 
     /// Starts the server if it is time.

@@ -50,6 +50,8 @@ pub(super) struct Launcher {
     null: File,
     descriptors: Rlimit,
     umask: Mode,
+    /// Whether binds can be turned here.
+    rebinds: bool,
 }
 
 /// A running child.
@@ -90,12 +92,18 @@ impl Launcher {
             null,
             descriptors,
             umask: umask(Mode::RWXG | Mode::RWXO),
+            rebinds: rebind::works(),
         })
     }
 
     /// Standard input of every child.
     pub(super) fn null(&self) -> &File {
         &self.null
+    }
+
+    /// Whether binds can be turned here.
+    pub(super) fn rebinds(&self) -> bool {
+        self.rebinds
     }
 
     /// Starts a child in a process group of its own.
@@ -169,7 +177,8 @@ impl Launcher {
             .and_then(|()| self.limit(image).map_err(|error| (SpawnStep::Limits, error)))
             .and_then(|()| chdir(&image.cwd).map_err(|error| (SpawnStep::Chdir, error)))
         else {
-            if image.rebinds
+            if self.rebinds
+                && image.rebinds
                 && let Ok(binds) = rebind::install()
             {
                 // What cannot be handed over would hold up every bind: it ends with this process then.

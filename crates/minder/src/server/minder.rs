@@ -1,6 +1,7 @@
 //! The event loop.
 
 use std::{
+    collections::BTreeMap,
     io,
     os::unix::net::UnixStream,
     path::Path,
@@ -67,6 +68,8 @@ pub(super) struct Minder {
     pub(super) subscribers: Slots,
     /// Subscribers for whom there may be news.
     pub(super) owed: Slots,
+    /// The binds of children, also forgotten ones, while somebody is left who could make one.
+    pub(super) rebindings: BTreeMap<u64, Rebinding>,
     /// The server, to be started again when it dies.
     pub(super) guard: Option<Guard>,
     retry_at: Option<Instant>,
@@ -87,7 +90,8 @@ pub(super) enum Token {
     Listener,
     Connection(usize),
     Output(u64, Stream),
-    Server,
+    /// With its process id.
+    Server(u64),
     Binds(u64),
 }
 
@@ -107,6 +111,7 @@ impl Minder {
             connections: [const { None }; MAX_CONNECTIONS],
             subscribers: Slots::default(),
             owed: Slots::default(),
+            rebindings: BTreeMap::new(),
             guard: None,
             retry_at: None,
             phase: Phase::Minding,
@@ -145,7 +150,7 @@ impl Minder {
             Token::Listener => self.accept(),
             Token::Connection(slot) => self.attend(slot, flags),
             Token::Output(serial, stream) => self.pump(serial, stream, TURN),
-            Token::Server => self.server_ended(),
+            Token::Server(pid) => self.server_ended(pid),
             Token::Binds(serial) => self.answer_bind(serial, flags),
         }
         Ok(())
@@ -179,18 +184,22 @@ impl Minder {
         }
     }
 
-    /// Begins to watch a new child's pipes and binds.
-    pub(super) fn watch_child(&mut self, serial: u64) {
+    /// Begins to answer a new child's binds. Where that cannot be, the kernel refuses them all, which is better than to
+    /// hold them up; says whether it can.
+    pub(super) fn watch_binds(&mut self, serial: u64, rebinding: Rebinding) -> bool {
+        let token = Token::Binds(serial).encode();
+        let watched = epoll::add(&self.epoll, rebinding.notifications(), token, EventFlags::IN).is_ok();
+        if watched {
+            self.rebindings.insert(serial, rebinding);
+        }
+        watched
+    }
+
+    /// Begins to watch a new child's pipes.
+    pub(super) fn watch_outputs(&mut self, serial: u64) {
         let Some(child) = self.children.get(serial) else {
             return;
         };
-        if let Some(rebinding) = &child.rebinding {
-            let token = Token::Binds(serial).encode();
-            if epoll::add(&self.epoll, rebinding.notifications(), token, EventFlags::IN).is_err() {
-                // Nobody would answer: closed, the kernel refuses every bind, which the program can report.
-                child.rebinding = None;
-            }
-        }
         for (output, stream) in child.outputs().iter().zip(Stream::ALL) {
             let Some(pipe) = output.pipe() else { continue };
             let token = Token::Output(serial, stream).encode();
@@ -219,13 +228,13 @@ impl Minder {
     }
 
     fn answer_bind(&mut self, serial: u64, flags: EventFlags) {
-        let Some(child) = self.children.get(serial) else {
-            return;
-        };
         if flags.contains(EventFlags::IN) {
-            child.rebinding.iter().for_each(Rebinding::answer);
+            self.rebindings
+                .get(&serial)
+                .into_iter()
+                .for_each(Rebinding::answer);
         } else {
-            child.rebinding = None;
+            self.rebindings.remove(&serial);
         }
     }
 
@@ -456,7 +465,7 @@ impl Token {
             Self::Connection(slot) => (2, slot as u64),
             Self::Output(serial, Stream::Out) => (3, serial),
             Self::Output(serial, Stream::Err) => (4, serial),
-            Self::Server => (5, 0),
+            Self::Server(pid) => (5, pid),
             Self::Binds(serial) => (6, serial),
         };
         EventData::new_u64(value << 3 | kind)
@@ -470,7 +479,7 @@ impl Token {
             2 => Self::Connection(value as usize),
             3 => Self::Output(value, Stream::Out),
             4 => Self::Output(value, Stream::Err),
-            5 => Self::Server,
+            5 => Self::Server(value),
             _ => Self::Binds(value),
         }
     }
@@ -488,7 +497,7 @@ mod tests {
             Token::Connection(31),
             Token::Output(1, Stream::Out),
             Token::Output(u64::MAX >> 3, Stream::Err),
-            Token::Server,
+            Token::Server(4711),
             Token::Binds(7),
         ] {
             assert_eq!(Token::decode(token.encode()), token);

@@ -17,19 +17,22 @@
 use std::{
     io,
     mem::{MaybeUninit, offset_of, size_of},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     ptr,
 };
 
 use rustix::{
-    io::Errno,
-    net::{SocketType, bind, getsockname, sockopt},
-    process::{Pid, PidfdFlags, PidfdGetfdFlags, geteuid, pidfd_getfd, pidfd_open},
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, retry_on_intr},
+    net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket, socketpair, sockopt},
+    process::{
+        Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitOptions, kill_process, pidfd_getfd, pidfd_open, waitpid,
+    },
     thread::set_no_new_privs,
 };
 
-use crate::protocol::Rebind;
+use crate::protocol::{self, Rebind};
 
 /// Of this machine; a 32-bit program on a 64-bit one is left alone.
 #[cfg(target_arch = "x86_64")]
@@ -43,33 +46,71 @@ const ADDRESS: usize = 28;
 /// Asks in the place of a child, and decides.
 pub(super) struct Rebinding {
     notifications: OwnedFd,
-    from: u16,
+    from: Option<u16>,
     to: SocketAddr,
 }
 
-/// Whether the system has what this needs, as far as it tells beforehand.
-pub(super) fn is_possible() -> bool {
-    let mut sizes = MaybeUninit::<libc::seccomp_notif_sizes>::uninit();
-    // SAFETY: the kernel writes one record of just this size.
-    let known = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_GET_NOTIF_SIZES,
-            0,
-            sizes.as_mut_ptr(),
-        )
-    };
-    known == 0 && may_look_into_children()
+/// Whether all of this works here, tried once with a child: a kernel, a container's profile or Yama may be against any
+/// part of it. For a process with one thread that waits for no other child yet.
+pub(super) fn works() -> bool {
+    try_it().unwrap_or(false)
 }
 
-/// Yama: 1 lets ancestors, 2 the privileged, 3 nobody. Without it users may look into their own.
-fn may_look_into_children() -> bool {
-    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
-    let scope = scope
-        .ok()
-        .and_then(|scope| scope.trim().parse().ok())
-        .unwrap_or(0);
-    scope < if geteuid().is_root() { 3 } else { 2 }
+fn try_it() -> Result<bool, Errno> {
+    let (here, there) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: this process has one thread, and the child makes system calls only.
+    let forked = unsafe { libc::fork() };
+    let Some(child) = Pid::from_raw(forked) else {
+        let turned = bind_as_a_child(&there).is_ok_and(|turned| turned);
+        // SAFETY: leaves at once, without running what belongs to the minder.
+        unsafe { libc::_exit(i32::from(!turned)) }
+    };
+    if forked < 0 {
+        return Err(Errno::AGAIN);
+    }
+    drop(there);
+    let answered = answer_child(&here);
+    if answered.is_none() {
+        // It waits for an answer that nobody can give.
+        let _ = kill_process(child, Signal::KILL);
+    }
+    let status = retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()))?;
+    Ok(status.is_some_and(|(_, status)| status.exit_status() == Some(0)))
+}
+
+/// The trial's port, which no program binds here, and where it goes.
+const TRIAL: Rebind = Rebind {
+    from: 1,
+    to: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 64, 0, 1)), 0),
+};
+
+fn bind_as_a_child(parent: &OwnedFd) -> Result<bool, Errno> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let notifications = install()?;
+    protocol::send(parent, &[0], Some(notifications.as_fd())).map_err(|_| Errno::PIPE)?;
+    drop(notifications);
+    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, TRIAL.from)))?;
+    let bound = getsockname(&socket).and_then(SocketAddr::try_from)?;
+    Ok(bound.ip() == TRIAL.to.ip())
+}
+
+/// Answers the one bind of the child, if it comes in time.
+fn answer_child(child: &OwnedFd) -> Option<()> {
+    let mut descriptors = Vec::new();
+    protocol::receive(child, &mut [0], &mut descriptors).ok()?;
+    let rebinding = Rebinding::new(descriptors.pop()?, TRIAL);
+    let second = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let mut waiting = [PollFd::new(&rebinding.notifications, PollFlags::IN)];
+    let ready = retry_on_intr(|| poll(&mut waiting, Some(&second))).ok()?;
+    (ready > 0).then(|| rebinding.answer())
 }
 
 /// Has the kernel ask about every `bind` of this process and of what it starts. For a process that a fork has just
@@ -124,9 +165,14 @@ impl Rebinding {
     pub(super) fn new(notifications: OwnedFd, rebind: Rebind) -> Self {
         Self {
             notifications,
-            from: rebind.from,
+            from: Some(rebind.from),
             to: rebind.to,
         }
+    }
+
+    /// Turns nothing any more: what is left of a child that is forgotten has no claim to its address.
+    pub(super) fn release(&mut self) {
+        self.from = None;
     }
 
     /// Readable when a call waits, hung up when nobody is left who could make one.
@@ -172,7 +218,8 @@ impl Rebinding {
     fn turn(&self, call: &libc::seccomp_notif) -> Option<Result<(), Errno>> {
         let [socket, address, length, ..] = call.data.args;
         let caller = Pid::from_raw(call.pid as i32)?;
-        if port(&read_address(caller, address, length)?)? != self.from {
+        let address = Asked::of(&read_address(caller, address, length)?)?;
+        if Some(address.port) != self.from {
             return None;
         }
         let process = pidfd_open(process_of(caller)?, PidfdFlags::empty()).ok()?;
@@ -182,7 +229,7 @@ impl Rebinding {
         if !self.waits(call.id) || sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
             return None;
         }
-        Some(self.bind(&socket))
+        Some(self.bind(&socket, address.only_v6))
     }
 
     fn waits(&self, id: u64) -> bool {
@@ -196,18 +243,20 @@ impl Rebinding {
         }
     }
 
-    fn bind(&self, socket: &OwnedFd) -> Result<(), Errno> {
-        let to = turned(self.to, sockopt::ipv6_v6only(socket).ok());
+    fn bind(&self, socket: &OwnedFd, asks_for_v6: bool) -> Result<(), Errno> {
+        let only_v6 = sockopt::ipv6_v6only(socket).ok().map(|only| only || asks_for_v6);
+        let to = turned(self.to, only_v6);
         match bind(socket, &to) {
             // A signal had interrupted the caller, who asks again.
             Err(Errno::INVAL) if getsockname(socket).and_then(SocketAddr::try_from) == Ok(to) => Ok(()),
+            // There is one such address. Whoever has a socket for each version is reached by the other one.
+            Err(Errno::ADDRINUSE) if only_v6 == Some(true) => bind(socket, &SocketAddr::new(to.ip(), 0)),
             outcome => outcome,
         }
     }
 }
 
-/// Where a socket can be reached like `to`: `only_v6` is what one of IPv6 says of itself. A program that has one socket
-/// for each version gets both at the port.
+/// Where a socket can be reached like `to`; `only_v6`: of one of IPv6, whether it takes nothing else.
 fn turned(to: SocketAddr, only_v6: Option<bool>) -> SocketAddr {
     let ip = match (to.ip(), only_v6) {
         (IpAddr::V4(ip), Some(false)) => ip.to_ipv6_mapped().into(),
@@ -243,11 +292,25 @@ fn read_address(caller: Pid, address: u64, length: u64) -> Option<[u8; ADDRESS]>
     (usize::try_from(read).ok()? == length && length >= size_of::<libc::sockaddr_in>()).then_some(bytes)
 }
 
-/// The port of an address of either version.
-fn port(address: &[u8; ADDRESS]) -> Option<u16> {
-    let [a, b, high, low, ..] = *address;
-    let family = i32::from(u16::from_ne_bytes([a, b]));
-    matches!(family, libc::AF_INET | libc::AF_INET6).then(|| u16::from_be_bytes([high, low]))
+/// What a caller wants to bind.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    port: u16,
+    /// One address of IPv6, and none that stands for one of IPv4.
+    only_v6: bool,
+}
+
+impl Asked {
+    /// Nothing if it is no address of IPv4 or IPv6.
+    fn of(address: &[u8; ADDRESS]) -> Option<Self> {
+        let [a, b, high, low, _, _, _, _, ip @ .., _, _, _, _] = *address;
+        let family = i32::from(u16::from_ne_bytes([a, b]));
+        let ip = Ipv6Addr::from(ip);
+        matches!(family, libc::AF_INET | libc::AF_INET6).then(|| Self {
+            port: u16::from_be_bytes([high, low]),
+            only_v6: family == libc::AF_INET6 && !ip.is_unspecified() && ip.to_ipv4_mapped().is_none(),
+        })
+    }
 }
 
 /// The process that a thread is of.
@@ -274,15 +337,23 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_addresses() {
-        let address = |family: i32| {
+    fn addresses_as_the_kernel_has_them() {
+        let asked = |family: i32, ip: &str| {
             let mut bytes = [0; ADDRESS];
             bytes[..2].copy_from_slice(&u16::try_from(family).unwrap().to_ne_bytes());
             bytes[2..4].copy_from_slice(&3000u16.to_be_bytes());
-            bytes
+            bytes[8..24].copy_from_slice(&ip.parse::<Ipv6Addr>().unwrap().octets());
+            Asked::of(&bytes)
         };
-        assert_eq!(port(&address(libc::AF_INET)), Some(3000));
-        assert_eq!(port(&address(libc::AF_INET6)), Some(3000));
-        assert_eq!(port(&address(libc::AF_UNIX)), None);
+        for (family, ip, only_v6) in [
+            (libc::AF_INET, "::5", false),
+            (libc::AF_INET6, "::", false),
+            (libc::AF_INET6, "::ffff:127.0.0.1", false),
+            (libc::AF_INET6, "::1", true),
+        ] {
+            let expected = Asked { port: 3000, only_v6 };
+            assert_eq!(asked(family, ip), Some(expected), "{ip}");
+        }
+        assert_eq!(asked(libc::AF_UNIX, "::"), None);
     }
 }

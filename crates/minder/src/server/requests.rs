@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 
 use rustix::{net::sockopt::socket_type, process::Signal};
 
-use super::{child::Outputs, connection::Connection, minder::Minder, rebind};
+use super::{child::Outputs, connection::Connection, minder::Minder, rebind::Rebinding};
 use crate::protocol::{
     Answer, FrameError, Guarded, Hello, MAX_CHILDREN, MAX_LABEL, MAX_SOCKETS, PAGE_CHILDREN, Refusal, Reply,
-    Request, Spawn, VERSION, is_name,
+    Request, Spawn, Spawned, VERSION, is_name,
 };
 
 /// The longest text of a client that is given back in a refusal, in characters.
@@ -101,7 +101,8 @@ impl Minder {
             pid,
             version: VERSION,
             started_at_ms: self.started_at_ms,
-            rebinds: rebind::is_possible(),
+            rebinds: self.launcher.rebinds(),
+            guards: true,
         }
     }
 
@@ -117,11 +118,16 @@ impl Minder {
         self.check_spawn(&spawn)?;
         let outputs =
             Outputs::prepare(&self.raw, &spawn).map_err(|error| failed("looking for segments", &error))?;
-        let launched = self.launcher.launch(&spawn)?;
-        let child = self.children.insert(outputs, launched, spawn.rebind, spawn.label);
+        let mut launched = self.launcher.launch(&spawn)?;
+        let binds = launched.binds.take();
+        let child = self.children.insert(outputs, launched, spawn.label);
         let (serial, spawned) = (child.serial(), child.spawned());
-        self.watch_child(serial);
-        Ok(Reply::Spawned(spawned))
+        self.watch_outputs(serial);
+        let rebinding = binds
+            .zip(spawn.rebind)
+            .map(|(binds, rebind)| Rebinding::new(binds, rebind));
+        let rebinds = rebinding.is_some_and(|rebinding| self.watch_binds(serial, rebinding));
+        Ok(Reply::Spawned(Spawned { rebinds, ..spawned }))
     }
 
     fn check_spawn(&self, spawn: &Spawn) -> Result<(), Refusal> {
@@ -186,6 +192,9 @@ impl Minder {
         }
         let serial = child.serial();
         self.children.remove(serial);
+        if let Some(rebinding) = self.rebindings.get_mut(&serial) {
+            rebinding.release();
+        }
         Ok(())
     }
 

@@ -160,6 +160,7 @@ async fn instances_come_up_and_know_who_they_are() {
     assert_eq!((second.slot, second.state), (1, InstanceState::Ready));
     let environment = supervised.runtime.environment("shop.users-2");
     let expected = [
+        ("HYTHE_ADDRESS", second.address.unwrap().to_string()),
         ("HYTHE_GATEWAY_URL", "http://127.0.0.1:8000".to_owned()),
         ("HYTHE_INSTANCE", "shop.users-2".to_owned()),
         ("HYTHE_SERVICE", "shop.users".to_owned()),
