@@ -24,7 +24,9 @@ use hythe_minder::{
     segments::{self, SegmentReader},
 };
 use serde_json::json;
-use world::{EXE, World, has_ended, open_descriptors, private_kib, read_from, shell, wait_for_end};
+use world::{
+    EXE, World, free_port, has_ended, open_descriptors, private_kib, read_from, shell, wait_for_end,
+};
 
 #[test]
 fn exits_are_told_with_their_codes_and_signals() {
@@ -645,14 +647,6 @@ fn exit_has_one_reason() {
     };
     let text = serde_json::to_value(ChildState::Exited(exit)).unwrap();
     assert_eq!(text, json!({"exited": {"code": 0, "signal": null, "at_ms": 1}}));
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// Listens on a port of its own choice, whatever it is told, and says where that was.

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -263,4 +264,13 @@ pub(crate) fn private_kib(pid: i32) -> u64 {
     private
         .map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
         .sum()
+}
+
+/// A port that nobody listened on a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
