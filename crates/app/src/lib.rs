@@ -14,6 +14,7 @@ mod home;
 mod instance_ids;
 mod kept_sockets;
 mod output;
+mod readiness;
 mod shutdown;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use hythe_spine::{Latest, Spine};
 use prometheus_client::registry::Registry;
 
 use crate::instance_ids::InstanceIds;
+use crate::readiness::State;
 use crate::shutdown::{Ending, Signals};
 
 /// How long the supervisor may take to find what an earlier server left.
@@ -160,9 +162,11 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
             .context("have the minder guard this server")?;
     }
     tracing::info!(home = %config.home.display(), proxy = ?proxy, proxy_tls = ?proxy_tls, "ready");
+    readiness::tell(State::Ready);
 
     let ending = signals.wait(stop_asked).await;
     tracing::info!(?ending, "stopping");
+    readiness::tell(State::Stopping);
     if guarded && let Err(error) = runtime.guard(None).await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,

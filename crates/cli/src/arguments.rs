@@ -151,7 +151,8 @@ pub(crate) enum Verb {
 pub(crate) enum ServerVerb {
     /// Run a server in the foreground
     ///
-    /// SIGTERM ends it; services run on, and the next server adopts them.
+    /// SIGTERM ends it; services run on, and the next server adopts them. Under systemd (`Type=notify`) it tells when it
+    /// serves and when it stops; with `KillMode=process` services outlive a restart of the unit.
     Run(RunOptions),
     /// Start a server in the background, without any service
     Start(ServerArgs),

@@ -1,6 +1,8 @@
 //! Ending services, projects and the platform.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use hythe_model::InstanceState;
 use hythe_testkit::process_table::is_alive;
@@ -151,4 +153,26 @@ fn a_second_server_for_the_same_home_is_refused() {
         before,
         "starting what runs changes nothing"
     );
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_server_serves_and_stops() {
+    let mut home = home_with(ECHO_MANIFEST);
+    let socket = home.path().with_file_name("notify");
+    let told = UnixDatagram::bind(&socket).unwrap();
+    told.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    home.set("NOTIFY_SOCKET", socket.to_str().unwrap());
+    let next = || {
+        let mut words = [0; 32];
+        let length = told.recv(&mut words).unwrap();
+        String::from_utf8_lossy(&words[..length]).into_owned()
+    };
+    let mut server = home.spawn(&["server", "run"]);
+    assert_eq!(next(), "READY=1");
+    assert_eq!(home.get("/").status, 404, "it serves, and has no route");
+    server.signal(Signal::TERM);
+    assert_eq!(next(), "STOPPING=1");
+    assert!(server.wait().success());
+    home.ok(&["server", "stop"]);
+    home.await_nothing_left();
 }
