@@ -29,7 +29,7 @@ impl Refusal {
 
     /// With an error and what caused it as the detail.
     pub(crate) fn failed(code: Code, error: &dyn std::error::Error) -> Self {
-        Self::new(code, chain(error))
+        Self::new(code, hythe_stdx::chain(error))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -96,15 +96,4 @@ pub(crate) async fn not_found(uri: axum::http::Uri) -> Refusal {
 pub(crate) async fn method_not_allowed() -> Refusal {
     Refusal::new(Code::MethodNotAllowed, "this method means nothing here")
         .hint("GET /openapi.json lists everything")
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -1,6 +1,5 @@
 //! PM2's files.
 
-use std::error::Error;
 use std::path::Path;
 
 use hythe_dialect_pm2::file::{Format, format_of, load};
@@ -25,10 +24,8 @@ pub(crate) fn is_ecosystem(path: &Path) -> bool {
 /// `hythe check ecosystem.config.js`: every mistake, and what the file starts.
 pub(crate) fn check(context: &mut Context, options: &CheckOptions) -> Outcome {
     let path = std::path::absolute(&options.path)?;
-    let parsed = load(&path, &Evaluator::default()).map_err(|error| {
-        let why = error.source().map(|why| format!(": {why}"));
-        Failure::new(Exit::Usage, format!("{error}{}", why.unwrap_or_default()))
-    })?;
+    let parsed = load(&path, &Evaluator::default())
+        .map_err(|error| Failure::new(Exit::Usage, hythe_stdx::chain(&error)))?;
     if options.json {
         let problems: Vec<_> = parsed
             .problems
@@ -47,11 +44,8 @@ pub(crate) fn check(context: &mut Context, options: &CheckOptions) -> Outcome {
 
 fn show(context: &mut Context, path: &Path, parsed: &Parsed) -> Outcome {
     for problem in &parsed.problems {
-        let word = match problem.severity {
-            Severity::Error => Tone::Bad.paint("error:"),
-            Severity::Warning => Tone::Busy.paint("warning:"),
-            Severity::Note => Tone::Faint.paint("note:"),
-        };
+        let (word, tone) = word(problem.severity);
+        let word = tone.paint(&format!("{word}:"));
         complain(format_args!("{word} {}: {problem}", path.display()));
         if let Some(help) = &problem.help {
             complain(format_args!("  {help}"));
@@ -78,13 +72,17 @@ fn in_words(app: &App) -> String {
     format!("  {name}: {count} instance{s} of {}, {mode} mode", app.script)
 }
 
+fn word(severity: Severity) -> (&'static str, Tone) {
+    match severity {
+        Severity::Error => ("error", Tone::Bad),
+        Severity::Warning => ("warning", Tone::Busy),
+        Severity::Note => ("note", Tone::Faint),
+    }
+}
+
 fn view<'a>(problem: &'a Problem, path: &Path) -> ProblemView<'a> {
     ProblemView {
-        severity: match problem.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        },
+        severity: word(problem.severity).0,
         app: problem.app.as_deref(),
         field: problem.field.as_deref(),
         message: &problem.message,

@@ -3,13 +3,13 @@
 //! PM2 evaluates such files as JavaScript. Here a file of data stays data: expressions and calls are refused,
 //! with the advice to name the file `.config.js`.
 
+use hythe_stdx::Lines;
 use jsonc_parser::ast::{Object, ObjectProp, ObjectPropName, Value as Tree};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::errors::{ParseError, ParseErrorKind};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use crate::node::{Entry, Node, Value};
-use crate::position::Lines;
 use crate::problem::{Place, Problem, Severity};
 
 /// The key that marks a regular expression: `{"$re": "source", "flags": "i"}`.
@@ -96,14 +96,14 @@ impl Builder<'_> {
 
     fn place(&self, ranged: &impl Ranged) -> Place {
         let range = ranged.range();
-        self.lines.place(range.start + self.start..range.end + self.start)
+        Place::of(self.lines, range.start + self.start..range.end + self.start)
     }
 
     fn syntax_error(&self, text: &str, error: &ParseError) -> Problem {
         let range = error.range();
         let span = range.start + self.start..range.end + self.start;
         let at = text.get(span.start..).unwrap_or_default();
-        let place = Some(self.lines.place(span));
+        let place = Some(Place::of(self.lines, span));
         if is_code(at, error.kind()) {
             return Problem::error(place, "code in a JSON file is not evaluated").help(
                 "write the value itself, or name the file `ecosystem.config.js` and export the object",

@@ -29,7 +29,6 @@ mod javascript;
 mod json5;
 mod node;
 pub mod options;
-mod position;
 mod problem;
 pub mod procfile;
 pub mod selector;

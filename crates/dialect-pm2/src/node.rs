@@ -93,7 +93,7 @@ impl Node {
             Value::Flag(flag) => flag.to_string(),
             Value::Number(number) => number.to_string(),
             Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
-            Value::Text(text) => format!("`{}`", shortened(text)),
+            Value::Text(text) => format!("`{}`", hythe_stdx::shortened(text)),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a map".to_owned(),
             Value::Regex { .. } => "a regular expression".to_owned(),
@@ -180,14 +180,6 @@ fn write_between<T>(out: &mut String, open: char, items: &[T], close: char, writ
         write(out, item);
     }
     out.push(close);
-}
-
-fn shortened(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() <= 60 && line.len() == text.len() {
-        return line.to_owned();
-    }
-    line.chars().take(57).chain("...".chars()).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use hythe_stdx::Lines;
+
 /// Where something stands in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -12,6 +14,13 @@ pub struct Place {
     pub column: u32,
     /// Bytes of the text.
     pub span: Range<usize>,
+}
+
+impl Place {
+    pub(crate) fn of(lines: &Lines<'_>, span: Range<usize>) -> Self {
+        let (line, column) = lines.position(span.start);
+        Self { line, column, span }
+    }
 }
 
 /// How bad it is.

@@ -10,9 +10,10 @@
 
 use std::ops::Range;
 
+use hythe_stdx::Lines;
+
 use crate::app::{App, Interpreter};
-use crate::position::Lines;
-use crate::problem::Problem;
+use crate::problem::{Place, Problem};
 
 /// The apps of a Procfile, in its order.
 ///
@@ -27,7 +28,7 @@ pub fn parse(text: &str) -> Result<Vec<App>, Vec<Problem>> {
         match read_line(line, &apps) {
             Ok(app) => apps.extend(app),
             Err((span, message)) => {
-                let place = lines.place(span.start + start..span.end + start);
+                let place = Place::of(&lines, span.start + start..span.end + start);
                 problems.push(Problem::error(Some(place), message).help("write `type: command`"));
             }
         }

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
+use hythe_stdx::Lines;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 
 use crate::node::{Entry, Node, Value};
-use crate::position::Lines;
 use crate::problem::{Place, Problem};
 
 /// How deep lists and maps may nest.
@@ -69,7 +69,7 @@ impl<'t> Builder<'t> {
             Some(Ok(spanned)) => Ok(spanned),
             Some(Err(error)) => {
                 let at = self.byte(error.marker());
-                let place = Some(self.lines.place(at..at));
+                let place = Some(Place::of(self.lines, at..at));
                 Err(Box::new(Problem::error(
                     place,
                     format!("not YAML: {}", error.info()),
@@ -199,7 +199,7 @@ impl<'t> Builder<'t> {
 
     fn place(&self, span: &saphyr_parser::Span) -> Place {
         let start = self.byte(&span.start);
-        self.lines.place(start..self.byte(&span.end).max(start))
+        Place::of(self.lines, start..self.byte(&span.end).max(start))
     }
 
     fn byte(&self, marker: &Marker) -> usize {

@@ -111,7 +111,7 @@ impl<'a> Context<'a> {
         if problems.len() >= MOST_PROBLEMS && !is_first_error {
             return;
         }
-        let span = lines.first_line(finding.span);
+        let span = finding.span.first_line(lines.text());
         let (line, column) = lines.position(span.start);
         problems.push(Problem {
             severity: finding.severity,

@@ -110,7 +110,7 @@ impl Node {
             Value::Map(_) => "a map".to_owned(),
             Value::Scalar { .. } if self.is_null() => "nothing".to_owned(),
             Value::Scalar { text, .. } if text.is_empty() => "an empty text".to_owned(),
-            Value::Scalar { text, .. } => format!("`{}`", shortened(text)),
+            Value::Scalar { text, .. } => format!("`{}`", hythe_stdx::shortened(text)),
             Value::Unusable => "something unusable".to_owned(),
         }
     }
@@ -199,14 +199,6 @@ fn number(text: &str) -> Option<f64> {
         .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
         && text.bytes().any(|byte| byte.is_ascii_digit());
     if numeric { text.parse().ok() } else { None }
-}
-
-fn shortened(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() <= 60 && line.len() == text.len() {
-        return line.to_owned();
-    }
-    line.chars().take(57).chain("...".chars()).collect()
 }
 
 #[cfg(test)]

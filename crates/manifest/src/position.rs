@@ -1,23 +1,14 @@
-//! Where things are in a text: bytes, lines and columns.
+//! Where things are in a text.
 
-use std::cell::Cell;
 use std::ops::Range;
+
+pub(crate) use hythe_stdx::Lines;
 
 /// Bytes from `start` up to `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) end: usize,
-}
-
-/// The lines of one text. A line ends with `\n`, `\r\n` or `\r`, as YAML has it.
-#[derive(Debug)]
-pub(crate) struct Lines<'t> {
-    text: &'t str,
-    starts: Vec<usize>,
-    /// The last place that was looked up, as line, column and byte: a tree is built from front to back, so
-    /// the next lookup in a long line need not start at its beginning.
-    last: Cell<(usize, usize, usize)>,
 }
 
 impl Span {
@@ -31,91 +22,11 @@ impl Span {
     pub(crate) fn range(self) -> Range<usize> {
         self.start..self.end
     }
-}
 
-impl<'t> Lines<'t> {
-    pub(crate) fn of(text: &'t str) -> Self {
-        let bytes = text.as_bytes();
-        let ends_line =
-            |&at: &usize| bytes[at] == b'\n' || (bytes[at] == b'\r' && bytes.get(at + 1) != Some(&b'\n'));
-        let starts = std::iter::once(0)
-            .chain((0..bytes.len()).filter(ends_line).map(|at| at + 1))
-            .collect();
-        Self {
-            text,
-            starts,
-            last: Cell::new((0, 0, 0)),
-        }
-    }
-
-    pub(crate) fn text(&self) -> &'t str {
-        self.text
-    }
-
-    /// Line and column (in characters) of a byte, both from 1.
-    pub(crate) fn position(&self, byte: usize) -> (u32, u32) {
-        let line = self.starts.partition_point(|start| *start <= byte).max(1);
-        let before = self.text.get(self.starts[line - 1]..byte).unwrap_or_default();
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        (count(line), count(before.chars().count() + 1))
-    }
-
-    /// The byte at a line and a column (in characters), both from 0; the nearest that exists if they are
-    /// outside.
-    pub(crate) fn byte(&self, line: usize, column: usize) -> usize {
-        let Some(&start) = self.starts.get(line) else {
-            return self.text.len();
-        };
-        let end = self.starts.get(line + 1).copied().unwrap_or(self.text.len());
-        let (last_line, last_column, last_byte) = self.last.get();
-        let (skipped, from) = if last_line == line && last_column <= column {
-            (last_column, last_byte)
-        } else {
-            (0, start)
-        };
-        let rest = self.text.get(from..end).unwrap_or_default();
-        let byte = rest
-            .char_indices()
-            .nth(column - skipped)
-            .map_or(end, |(offset, _)| from + offset);
-        self.last.set((line, column, byte));
-        byte
-    }
-
-    /// The length in bytes of the longest of the line at `byte` and the two around it.
-    pub(crate) fn longest_near(&self, byte: usize) -> usize {
-        let line = self
-            .starts
-            .partition_point(|start| *start <= byte)
-            .saturating_sub(1);
-        let start = |line: usize| self.starts.get(line).copied().unwrap_or(self.text.len());
-        (line.saturating_sub(1)..=line + 1)
-            .map(|line| start(line + 1) - start(line))
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// `span` without what lies on later lines, so that an excerpt stays one line long.
-    pub(crate) fn first_line(&self, span: Span) -> Span {
-        let inside = self.text.get(span.range()).unwrap_or_default();
+    /// Without what lies on later lines of `text`, so that an excerpt stays one line long.
+    pub(crate) fn first_line(self, text: &str) -> Self {
+        let inside = text.get(self.range()).unwrap_or_default();
         let end = inside.find(['\n', '\r']).unwrap_or(inside.len());
-        Span::new(span.start, span.start + inside[..end].trim_end().len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_and_positions_agree() {
-        let text = "a: 1\r\nbä: 2\rc: 3\n";
-        let lines = Lines::of(text);
-        for (byte, line, column) in [(0, 1, 1), (6, 2, 1), (9, 2, 3), (13, 3, 1), (18, 4, 1)] {
-            assert_eq!(lines.position(byte), (line, column), "{byte}");
-            assert_eq!(lines.byte(line as usize - 1, column as usize - 1), byte);
-        }
-        assert_eq!(lines.byte(99, 0), text.len());
-        assert_eq!(lines.byte(0, 99), 6);
+        Self::new(self.start, self.start + inside[..end].trim_end().len())
     }
 }

@@ -1,4 +1,5 @@
-//! The tiny parent of every service: fork, exec, reap, move output, keep descriptors. Nothing else.
+//! The tiny parent of every service: fork, exec, reap, move output, keep descriptors, answer binds, and start the
+//! server again when it dies. Nothing else.
 //!
 //! ```text
 //!   hythe server ──commands──► minder.sock ◄──events── hythe server (second connection)
@@ -26,7 +27,7 @@
 //!
 //! # What is deliberately left out
 //!
-//! Restarts, back-off, health, log lines and their rotation, who runs what and why: the server's. The minder
+//! Restarts of services, health, log lines and their rotation, who runs what and why: the server's. The minder
 //! never reads a configuration, never parses output, never keeps anything on disk but the segments.
 
 pub mod client;

@@ -1,15 +1,20 @@
 //! What the standard library lacks and several crates need: human durations and sizes, a stable hash,
-//! a map whose versions share their parts, atomic file writes, milliseconds since the epoch.
+//! a map whose versions share their parts, atomic file writes, lines and columns of texts, errors with their causes,
+//! milliseconds since the epoch.
 
 mod atomic_file;
 mod hash;
+mod lines;
 mod quantity;
 mod shared_map;
+mod text;
 
 pub use atomic_file::write_atomically;
 pub use hash::StableHash;
+pub use lines::Lines;
 pub use quantity::{ParseQuantityError, format_duration, format_size, parse_duration, parse_size};
 pub use shared_map::{Difference, SharedMap};
+pub use text::{chain, shortened};
 
 /// Milliseconds since the Unix epoch, from the system clock; 0 for a clock set before 1970.
 pub fn unix_ms() -> u64 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_model::InstanceId;
+use hythe_stdx::chain;
 
 use crate::launch::Launch;
 use crate::observed::Heard;
@@ -71,18 +72,6 @@ pub(crate) async fn execute(runtime: Arc<dyn Runtime>, request: Request) -> Answ
             Answer::Forget(id, heard)
         }
     }
-}
-
-/// An error with its causes, `what: why: why`.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 async fn list(runtime: &dyn Runtime) -> Option<Vec<Found>> {

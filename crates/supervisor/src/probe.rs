@@ -171,7 +171,7 @@ impl HealthSubject {
                 "the health check command failed: {}",
                 result.output.trim()
             )),
-            Err(error) => Err(crate::execute::chain(&error)),
+            Err(error) => Err(hythe_stdx::chain(&error)),
         }
     }
 }

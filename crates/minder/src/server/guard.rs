@@ -38,7 +38,7 @@ pub(super) struct Guard {
 
 enum State {
     Alive {
-        pid: Pid,
+        pid: u64,
         /// Readable once it has ended.
         _watched: OwnedFd,
         since: Instant,
@@ -57,12 +57,9 @@ impl Guard {
         }
     }
 
-    fn is(&self, process: Pid) -> bool {
+    /// Whether it is over the process of this number.
+    fn is_over(&self, process: u64) -> bool {
         matches!(self.state, State::Alive { pid, .. } if pid == process)
-    }
-
-    fn is_number(&self, process: u64) -> bool {
-        matches!(self.state, State::Alive { pid, .. } if number(pid) == process)
     }
 
     /// Notes that it is gone, or could not be started.
@@ -98,7 +95,7 @@ impl Minder {
     pub(super) fn guarded_by(&mut self, process: Pid, server: Guarded) -> Result<Guard, Refusal> {
         match self.guard.take() {
             // Started by this minder: how often that was in vain is not forgotten.
-            Some(known) if known.is(process) => Ok(Guard { server, ..known }),
+            Some(known) if known.is_over(number(process)) => Ok(Guard { server, ..known }),
             _ => Ok(Guard {
                 server,
                 state: self.watch(process)?,
@@ -107,14 +104,10 @@ impl Minder {
         }
     }
 
-    fn watch(&self, pid: Pid) -> Result<State, Refusal> {
-        let watched = pidfd_open(pid, PidfdFlags::empty()).and_then(|watched| {
-            epoll::add(
-                &self.epoll,
-                &watched,
-                Token::Server(number(pid)).encode(),
-                EventFlags::IN,
-            )?;
+    fn watch(&self, process: Pid) -> Result<State, Refusal> {
+        let pid = number(process);
+        let watched = pidfd_open(process, PidfdFlags::empty()).and_then(|watched| {
+            epoll::add(&self.epoll, &watched, Token::Server(pid).encode(), EventFlags::IN)?;
             Ok(watched)
         });
         let watched = watched.map_err(|error| Refusal::Failed {
@@ -130,7 +123,7 @@ impl Minder {
 
     /// A process that is or was the server has ended: news of an earlier one may come late.
     pub(super) fn server_ended(&mut self, pid: u64) {
-        let ended = self.guard.as_mut().filter(|guard| guard.is_number(pid));
+        let ended = self.guard.as_mut().filter(|guard| guard.is_over(pid));
         ended.into_iter().for_each(|guard| guard.failed(Instant::now()));
     }
 

@@ -332,8 +332,8 @@ fn output_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((reading, writing))
 }
 
-/// Messages of a new process: at most one with the descriptor of its binds, then one with its failure or the end.
-fn report_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+/// For messages of a new process to this one: of a child, at most one with the descriptor of its binds, then one with its failure or the end.
+pub(super) fn report_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,

@@ -4,9 +4,11 @@
 //!   SIGCHLD ──► waitpid until none ──► a child's exit, or an orphan nobody asks for
 //!   pipe    ──► splice into the segment file; on a full disk leave it for a second
 //!   client  ──► one request, one answer; subscribers get news when their socket takes them
+//!   bind    ──► of a child, done in its place (`rebind`)
+//!   pidfd   ──► the server has died: start it again (`guard`)
 //! ```
 //!
-//! What is not here cannot fail: no configuration, no retry of anything but the disk, no queue. Memory is
+//! What is not here cannot fail: no configuration, no retry of anything but the disk and the server, no queue. Memory is
 //! bounded by the constants of [`crate::protocol`]; in practice it is a few hundred bytes per child.
 
 mod child;

@@ -1,8 +1,8 @@
-//! A program's own `bind` to the port it was written for, turned to the port that its instance was given.
+//! A program's own `bind` to the port it was written for, turned to the address that its instance was given.
 //!
 //! ```text
 //!   child: bind(fd, *:3000) ──► the kernel holds the call and asks the minder (seccomp user notification)
-//!   minder: takes a copy of the socket, binds it to 127.0.0.1:20123, lets the call return 0
+//!   minder: takes a copy of the socket, binds it to 127.64.7.9:3000, lets the call return 0
 //! ```
 //!
 //! So many copies of a program with a hard-coded port run side by side, in any language, also behind a script and
@@ -10,7 +10,7 @@
 //! goes to the kernel as it was. What the program is told of its own address is the truth.
 //!
 //! This is a convenience and no fence: a program that means to can get around it. Needs Linux 5.9 and the right to
-//! look into the child (`ptrace_scope` at most 1); without them programs have to listen on `PORT`.
+//! look into the child, which is tried once; without them no filter is made, and programs have to listen on `PORT`.
 //!
 //! The filter needs `no_new_privs` unless the minder is privileged: `sudo` and the like gain nothing then.
 
@@ -25,13 +25,14 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, retry_on_intr},
-    net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket, socketpair, sockopt},
+    net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt},
     process::{
         Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitOptions, kill_process, pidfd_getfd, pidfd_open, waitpid,
     },
     thread::set_no_new_privs,
 };
 
+use super::launch::report_pair;
 use crate::protocol::{self, Rebind};
 
 /// Of this machine; a 32-bit program on a 64-bit one is left alone.
@@ -57,12 +58,7 @@ pub(super) fn works() -> bool {
 }
 
 fn try_it() -> Result<bool, Errno> {
-    let (here, there) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let (here, there) = report_pair()?;
     // SAFETY: this process has one thread, and the child makes system calls only.
     let forked = unsafe { libc::fork() };
     let Some(child) = Pid::from_raw(forked) else {

@@ -1,12 +1,13 @@
 //! A real minder with real children.
 
+mod binds;
 mod world;
 
 use std::{
     collections::BTreeSet,
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{TcpListener, TcpStream},
     os::{
         fd::AsFd,
         unix::{fs::PermissionsExt, net::UnixStream},
@@ -18,15 +19,12 @@ use hythe_minder::{
     client::{Client, ClientError, Events, spawn_detached},
     home,
     protocol::{
-        self, ChildState, Exit, Limits, PAGE_CHILDREN, Rebind, Refusal, Request, Spawn, SpawnStep, Stream,
-        VERSION,
+        self, ChildState, Exit, Limits, PAGE_CHILDREN, Refusal, Request, Spawn, SpawnStep, Stream, VERSION,
     },
     segments::{self, SegmentReader},
 };
 use serde_json::json;
-use world::{
-    EXE, World, free_port, has_ended, open_descriptors, private_kib, read_from, shell, wait_for_end,
-};
+use world::{EXE, World, has_ended, open_descriptors, private_kib, read_from, shell, wait_for_end};
 
 #[test]
 fn exits_are_told_with_their_codes_and_signals() {
@@ -647,68 +645,4 @@ fn exit_has_one_reason() {
     };
     let text = serde_json::to_value(ChildState::Exited(exit)).unwrap();
     assert_eq!(text, json!({"exited": {"code": 0, "signal": null, "at_ms": 1}}));
-}
-
-/// Listens on a port of its own choice, whatever it is told, and says where that was.
-const HARD_CODED: &str = "\
-import socket, sys
-listener = socket.socket(getattr(socket, sys.argv[2]))
-listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.bind((sys.argv[3], int(sys.argv[1])))
-listener.listen()
-print(*listener.getsockname()[:2], flush=True)
-listener.accept()
-";
-
-#[test]
-fn a_bind_is_turned_to_the_port_of_the_instance() {
-    let mut world = World::start();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (from, other) = (taken.local_addr().unwrap().port(), free_port());
-    let script = world.home().join("hard_coded.py");
-    fs::write(&script, HARD_CODED).unwrap();
-    let rows = [
-        ("v4", "AF_INET", "0.0.0.0", from, "127.0.0.1"),
-        ("v6", "AF_INET6", "::", from, "::ffff:127.0.0.1"),
-        ("v6-only", "AF_INET6", "::1", from, "::1"),
-        ("other-port", "AF_INET", "127.0.0.1", other, "127.0.0.1"),
-    ];
-    for (id, family, address, port, expected) in rows {
-        let to = free_port();
-        // Behind a shell, as `npm start` is.
-        let command = format!(
-            "python3 {} {port} {family} {address}; echo ended",
-            script.display()
-        );
-        let spawn = Spawn {
-            rebind: Some(Rebind {
-                from,
-                to: SocketAddr::from(([127, 0, 0, 1], to)),
-            }),
-            ..shell(id, &command)
-        };
-        let spawned = world.client.spawn(spawn).unwrap();
-        assert!(
-            spawned.rebinds,
-            "{id}: this test needs Linux 5.9 and ptrace_scope at most 1"
-        );
-        let bound = if port == from { to } else { port };
-        assert_eq!(
-            world.first_line(id).trim_end(),
-            format!("{expected} {bound}"),
-            "{id}"
-        );
-        let reached = if expected == "::1" { "::1" } else { "127.0.0.1" };
-        drop(TcpStream::connect((reached, bound)).unwrap());
-        assert!(world.output(id, Stream::Out).ends_with("ended\n"), "{id}");
-        assert_eq!(world.exit_of(id).code, Some(0), "{id}");
-    }
-    world
-        .client
-        .spawn(shell(
-            "plain",
-            &format!("python3 {} {from} AF_INET 0.0.0.0", script.display()),
-        ))
-        .unwrap();
-    assert_eq!(world.exit_of("plain").code, Some(1), "the port is taken");
 }
