@@ -82,7 +82,8 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
         socket: hythe_config::socket(&config.home),
         token_file: hythe_config::token_file(&config.home),
     })?;
-    let command = guarded.then(|| this_command(&exe, &config.home));
+    let command = guarded.then(|| this_command(&exe, &config.home)).flatten();
+    let is_guarded = command.is_some();
     let processes = hythe_runtime_process::Config {
         inherited: inherited_environment(),
         ..hythe_runtime_process::Config::new(config.home.clone(), exe)
@@ -155,7 +156,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
     )?;
     kept_sockets::follow(&runtime, traffic.listeners, &spine).await?;
     let workers = gateway.serve()?;
-    if command.is_some() {
+    if is_guarded {
         runtime
             .guard(command)
             .await
@@ -167,7 +168,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
     let ending = signals.wait(stop_asked).await;
     tracing::info!(?ending, "stopping");
     readiness::tell(State::Stopping);
-    if guarded && let Err(error) = runtime.guard(None).await {
+    if is_guarded && let Err(error) = runtime.guard(None).await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "the minder may start a server again"
@@ -263,19 +264,22 @@ fn inherited_environment() -> BTreeMap<String, String> {
     NAMES.into_iter().filter_map(value).collect()
 }
 
-/// How this process was started.
-fn this_command(exe: &Path, home: &Path) -> Guarded {
+/// How this process was started. `None` if that cannot be told to the minder, which knows UTF-8 only: without one of its
+/// arguments it would be another command.
+fn this_command(exe: &Path, home: &Path) -> Option<Guarded> {
     let text = |value: OsString| value.into_string().ok();
-    Guarded {
-        argv: iter::once(exe.as_os_str().to_owned())
-            .chain(std::env::args_os().skip(1))
-            .filter_map(text)
-            .collect(),
+    let words = iter::once(exe.as_os_str().to_owned()).chain(std::env::args_os().skip(1));
+    let argv: Option<Vec<_>> = words.map(text).collect();
+    if argv.is_none() {
+        tracing::warn!("arguments are not UTF-8: the minder will not start this server again if it dies");
+    }
+    Some(Guarded {
+        argv: argv?,
         env: std::env::vars_os()
             .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
             .collect(),
         log: hythe_config::server_log(home),
-    }
+    })
 }
 
 fn cores() -> usize {
