@@ -19,6 +19,7 @@
 //!
 //! Left out: merging inside a field. An environment is one field, so the file's wins whole when it changed.
 
+mod add;
 pub(crate) mod differ;
 mod health;
 mod items;
@@ -27,6 +28,7 @@ mod plan;
 mod tests;
 mod validate;
 
+pub(crate) use add::{OfFile, add, remove_one};
 pub(crate) use items::{ItemKey, ItemKind};
 pub(crate) use plan::{Facts, MANIFEST, Plan, plan, remove};
 pub(crate) use validate::validate;

@@ -43,6 +43,7 @@ codes! {
     NotUnique, "not_unique", CONFLICT, "a value that only one thing may have is taken";
     StillReferenced, "still_referenced", CONFLICT, "something that is not of the project needs what would go";
     ProjectElsewhere, "project_elsewhere", CONFLICT, "the default project was applied from another file that is still there";
+    OfManifest, "of_manifest", CONFLICT, "the service is described by a manifest, so it is changed there";
     ServicesRunning, "services_running", CONFLICT, "the server does not stop while services run; `errors` names them";
     TooLarge, "too_large", PAYLOAD_TOO_LARGE, "the body, or a document, is larger than allowed";
     Invalid, "invalid", UNPROCESSABLE_ENTITY, "it can be read and makes no sense; `errors` has every mistake";

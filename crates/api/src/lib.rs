@@ -14,6 +14,7 @@
 //! Left out: TLS (listen on loopback, or put a gateway in front), and any deciding about what runs: the
 //! supervisor reads the same store.
 
+mod adding;
 mod apply;
 mod bind;
 mod code;

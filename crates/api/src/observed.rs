@@ -57,14 +57,15 @@ impl Observed<'_> {
     pub(crate) fn are_listed(&self, concerns: impl Fn(&FullName) -> bool) -> bool {
         let is_ready = |instance: &Instance| instance.state == InstanceState::Ready;
         let names = self.names().filter(|name| concerns(name));
-        let names: BTreeSet<_> = names
+        let names: BTreeSet<&FullName> = names
             .filter(|name| self.instances_of(name).any(is_ready))
             .collect();
         if names.is_empty() {
             return true;
         }
         let routes = self.routes(&names);
-        let routed = routes.keys().filter(|name| concerns(name));
+        let published = names.iter().copied().filter(|name| self.is_published(name));
+        let routed = routes.keys().filter(|name| concerns(name)).chain(published);
         let ready = routed
             .flat_map(|name| self.instances_of(name))
             .filter(|instance| is_ready(instance));
@@ -106,6 +107,12 @@ impl Observed<'_> {
         routes.iter().filter_map(pool).collect()
     }
 
+    /// Whether the gateway listens where its programs mean to.
+    fn is_published(&self, name: &FullName) -> bool {
+        let service = self.instances.services.get(name);
+        service.is_some_and(|service| !service.published.is_empty())
+    }
+
     fn instances_of(&self, name: &FullName) -> impl Iterator<Item = &Instance> {
         let service = self.instances.services.get(name);
         service
@@ -128,6 +135,14 @@ impl Observed<'_> {
                 .map(|instance| self.instance(instance))
                 .collect(),
             routes: routes.get(name).cloned().unwrap_or_default(),
+            published: self
+                .instances
+                .services
+                .get(name)
+                .into_iter()
+                .flat_map(|service| service.published.iter().map(ToString::to_string))
+                .collect(),
+            labels: BTreeMap::new(),
             endpoints: Vec::new(),
         };
         let running = self.instances.services.get(name);
@@ -165,6 +180,7 @@ impl Observed<'_> {
                 .map_or(wanted, |service| service.desired),
             settled: planned && running.is_some_and(|service| service.settled),
             stopped: workload.spec.stopped,
+            labels: workload.spec.labels.clone(),
             failure: running
                 .filter(|_| planned)
                 .and_then(|service| service.failure.clone()),

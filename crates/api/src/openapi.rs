@@ -16,7 +16,9 @@ use crate::code::Code;
 use crate::guard::{Rules, challenge, guard};
 use crate::problem::{Refusal, method_not_allowed, not_found};
 use crate::wire::Problem;
-use crate::{Api, events, history, logs, project, routes as gateway_routes, server, service, status, wait};
+use crate::{
+    Api, adding, events, history, logs, project, routes as gateway_routes, server, service, status, wait,
+};
 
 /// A manifest with everything resolved may be larger than its file.
 const LARGEST_BODY: usize = 16 << 20;
@@ -67,6 +69,8 @@ fn described() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(service::list))
         .routes(routes!(service::describe))
+        .routes(routes!(adding::add))
+        .routes(routes!(adding::remove))
         .routes(routes!(service::scale))
         .routes(routes!(service::restart))
         .routes(routes!(service::stop))

@@ -92,7 +92,7 @@ pub(crate) async fn remove(
 ) -> Answer<Json<ChangeView>> {
     let project = named(&project)?;
     let change = Change {
-        actor: request.actor.unwrap_or_else(|| "somebody".to_owned()),
+        actor: request.actor(),
         owner: format!("file:{project}"),
         reason: format!("down {project}"),
         dry_run: false,
@@ -131,16 +131,22 @@ pub(crate) struct ActorParams {
     actor: Option<String>,
 }
 
+impl ActorParams {
+    pub(crate) fn actor(self) -> String {
+        self.actor.unwrap_or_else(|| "somebody".to_owned())
+    }
+}
+
 /// What surrounds a plan.
-struct Change {
-    actor: String,
-    owner: String,
-    reason: String,
-    dry_run: bool,
+pub(crate) struct Change {
+    pub(crate) actor: String,
+    pub(crate) owner: String,
+    pub(crate) reason: String,
+    pub(crate) dry_run: bool,
 }
 
 /// Reads, plans and commits; again when somebody else wrote in between.
-async fn change_project(
+pub(crate) async fn change_project(
     api: &Api,
     project: &ProjectName,
     change: &Change,
@@ -242,7 +248,7 @@ fn applied_elsewhere(facts: &Facts<'_>, path: &str) -> Option<String> {
     (facts.project.is_default() && has_services && elsewhere).then_some(last.path)
 }
 
-fn named(project: &str) -> Answer<ProjectName> {
+pub(crate) fn named(project: &str) -> Answer<ProjectName> {
     project
         .parse()
         .map_err(|error: hythe_model::NameError| Refusal::new(Code::InvalidName, error.to_string()))

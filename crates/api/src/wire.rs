@@ -1,9 +1,11 @@
 //! Requests and answers that only this API has; the others are [`hythe_model::view`]. Fields are added,
 //! never renamed or removed; a reader ignores fields it does not know.
 
+use std::collections::BTreeMap;
+
 use hythe_model::view::{GenerationsView, ServiceView};
 use hythe_model::workload::Replicas;
-use hythe_model::{ProjectSpec, Service, Workload};
+use hythe_model::{Name, ProjectSpec, Service, Workload};
 use serde::{Deserialize, Serialize};
 use utoipa::{ToResponse, ToSchema};
 
@@ -48,6 +50,28 @@ pub struct ApplyRequest {
     /// Also when the project was applied from another file that still exists.
     #[serde(default)]
     pub force: bool,
+}
+
+/// Has services run that no manifest describes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddRequest {
+    /// What is run, by service.
+    #[schema(value_type = Object)]
+    pub workloads: BTreeMap<Name, Workload>,
+    /// How the gateway reaches them, where that is not as usual, by service.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub services: BTreeMap<Name, Service>,
+    /// Replace the instances of those that are there and unchanged, too.
+    #[serde(default)]
+    pub restart: bool,
+    /// Who asks, for the history.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Only tell what would change.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Who asks, for the history.

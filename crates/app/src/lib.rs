@@ -14,6 +14,7 @@ mod home;
 mod instance_ids;
 mod kept_sockets;
 mod output;
+mod published;
 mod readiness;
 mod shutdown;
 
@@ -128,7 +129,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
     let (gateway, traffic) = hythe_gateway::build(
         gateway_setup::config(&config)?,
         hythe_gateway::Inputs {
-            desired: desired.clone(),
+            desired: published::follow(&desired, &supervisor.instances, &spine),
             endpoints: endpoints.clone(),
             table: Arc::clone(&endpoint_table),
             listeners,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use hythe_config::ServerArgs;
 
 /// The whole command line.
@@ -42,6 +42,23 @@ pub(crate) struct Arguments {
     pub(crate) project: Option<String>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+impl Arguments {
+    /// The definition. PM2's flags stand beside Hythe's, so one of them has no short form here.
+    pub(crate) fn definition() -> Command {
+        Self::command().mut_subcommand("start", |start| {
+            start.mut_arg("pid_file", |flag| flag.short(None))
+        })
+    }
+
+    /// What was typed.
+    ///
+    /// # Errors
+    /// When that is not what is defined, or asks for help or the version.
+    pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::definition().try_get_matches_from(words)?)
+    }
 }
 
 /// The verbs.
@@ -86,9 +103,24 @@ pub(crate) enum Verb {
     /// Stop services; they stay known and `start` runs them again
     #[command(after_help = "Examples:\n  hythe stop users\n  hythe stop all")]
     Stop(ChangeOptions),
-    /// Run stopped services again
-    #[command(after_help = "Examples:\n  hythe start users\n  hythe start all")]
-    Start(ChangeOptions),
+    /// Run stopped services again, or a script, or the apps of an ecosystem file
+    ///
+    /// A word with a slash, or the name of a file, is a script or an ecosystem file of PM2; any other is a service.
+    /// Without a word it is the ecosystem file of this folder. A program that listens at a port of its own is served
+    /// there, whatever it is written in and however many instances of it run: each listens at an address that only it
+    /// has, and the gateway at the port for all of them. What runs already becomes what is asked for now, without losing
+    /// a request.
+    #[command(
+        after_help = "Examples:\n  hythe start users\n  hythe start all\n  hythe start app.js -i max\n  \
+        hythe start ./server.py --name api -- --verbose\n  hythe start \"npm start\" --name web\n  \
+        hythe start ecosystem.config.js --env production"
+    )]
+    Start(Box<StartOptions>),
+    /// Remove services that no manifest describes: those of `hythe start FILE`
+    ///
+    /// Their instances end as with `stop`. Services of a manifest are removed there, or all with `hythe down`.
+    #[command(after_help = "Examples:\n  hythe delete api\n  hythe delete all")]
+    Delete(ChangeOptions),
     /// List routes in the order in which they are tried
     Routes(ReadOptions),
     /// Tell which way a request would take, without sending it
@@ -295,6 +327,17 @@ pub(crate) struct ChangeOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct StartOptions {
+    /// Services, `all` of the project, a script, a command, or an ecosystem file
+    #[arg(value_name = "WHAT")]
+    pub(crate) what: Vec<String>,
+    #[command(flatten)]
+    pub(crate) app: hythe_dialect_pm2::Options,
+    #[command(flatten)]
+    pub(crate) wait: WaitOptions,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ScaleOptions {
     /// `users=4`, `users 4`, `users=max`
     #[arg(required = true, value_name = "SERVICE=NUMBER")]
@@ -383,12 +426,10 @@ pub(crate) struct StopServerOptions {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_definition_is_sound() {
-        Arguments::command().debug_assert();
+        Arguments::definition().debug_assert();
     }
 }

@@ -1,6 +1,7 @@
 //! `restart`, `scale`, `stop`, `start`: one change to some services, and the wait until it is live.
 
-use hythe_api::wire::{ActionRequest, ReplicasText, ScaleRequest, ServiceDetail};
+use hythe_api::wire::{ActionRequest, ProjectView, ReplicasText, ScaleRequest, ServiceDetail};
+use hythe_model::ProjectName;
 use hythe_model::view::{ChangeLine, ChangeView};
 use serde::Serialize;
 
@@ -20,12 +21,48 @@ pub(crate) fn stop(context: &mut Context, options: &ChangeOptions) -> Outcome {
     act(context, options, "stop")
 }
 
-pub(crate) fn start(context: &mut Context, options: &ChangeOptions) -> Outcome {
-    act(context, options, "start")
+pub(crate) fn start(context: &mut Context, services: &[String], wait: &WaitOptions) -> Outcome {
+    act_on(context, services, wait, "start")
+}
+
+pub(crate) fn delete(context: &mut Context, options: &ChangeOptions) -> Outcome {
+    let scope = context.scope()?;
+    let mut services = scope.services(&context.client, &options.services)?;
+    if options.services.iter().any(|name| name == "all") {
+        let described = of_manifest(context, &scope.project)?;
+        services.retain(|service| !described.contains(service));
+        if services.is_empty() {
+            let message = format!("every service of project `{}` is of its manifest", scope.project);
+            return Err(Failure::new(Exit::NotFound, message).hint("`hythe down` removes them"));
+        }
+    }
+    let actor = encode(&Context::actor());
+    let remove = |context: &Context, service: &str, (): &()| {
+        let path = format!("/v1/services/{}?actor={actor}", encode(service));
+        context.client.send("DELETE", &path, &())
+    };
+    let requests = services.into_iter().map(|service| (service, ())).collect();
+    each(context, requests, remove, &options.wait)
+}
+
+/// The services that the project's manifest describes.
+fn of_manifest(context: &Context, project: &ProjectName) -> Outcome<Vec<String>> {
+    let projects: Vec<ProjectView> = context.client.get("/v1/projects")?;
+    let own = projects.into_iter().find(|known| known.name == project.as_str());
+    let names = own.map(|project| project.services).unwrap_or_default();
+    let full = |name: String| match project.is_default() {
+        true => name,
+        false => format!("{project}.{name}"),
+    };
+    Ok(names.into_iter().map(full).collect())
 }
 
 fn act(context: &mut Context, options: &ChangeOptions, verb: &str) -> Outcome {
-    let services = context.scope()?.services(&context.client, &options.services)?;
+    act_on(context, &options.services, &options.wait, verb)
+}
+
+fn act_on(context: &mut Context, services: &[String], wait: &WaitOptions, verb: &str) -> Outcome {
+    let services = context.scope()?.services(&context.client, services)?;
     let request = ActionRequest {
         actor: Some(Context::actor()),
     };
@@ -33,7 +70,7 @@ fn act(context: &mut Context, options: &ChangeOptions, verb: &str) -> Outcome {
         .into_iter()
         .map(|service| (service, request.clone()))
         .collect();
-    each(context, verb, requests, &options.wait)
+    each(context, requests, post(verb), wait)
 }
 
 pub(crate) fn scale(context: &mut Context, options: &ScaleOptions) -> Outcome {
@@ -44,15 +81,19 @@ pub(crate) fn scale(context: &mut Context, options: &ScaleOptions) -> Outcome {
         Ok((scope.full(&name)?, ScaleRequest { replicas, actor }))
     };
     let requests = wanted.into_iter().map(request).collect::<Outcome<_>>()?;
-    each(context, "scale", requests, &options.wait)
+    each(context, requests, post("scale"), &options.wait)
+}
+
+fn post<T: Serialize>(verb: &str) -> impl Fn(&Context, &str, &T) -> Outcome<ChangeView> {
+    move |context, service, request| context.client.send("POST", &path(service, verb), request)
 }
 
 /// Asks for one change to each service, once all are known to be there. When one is refused all the same, the
 /// ones before are shown and waited for like any other.
-fn each<T: Serialize>(
+fn each<T>(
     context: &mut Context,
-    verb: &str,
     requests: Vec<(String, T)>,
+    ask: impl Fn(&Context, &str, &T) -> Outcome<ChangeView>,
     options: &WaitOptions,
 ) -> Outcome {
     for (service, _) in &requests {
@@ -62,7 +103,7 @@ fn each<T: Serialize>(
     let mut changed = Vec::new();
     let mut refused = Ok(());
     for (service, request) in requests {
-        match context.client.send("POST", &path(&service, verb), &request) {
+        match ask(context, &service, &request) {
             Ok(one) => merge(&mut change, one),
             Err(failure) => {
                 refused = Err(failure);
@@ -139,7 +180,12 @@ fn merge(all: &mut ChangeView, one: ChangeView) {
     all.warnings.extend(one.warnings);
 }
 
-fn finish(context: &mut Context, services: &[String], change: &ChangeView, options: &WaitOptions) -> Outcome {
+pub(crate) fn finish(
+    context: &mut Context,
+    services: &[String],
+    change: &ChangeView,
+    options: &WaitOptions,
+) -> Outcome {
     if !options.json {
         show(&mut context.out, change)?;
     }

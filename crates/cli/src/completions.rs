@@ -1,6 +1,5 @@
 //! `completions`: a script for a shell.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::Context;
@@ -9,6 +8,6 @@ use crate::failure::Outcome;
 
 pub(crate) fn run(context: &mut Context, shell: Shell) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "hythe", &mut script);
+    clap_complete::generate(shell, &mut Arguments::definition(), "hythe", &mut script);
     context.out.raw(&String::from_utf8_lossy(&script))
 }

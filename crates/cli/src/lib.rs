@@ -25,6 +25,7 @@ mod reference;
 mod routes;
 mod scope;
 mod server;
+mod start;
 mod status;
 mod terminal;
 mod top;
@@ -35,7 +36,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
 use hythe_config::ServerArgs;
 use hythe_manifest::PluginFinding;
 use serde_json::{Map, Value};
@@ -75,7 +75,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, hooks: Hooks) -> ExitC
     if let Some(words) = nginx::own_words(&words) {
         return finish(nginx::run(words, None, hooks));
     }
-    let arguments = match Arguments::try_parse_from(words) {
+    let arguments = match Arguments::read(words) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are errors to clap, with an exit code of 0.
@@ -119,7 +119,8 @@ fn dispatch(arguments: Arguments, hooks: Hooks) -> Outcome {
         Verb::Restart(options) => change::restart(&mut context, &options),
         Verb::Scale(options) => change::scale(&mut context, &options),
         Verb::Stop(options) => change::stop(&mut context, &options),
-        Verb::Start(options) => change::start(&mut context, &options),
+        Verb::Start(options) => start::run(&mut context, &options),
+        Verb::Delete(options) => change::delete(&mut context, &options),
         Verb::Routes(options) => routes::run(&mut context, &options),
         Verb::Explain(options) => explain::run(&mut context, &options),
         Verb::Check(options) => check::run(&mut context, &options),

@@ -42,15 +42,23 @@ pub(crate) fn check(context: &mut Context, options: &CheckOptions) -> Outcome {
     }
 }
 
-fn show(context: &mut Context, path: &Path, parsed: &Parsed) -> Outcome {
-    for problem in &parsed.problems {
+/// Tells what is wrong in a file, or with flags if it is none.
+pub(crate) fn tell(problems: &[Problem], path: Option<&Path>) {
+    for problem in problems {
         let (word, tone) = word(problem.severity);
         let word = tone.paint(&format!("{word}:"));
-        complain(format_args!("{word} {}: {problem}", path.display()));
+        match path {
+            Some(path) => complain(format_args!("{word} {}: {problem}", path.display())),
+            None => complain(format_args!("{word} {problem}")),
+        }
         if let Some(help) = &problem.help {
             complain(format_args!("  {help}"));
         }
     }
+}
+
+fn show(context: &mut Context, path: &Path, parsed: &Parsed) -> Outcome {
+    tell(&parsed.problems, Some(path));
     let Some(ecosystem) = &parsed.ecosystem else {
         return Ok(());
     };

@@ -1,13 +1,13 @@
 //! The reference of the command line, made from its definition.
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
 use crate::arguments::Arguments;
 use crate::failure::EXIT_CODES;
 
 /// `docs/cli.md`.
 pub fn reference() -> String {
-    let command = Arguments::command();
+    let command = Arguments::definition();
     let mut text = String::from(
         "# The command line\n\nMade from the program's own definition; `UPDATE_DOCS=1 cargo test -p hythe-cli` \
          writes it anew.\n",

@@ -7,6 +7,8 @@
 //!               (the user's node)      flags ────────┤ options: over an App, or an App of their own
 //!                                                    ▼
 //!                        shell, deploy, env, env_<name> ─► environment: what a process gets
+//!                                                    │
+//!                                                    └─► workload: what Hythe runs
 //! ```
 //!
 //! One table of keys ([`App`]'s fields with their other names) serves files and flags, so that both take the
@@ -16,8 +18,8 @@
 //!
 //! Behaviour is PM2 7's where files depend on it. Left out on purpose: what PM2's paid services read (such
 //! keys are accepted and remarked on), `node@<version>` being found through nvm, whether a script without an
-//! extension is a binary, whether a cron expression is one, and turning an [`App`] into a workload; callers
-//! see the machine and know the rest of the system. Only Linux can evaluate JavaScript, as the rest of Hythe.
+//! extension is a binary (but for [`workload`]), and whether a cron expression is one. Only Linux can evaluate
+//! JavaScript, as the rest of Hythe.
 
 mod app;
 mod convert;
@@ -33,6 +35,7 @@ mod problem;
 pub mod procfile;
 pub mod selector;
 mod split;
+pub mod workload;
 mod yaml;
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hythe_model::desired::Map;
-use hythe_model::{Consumer, Desired, Entry, FullName, Listener, Name};
+use hythe_model::{Consumer, Desired, Entry, FullName, Listener, ListenerProtocol, Name};
 use hythe_routing::RouteTable;
 
 pub(crate) use self::references::References;
@@ -34,7 +34,7 @@ use crate::plugin::PluginKind;
 use crate::plugin::configured::Plugins;
 use crate::pools::Pools;
 use crate::relay::RelayPlan;
-use crate::snapshot::{Problem, Relays, RoutePlan, Snapshot};
+use crate::snapshot::{OwnTables, Problem, Relays, RoutePlan, Snapshot};
 
 /// Makes snapshots, and remembers what the next one may reuse.
 ///
@@ -53,7 +53,8 @@ pub(crate) struct Compiler {
     services: Services,
     routes: Routes,
     relays: Arc<Relays>,
-    /// Of which the relays were made.
+    own: Arc<OwnTables>,
+    /// Of which both were made.
     listeners: Map<Listener>,
     unrouted: Arc<RouteMetrics>,
 }
@@ -71,6 +72,7 @@ impl Compiler {
             services: Services::default(),
             routes: Routes::default(),
             relays: Arc::default(),
+            own: Arc::default(),
             listeners: Map::default(),
             unrouted,
         }
@@ -103,7 +105,10 @@ impl Compiler {
             self.consumers = Arc::clone(&desired.consumers);
             self.directory = Arc::new(Directory::of(desired));
         }
-        self.follow_listeners(desired, &services);
+        let led_elsewhere = !services.is_empty() || plugins.everywhere || !plugins.services.is_empty();
+        if led_elsewhere || !Arc::ptr_eq(&self.listeners, &desired.listeners) {
+            self.follow_listeners(desired);
+        }
         let problems = self.services.problems().chain(self.plugins.problems());
         let problems = problems.chain(self.routes.problems()).collect();
         (self.snapshot(table), problems)
@@ -114,15 +119,36 @@ impl Compiler {
             table,
             directory: Arc::clone(&self.directory),
             relays: Arc::clone(&self.relays),
+            own: Arc::clone(&self.own),
             unrouted: Arc::clone(&self.unrouted),
         }
     }
 
-    fn follow_listeners(&mut self, desired: &Desired, services: &BTreeSet<FullName>) {
-        if !services.is_empty() || !Arc::ptr_eq(&self.listeners, &desired.listeners) {
-            self.listeners = Arc::clone(&desired.listeners);
-            self.relays = Arc::new(self.relay_plans(desired));
-        }
+    fn follow_listeners(&mut self, desired: &Desired) {
+        self.listeners = Arc::clone(&desired.listeners);
+        self.relays = Arc::new(self.relay_plans(desired));
+        self.own = Arc::new(self.own_tables(desired));
+    }
+
+    fn own_tables(&self, desired: &Desired) -> OwnTables {
+        let with_http = |(name, entry): (&FullName, &Arc<Entry<Listener>>)| {
+            let service = entry.spec.service.as_ref()?;
+            if entry.spec.protocol != ListenerProtocol::Auto {
+                return None;
+            }
+            let label = name.to_string();
+            let nothing = RouteTable::default();
+            let parts = Parts {
+                services: &self.services.plans,
+                plugins: &self.plugins,
+                metrics: &self.metrics,
+                workers: self.workers,
+                table: self.own.get(&label).unwrap_or(&nothing),
+            };
+            let table = parts.own_table(name, service);
+            Some((label, table))
+        };
+        desired.listeners.iter().filter_map(with_http).collect()
     }
 
     fn relay_plans(&self, desired: &Desired) -> Relays {

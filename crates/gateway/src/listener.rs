@@ -14,7 +14,7 @@ use hythe_model::{FullName, ListenerProtocol};
 use hythe_spine::Shutdown;
 use socket2::Socket;
 
-use crate::sockets::{self, Adopted, KeptSocket, Transport};
+use crate::sockets::{self, Adopted, KeptSocket, Neighbours, Transport};
 
 /// What a listener is, as everybody needs to know who serves its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +121,15 @@ impl ListenerPlan {
             .collect()
     }
 
+    /// Who else may listen at its port. The instances of a service that is served at the port it was written for have it
+    /// at loopback addresses of their own.
+    fn neighbours(&self) -> Neighbours {
+        match self.protocol {
+            ListenerProtocol::Auto => Neighbours::OwnAddresses,
+            _ => Neighbours::None,
+        }
+    }
+
     pub(crate) fn transport(&self) -> Transport {
         match self.protocol {
             ListenerProtocol::Udp => Transport::Udp,
@@ -203,6 +212,7 @@ pub(crate) fn bind(
         &plan.kept_as(),
         plan.address,
         plan.transport(),
+        plan.neighbours(),
         workers.max(1),
         adopted,
     )

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use hythe_http1::{Framing, Known, RequestHead, Version};
+use hythe_model::ListenerProtocol;
 use hythe_routing::{HeaderLookup, Match, MatchedPath, RequestKey, upstream_path};
 use tokio::time::Instant;
 
@@ -181,13 +182,18 @@ impl HeaderLookup for Headers<'_> {
 
 fn find<'s>(snapshot: &'s Snapshot, client: &Client, space: &Workspace) -> Option<Match<'s, RoutePlan>> {
     let (head, bytes) = (&space.head, space.inbox.bytes());
-    snapshot.table.find(&RequestKey {
+    let listener = &client.listening.plan;
+    let table = match listener.protocol {
+        ListenerProtocol::Auto => snapshot.own.get(&listener.name)?,
+        _ => &snapshot.table,
+    };
+    table.find(&RequestKey {
         method: head.method.of(bytes),
         host: head.host.of(bytes),
         path: space.normal_path.of(head.path.of(bytes)),
         https: client.https(),
         sni: client.server_name(),
-        listener: Some(&client.listening.plan.name),
+        listener: Some(&listener.name),
         headers: &Headers { head, bytes },
     })
 }

@@ -29,6 +29,8 @@ use crate::upstream_tls::UpstreamTls;
 pub(crate) struct Snapshot {
     /// Routes.
     pub(crate) table: RouteTable<RoutePlan>,
+    /// Where requests lead that come to a listener with a service of its own, by the listener's name.
+    pub(crate) own: Arc<OwnTables>,
     /// Who may call.
     pub(crate) directory: Arc<Directory>,
     /// Where listeners below HTTP lead, by the listener's name.
@@ -146,6 +148,9 @@ impl Problem {
         })
     }
 }
+
+/// A table with one route each.
+pub(crate) type OwnTables = BTreeMap<String, RouteTable<RoutePlan>>;
 
 /// Each by itself, since a connection holds its own for as long as it lives.
 pub(crate) type Relays = BTreeMap<String, Arc<RelayPlan>>;

@@ -1,5 +1,7 @@
 //! The sockets of one address: one for each worker, so that the kernel spreads what comes.
 
+mod listening;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -14,6 +16,15 @@ const BACKLOG: i32 = 4096;
 pub(crate) enum Transport {
     Tcp,
     Udp,
+}
+
+/// Who else may listen at the port of an address, which must not be us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Neighbours {
+    /// Nobody.
+    None,
+    /// Whoever has it at an address of its own.
+    OwnAddresses,
 }
 
 /// A socket that was bound before: by an earlier server, whose clients may wait in it.
@@ -62,12 +73,16 @@ pub(crate) fn bind(
     listener: &str,
     address: SocketAddr,
     transport: Transport,
+    neighbours: Neighbours,
     count: usize,
     adopted: &mut Adopted,
 ) -> io::Result<(SocketAddr, Vec<Socket>)> {
     let mut sockets = adopted.take(listener, address, transport);
     if sockets.is_empty() {
-        sockets.push(bind_first(address, transport)?);
+        sockets.push(match neighbours {
+            Neighbours::None => bind_first(address, transport)?,
+            Neighbours::OwnAddresses => bind_beside(address, transport)?,
+        });
     }
     let address = sockets.first().map_or(Ok(address), local)?;
     while sockets.len() < count {
@@ -88,6 +103,14 @@ fn bind_first(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
         asking.listen(1)?;
     }
     drop(asking);
+    bind_shared(address, transport)
+}
+
+/// Others may have the port at addresses of their own, which the kernel prefers; nobody at this one.
+fn bind_beside(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
+    if listening::is_taken(address)? {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
     bind_shared(address, transport)
 }
 

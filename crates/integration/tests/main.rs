@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there is a test that fails")]
 
+mod apps;
 mod changes;
 mod crashes;
 mod databases;

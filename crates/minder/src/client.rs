@@ -286,7 +286,7 @@ impl Events {
     pub fn subscribe(home: &Path) -> Result<Self, ClientError> {
         let Client { mut channel, .. } = Client::connect(home)?;
         channel
-            .ask(&Request::Subscribe {}, None)
+            .ask(&Request::Subscribe { binds: true }, None)
             .and_then(|reply| expect_done(&reply))?;
         channel
             .stream

@@ -23,8 +23,8 @@ pub struct Listener {
     /// Whether every connection begins with a header of the PROXY protocol, version 1 or 2.
     #[serde(default)]
     pub proxy_protocol: bool,
-    /// The service that connections or datagrams go to, in the same project. Only for the protocols below HTTP,
-    /// which need one.
+    /// The service that everything that comes here goes to, in the same project, whatever routes say. The protocols
+    /// below HTTP need one.
     #[serde(default)]
     pub service: Option<Name>,
     /// For `tls` and `tls_passthrough`: the services of connections whose clients ask for these names (SNI):
@@ -96,6 +96,8 @@ pub enum ListenerProtocol {
     TlsPassthrough,
     /// Datagrams.
     Udp,
+    /// HTTP in clear where a client begins with it, and any other connection passed on as it is.
+    Auto,
 }
 
 impl Listener {
@@ -121,7 +123,7 @@ impl Listener {
 
 impl ListenerProtocol {
     /// All there are, in words.
-    pub const WORDS: [&'static str; 6] = ["http", "https", "tcp", "tls", "tls_passthrough", "udp"];
+    pub const WORDS: [&'static str; 7] = ["http", "https", "tcp", "tls", "tls_passthrough", "udp", "auto"];
 
     /// The protocol of a word.
     pub fn of_word(word: &str) -> Option<Self> {
@@ -132,6 +134,7 @@ impl ListenerProtocol {
             "tls" => Self::Tls,
             "tls_passthrough" => Self::TlsPassthrough,
             "udp" => Self::Udp,
+            "auto" => Self::Auto,
             _ => return None,
         })
     }
@@ -161,6 +164,7 @@ impl std::fmt::Display for ListenerProtocol {
             Self::Tls => "tls",
             Self::TlsPassthrough => "tls_passthrough",
             Self::Udp => "udp",
+            Self::Auto => "auto",
         })
     }
 }

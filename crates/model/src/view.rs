@@ -2,6 +2,8 @@
 //! added, never renamed or removed; a reader ignores fields it does not know. With the feature `openapi`
 //! they describe themselves in the native API's OpenAPI document.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::instance::{Exit, InstanceState};
@@ -30,6 +32,12 @@ pub struct ServiceView {
     pub instances: Vec<InstanceView>,
     /// Routes that lead to it, by name.
     pub routes: Vec<String>,
+    /// Where its programs mean to listen and the gateway does for them, `ip:port`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<String>,
+    /// What tools remember about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Where it is balanced to (external).
     #[serde(default)]
     pub endpoints: Vec<EndpointView>,

@@ -21,6 +21,9 @@ pub struct Workload {
     /// Its environment.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Variables that differ between copies: the copy at place 0 gets this number, each further one the next.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbered: BTreeMap<String, u64>,
     /// Where the application listens when run by hand; each instance gets an address of its own, whose port it is told
     /// in `PORT`. `None`: it does not listen, so it has no endpoint.
     #[serde(default)]
@@ -28,6 +31,10 @@ pub struct Workload {
     /// A bind to `port`, at whatever address, goes to the instance's own where the system can do that.
     #[serde(default = "yes")]
     pub rebind: bool,
+    /// The gateway listens, for every client of this machine and others, where the program means to: on `port`, or on
+    /// the first port that it binds if there is none. Its copies stand behind that.
+    #[serde(default)]
+    pub publish: bool,
     /// How many copies.
     #[serde(default)]
     pub replicas: Replicas,
@@ -44,6 +51,9 @@ pub struct Workload {
     /// run for a second.
     #[serde(default)]
     pub healthcheck: Option<HealthCheck>,
+    /// How long a copy has to run to be ready, where nothing can be asked of it (1 s).
+    #[serde(default)]
+    pub ready_after_ms: Option<u64>,
     /// What must be there before a copy starts, by service name in the same project.
     #[serde(default)]
     pub depends_on: BTreeMap<Name, Dependency>,
@@ -53,6 +63,9 @@ pub struct Workload {
     /// Limits per copy.
     #[serde(default)]
     pub limits: Limits,
+    /// What tools remember about it; no meaning here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// `hythe stop`: keep the service, run no copy.
     #[serde(default)]
     pub stopped: bool,
@@ -196,16 +209,20 @@ impl Workload {
             command,
             working_dir,
             environment: BTreeMap::new(),
+            numbered: BTreeMap::new(),
             port: None,
             rebind: true,
+            publish: false,
             replicas: Replicas::default(),
             restart: RestartPolicy::default(),
             stop_signal: sigterm(),
             stop_grace_period_ms: ten_seconds(),
             healthcheck: None,
+            ready_after_ms: None,
             depends_on: BTreeMap::new(),
             update: UpdatePolicy::default(),
             limits: Limits::default(),
+            labels: BTreeMap::new(),
             stopped: false,
             restarts_asked: 0,
         }
@@ -224,7 +241,15 @@ impl Workload {
             self.restarts_asked,
         );
         let bytes = serde_json::to_vec(&made_of).unwrap_or_default();
-        Revision(StableHash::default().with(&bytes).finish())
+        let mut hash = StableHash::default().with(&bytes);
+        // What came later counts where it is used, so that a newer binary does not replace what an older one started.
+        if self.publish {
+            hash = hash.with(b"publish");
+        }
+        for (name, first) in &self.numbered {
+            hash = hash.with(name.as_bytes()).with(&first.to_le_bytes());
+        }
+        Revision(hash.finish())
     }
 }
 

@@ -1,7 +1,8 @@
 //! Free addresses on the loopback interface, none given out twice.
 //!
 //! An instance that listens on the port of its service gets a loopback address of its own with that port, out of
-//! 127.64.0.0/10; any other gets a port of its own on 127.0.0.1.
+//! 127.64.0.0/10, and one whose port nobody knows yet such an address for all its ports; any other gets a port of its own
+//! on 127.0.0.1.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -51,9 +52,10 @@ impl Addresses {
     ) -> Option<SocketAddr> {
         self.reserved.retain(|_, until| *until > now);
         let own = own.into_iter().flat_map(|port| own_addresses(port, random));
-        let address = own.chain(ports(&self.range, random)).find(|address| {
-            !taken.contains(address) && !self.reserved.contains_key(address) && is_free(*address)
-        })?;
+        let is_reserved = |address: &SocketAddr| is_taken(address, self.reserved.keys());
+        let address = own
+            .chain(ports(&self.range, random))
+            .find(|address| !is_taken(address, taken) && !is_reserved(address) && is_free(*address))?;
         self.reserved.insert(address, now + RESERVATION);
         Some(address)
     }
@@ -62,6 +64,14 @@ impl Addresses {
     pub(crate) fn used(&mut self, address: SocketAddr) {
         self.reserved.remove(&address);
     }
+}
+
+/// Port 0 stands for every port.
+fn is_taken<'a>(address: &SocketAddr, taken: impl IntoIterator<Item = &'a SocketAddr>) -> bool {
+    taken.into_iter().any(|other| {
+        let same_port = other.port() == address.port() || other.port() == 0 || address.port() == 0;
+        other.ip() == address.ip() && same_port
+    })
 }
 
 fn own_addresses(port: u16, random: u32) -> impl Iterator<Item = SocketAddr> {

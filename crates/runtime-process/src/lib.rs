@@ -260,6 +260,7 @@ fn prepare(
         acknowledged,
         minder: AtomicI32::new(0),
         rebinds: AtomicBool::new(false),
+        learns: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         guarded: Mutex::default(),
         addresses: Mutex::new(Addresses::new(config.port_range)),

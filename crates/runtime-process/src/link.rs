@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::commands::{Broken, Connection};
 use crate::output::NewRun;
 use crate::requests::{forget_run, record_of};
-use crate::runs::exit_of;
+use crate::runs::{bound_of, exit_of};
 use crate::shared::Shared;
 
 /// After news of a stream were read, the next are asked for this much later: a service that writes line by
@@ -157,6 +157,7 @@ fn establish(shared: &Shared, connection: &mut Connection) -> Result<Session, Co
     let hello = client.hello();
     shared.minder.store(hello.pid, Ordering::Relaxed);
     shared.rebinds.store(hello.rebinds, Ordering::Relaxed);
+    shared.learns.store(hello.learns, Ordering::Relaxed);
     let broken = connection.replace(client);
     adopt(shared, connection, &children);
     let (stream, decoder) = events.into_parts();
@@ -286,6 +287,15 @@ fn take_events(shared: &Shared, decoder: &mut Decoder) -> io::Result<()> {
                         id: instance,
                         pid,
                         exit,
+                    });
+                }
+            }
+            Event::Bound { id, pid, bound } => {
+                if let Some(run) = shared.runs.get(&id) {
+                    shared.tell(&RuntimeEvent::Bound {
+                        id: run.instance,
+                        pid: pid.unsigned_abs(),
+                        bound: bound_of(bound),
                     });
                 }
             }

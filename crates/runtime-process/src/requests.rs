@@ -1,8 +1,10 @@
 //! What is asked of the minder, each a job on its thread.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hythe_minder::client::{Client, ClientError};
@@ -10,13 +12,13 @@ use hythe_minder::protocol::{
     self, ChildState, ChildStatus, Rebind, Refusal, Request, Spawn, SpawnStep, Stream,
 };
 use hythe_model::InstanceId;
-use hythe_supervisor::runtime::{Found, Record, RuntimeError, StartSpec, Started};
+use hythe_supervisor::runtime::{Found, Listens, Record, RuntimeError, StartSpec, Started};
 use rustix::process::Signal;
 
 use crate::commands::Connection;
 use crate::output::NewRun;
 use crate::program;
-use crate::runs::{Run, exit_of};
+use crate::runs::{Run, bound_of, exit_of};
 use crate::shared::Shared;
 
 /// How long the end of a killed process may take.
@@ -42,11 +44,12 @@ pub(crate) fn start(
         None => {}
     }
     let name = shared.runs.new_name(&spec.record.id, hythe_stdx::unix_ms());
-    let spawn = spawn_request(&name, spec).map_err(refused)?;
+    let learns = shared.learns.load(Ordering::Relaxed);
+    let spawn = spawn_request(&name, spec, learns).map_err(refused)?;
     shared.runs.begin(&name, &spec.record);
     match connection.ask(|client| client.spawn(spawn)) {
         Ok(spawned) => {
-            if spec.rebind.is_some() && !spawned.rebinds {
+            if matches!(spec.listens, Listens::On { .. }) && !spawned.rebinds {
                 tracing::warn!(
                     instance = %spec.record.id,
                     "this system cannot turn binds: the program has to listen on PORT"
@@ -81,6 +84,7 @@ pub(crate) fn list(shared: &Shared, connection: &mut Connection) -> Result<Vec<F
             Some(Found {
                 pid: child.pid.unsigned_abs(),
                 exit,
+                bound: child.bound.map(bound_of),
                 record: record_of(&child)?,
             })
         });
@@ -203,7 +207,7 @@ fn unknown_or_unreachable(id: &InstanceId, error: ClientError) -> RuntimeError {
 }
 
 /// Refused here already when it could not be sent: that is the instance's fault, not the connection's.
-fn spawn_request(name: &Arc<str>, spec: &StartSpec) -> io::Result<Spawn> {
+fn spawn_request(name: &Arc<str>, spec: &StartSpec, learns: bool) -> io::Result<Spawn> {
     let spawn = Spawn {
         cwd: std::path::absolute(&spec.working_dir)?,
         env: spec
@@ -213,14 +217,26 @@ fn spawn_request(name: &Arc<str>, spec: &StartSpec) -> io::Result<Spawn> {
             .collect(),
         label: serde_json::to_value(&spec.record)?,
         rebind: spec
-            .rebind
-            .zip(spec.record.address)
-            .map(|(from, to)| Rebind { from, to }),
+            .record
+            .address
+            .and_then(|address| rebind(spec.listens, address, learns)),
         ..Spawn::new(&**name, spec.command.clone())
     };
     let request = Request::Spawn(Box::new(spawn.clone()));
     protocol::encode(&request).map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
     Ok(spawn)
+}
+
+/// Which binds of a program that listens there are turned to its own address.
+fn rebind(listens: Listens, address: SocketAddr, learns: bool) -> Option<Rebind> {
+    let (from, shared) = match listens {
+        Listens::Nowhere | Listens::AsTold => return None,
+        Listens::On { port, shared } => (port, shared && learns && port == address.port()),
+        Listens::Somewhere => (0, true),
+    };
+    let port = if shared { 0 } else { address.port() };
+    let to = SocketAddr::new(address.ip(), port);
+    Some(Rebind { from, to })
 }
 
 fn started(shared: &Shared, name: &Arc<str>, record: &Record, spawned: protocol::Spawned) {

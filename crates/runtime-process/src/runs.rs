@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hythe_minder::protocol::{ChildState, ChildStatus, is_name};
 use hythe_model::{Exit, InstanceId};
-use hythe_supervisor::runtime::Record;
+use hythe_supervisor::runtime::{Bound, Record};
 
 /// The longest part of an instance's id that goes into a run's name, bytes.
 const MAX_ID: usize = 100;
@@ -115,6 +115,11 @@ impl Runs {
         table.by_name.get(table.by_instance.get(instance)?).cloned()
     }
 
+    /// The run of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<Run> {
+        self.table().by_name.get(name).cloned()
+    }
+
     /// Whether there is a run of this name.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.table().by_name.contains_key(name)
@@ -187,6 +192,14 @@ pub(crate) fn exit_of(exit: hythe_minder::protocol::Exit) -> Exit {
         code: exit.code,
         signal: exit.signal,
         at: exit.at_ms,
+    }
+}
+
+/// Where a child listens, in the supervisor's words.
+pub(crate) fn bound_of(bound: hythe_minder::protocol::Bound) -> Bound {
+    Bound {
+        asked: bound.asked,
+        address: bound.to,
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Instant;
 use hythe_model::InstanceId;
 use hythe_ports::BoxFuture;
 use hythe_supervisor::runtime::{
-    Found, ProbeResult, ProbeSpec, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started, Usage,
+    Found, Listens, ProbeResult, ProbeSpec, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started,
+    Usage,
 };
 use tokio::sync::mpsc;
 
@@ -51,15 +52,25 @@ impl Runtime for ProcessRuntime {
     }
 
     /// An address is kept for 30 seconds, or as long as an instance has it in its record.
-    fn allocate_address(&self, own: Option<u16>) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>> {
+    fn allocate_address(&self, listens: Listens) -> BoxFuture<'_, Result<Option<SocketAddr>, RuntimeError>> {
         Box::pin(async move {
-            let own = own.filter(|_| self.shared.rebinds.load(Ordering::Relaxed));
+            let rebinds = self.shared.rebinds.load(Ordering::Relaxed);
+            let own = match listens {
+                Listens::Nowhere => return Ok(None),
+                Listens::Somewhere if !(rebinds && self.shared.learns.load(Ordering::Relaxed)) => {
+                    return Ok(None);
+                }
+                Listens::Somewhere => Some(0),
+                Listens::On { port, .. } if rebinds => Some(port),
+                Listens::On { .. } | Listens::AsTold => None,
+            };
             let taken = self.shared.runs.addresses();
             let mut addresses = self.shared.addresses();
             let random = fastrand::u32(..);
             let address = addresses.allocate(own, &taken, random, Instant::now(), addresses::can_be_bound);
             let range = addresses.range();
-            address.ok_or(RuntimeError::NoFreePort(*range.start(), *range.end()))
+            let address = address.ok_or(RuntimeError::NoFreePort(*range.start(), *range.end()))?;
+            Ok(Some(address))
         })
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) minder: AtomicI32,
     /// Whether the minder can turn binds.
     pub(crate) rebinds: AtomicBool,
+    /// Whether it can turn binds to a port that nobody knows.
+    pub(crate) learns: AtomicBool,
     /// The minder was asked to end: no other is started.
     pub(crate) closed: AtomicBool,
     /// How this server is started again when it dies, if it is to be.

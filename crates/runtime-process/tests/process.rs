@@ -12,7 +12,7 @@ use hythe_minder::protocol::Stream;
 use hythe_minder::segments;
 use hythe_ports::{LogQuery, Logs as _};
 use hythe_runtime_process::{OutputEvent, ShutdownError};
-use hythe_supervisor::runtime::{ProbeSpec, Runtime, RuntimeError, RuntimeEvent, StartSpec};
+use hythe_supervisor::runtime::{Listens, ProbeSpec, Runtime, RuntimeError, RuntimeEvent, StartSpec};
 use world::{
     Home, Server, collect, environment, in_time, instance, kill, lives, record, shell, start_stubborn, until,
 };
@@ -250,7 +250,12 @@ async fn addresses_are_free_and_given_once() {
     let server = home.server().await;
     let mut given = Vec::new();
     for _ in 0..20 {
-        let address = server.runtime.allocate_address(None).await.unwrap();
+        let address = server
+            .runtime
+            .allocate_address(Listens::AsTold)
+            .await
+            .unwrap()
+            .unwrap();
         assert!(address.ip().is_loopback() && (20000..=32767).contains(&address.port()));
         TcpListener::bind(address).unwrap();
         assert!(!given.contains(&address));

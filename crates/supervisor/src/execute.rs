@@ -11,7 +11,7 @@ use hythe_stdx::chain;
 
 use crate::launch::Launch;
 use crate::observed::Heard;
-use crate::runtime::{Found, Record, Runtime, RuntimeError};
+use crate::runtime::{Found, Listens, Record, Runtime, RuntimeError};
 
 /// A request to the runtime.
 #[derive(Debug)]
@@ -106,15 +106,14 @@ async fn start(runtime: &dyn Runtime, launch: Launch) -> Result<StartAnswer, Run
             Err(error) => return Err(error),
         }
     }
-    let address = if launch.needs_address {
-        Some(runtime.allocate_address(launch.rebind()).await?)
-    } else {
-        None
+    let address = match launch.listens() {
+        Listens::Nowhere => None,
+        listens => runtime.allocate_address(listens).await?,
     };
     let started = runtime.start(launch.at(address)).await?;
     Ok(StartAnswer::Started {
         pid: started.pid,
-        address,
+        address: address.filter(|address| address.port() != 0),
     })
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use hythe_model::Workload;
 
-use crate::runtime::{Record, StartSpec};
+use crate::runtime::{Listens, Record, StartSpec};
 use crate::unit::Unit;
 
 /// Everything a start needs but its address, which is asked for when it is started.
@@ -13,8 +13,6 @@ use crate::unit::Unit;
 pub(crate) struct Launch {
     /// Whether an ended process of the same instance has to be forgotten first.
     pub(crate) again: bool,
-    /// Whether it listens.
-    pub(crate) needs_address: bool,
     spec: StartSpec,
 }
 
@@ -26,18 +24,18 @@ impl Launch {
             ready: false,
             stopping: false,
             address: None,
+            publish: workload.publish,
             ..unit.record()
         };
         let spec = StartSpec {
             command: workload.command.clone(),
             working_dir: workload.working_dir.clone(),
             environment: environment(unit, workload, None, gateway_url),
-            rebind: workload.port.filter(|_| workload.rebind),
+            listens: listens(workload),
             record,
         };
         Some(Self {
             again: unit.restarts > 0,
-            needs_address: workload.port.is_some(),
             spec,
         })
     }
@@ -47,9 +45,9 @@ impl Launch {
         &self.spec.record.id
     }
 
-    /// The port that its program may listen on whatever it is told.
-    pub(crate) fn rebind(&self) -> Option<u16> {
-        self.spec.rebind
+    /// Where its program listens, as far as that is known.
+    pub(crate) fn listens(&self) -> Listens {
+        self.spec.listens
     }
 
     /// With the address it is told to listen on.
@@ -60,8 +58,21 @@ impl Launch {
     }
 }
 
-/// Where to listen, and where that can be reached.
+fn listens(workload: &Workload) -> Listens {
+    match workload.port {
+        Some(port) if workload.rebind => Listens::On {
+            port,
+            shared: workload.publish,
+        },
+        Some(_) => Listens::AsTold,
+        None if workload.publish && workload.rebind => Listens::Somewhere,
+        None => Listens::Nowhere,
+    }
+}
+
+/// Where to listen, and where that can be reached, if that is known.
 fn of_address(address: Option<SocketAddr>) -> impl Iterator<Item = (String, String)> {
+    let address = address.filter(|address| address.port() != 0);
     let variables = |address: SocketAddr| {
         [
             ("PORT".to_owned(), address.port().to_string()),
@@ -86,6 +97,9 @@ pub(crate) fn environment(
         ("NODE_APP_INSTANCE", unit.slot.to_string()),
     ];
     environment.extend(added.map(|(name, value)| (name.to_owned(), value)));
+    let numbered = workload.numbered.iter();
+    environment
+        .extend(numbered.map(|(name, first)| (name.clone(), (first + u64::from(unit.slot)).to_string())));
     environment.extend(of_address(address));
     environment
 }

@@ -6,7 +6,8 @@
 mod begin;
 mod events;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hythe_model::{Desired, Entry, FullName, InstanceId, Revision, Workload};
@@ -59,6 +60,8 @@ pub(crate) struct Memory {
     /// The last revision with which everything was as it should be: what a failed update leaves empty is
     /// filled with it.
     pub(crate) good: Option<(Revision, Arc<Entry<Workload>>)>,
+    /// Where its units mean to listen, if the gateway is to listen there.
+    pub(crate) published: BTreeSet<SocketAddr>,
     /// When the last replaced unit was gone.
     pub(crate) batch_ended_at: Option<u64>,
 }
@@ -93,6 +96,7 @@ impl Observed {
             }
             if goal.want == 0 {
                 memory.good = None;
+                memory.published.clear();
             }
         }
         for unit in self.units.values_mut() {
@@ -131,6 +135,19 @@ impl Observed {
     pub(crate) fn remember_number(&mut self, service: &FullName, number: u64) {
         let memory = self.memories.entry(service.clone()).or_default();
         memory.last_number = memory.last_number.max(number);
+    }
+
+    /// Where units mean to listen, as those that run say; while none does, as the last ones said.
+    pub(crate) fn remember_published(&mut self) {
+        let mut published: BTreeMap<&FullName, BTreeSet<SocketAddr>> = BTreeMap::new();
+        for unit in self.units.values() {
+            if let Some(asked) = unit.published() {
+                published.entry(&unit.service).or_default().insert(asked);
+            }
+        }
+        for (service, asked) in published {
+            self.memories.entry(service.clone()).or_default().published = asked;
+        }
     }
 
     fn hash_workloads(&mut self, desired: &Desired) {

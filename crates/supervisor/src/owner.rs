@@ -178,6 +178,11 @@ impl Owner {
                     self.note_end(&id);
                 }
             }
+            Some(RuntimeEvent::Bound { id, pid, bound }) => {
+                if self.observed.bound(&id, pid, bound) {
+                    self.note(&id, &format!("listens on {}, as {}", bound.asked, bound.address));
+                }
+            }
             Some(RuntimeEvent::Lost) | None => {
                 self.runtime_events = None;
                 self.observed.lost(now);

@@ -26,9 +26,10 @@ pub trait Runtime: Send + Sync {
     ) -> BoxFuture<'a, Result<(), RuntimeError>>;
     /// Forgets an ended instance and kills what is left of its group.
     fn forget<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<(), RuntimeError>>;
-    /// A free address for an instance that listens; not given out twice while it is in use. `own`: the port that its
-    /// program may listen on whatever it is told, so with that port if the runtime can have it listen there.
-    fn allocate_address(&self, own: Option<u16>) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>>;
+    /// A free address for an instance; not given out twice while it is in use. With the program's own port if it has one
+    /// and the runtime can have it listen there; with port 0 if nobody knows the port yet. `None`: the runtime has no say
+    /// in where it listens.
+    fn allocate_address(&self, listens: Listens) -> BoxFuture<'_, Result<Option<SocketAddr>, RuntimeError>>;
     /// Runs a command to its end with the instance's environment and folder (a health check) and says
     /// whether it exited with 0; killed, with all it started, when the future is dropped.
     fn probe(&self, command: ProbeSpec) -> BoxFuture<'_, Result<ProbeResult, RuntimeError>>;
@@ -47,11 +48,38 @@ pub struct StartSpec {
     pub working_dir: PathBuf,
     /// Complete environment.
     pub environment: BTreeMap<String, String>,
-    /// A port that the program may listen on whatever it is told: it gets the address of its record instead, where the
-    /// runtime can do that.
-    pub rebind: Option<u16>,
+    /// Where the program listens, if not as it is told: it gets the address of its record instead, where the runtime can
+    /// do that.
+    pub listens: Listens,
     /// Kept with the instance.
     pub record: Record,
+}
+
+/// Where a program listens, as far as that is known before its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listens {
+    /// Nowhere that matters.
+    Nowhere,
+    /// Where it is told, in `PORT`.
+    AsTold,
+    /// At this port, whatever it is told. `shared`: the gateway listens there too, on every address.
+    On {
+        /// The port.
+        port: u16,
+        /// Whether the gateway has it too.
+        shared: bool,
+    },
+    /// At the first port that it binds, which the gateway then has too.
+    Somewhere,
+}
+
+/// A listening socket that was turned to an instance's own address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// Where the program meant to listen.
+    pub asked: SocketAddr,
+    /// Where it does.
+    pub address: SocketAddr,
 }
 
 /// What a later server needs to adopt an instance.
@@ -65,8 +93,11 @@ pub struct Record {
     pub slot: u32,
     /// Revision.
     pub revision: Revision,
-    /// Where it was told to listen.
+    /// Where it listens; port 0: not known when this was written.
     pub address: Option<SocketAddr>,
+    /// Whether the gateway listens for it where it meant to.
+    #[serde(default)]
+    pub publish: bool,
     /// Restarts so far.
     pub restarts: u32,
     /// Unix milliseconds of the start.
@@ -97,6 +128,8 @@ pub struct Found {
     pub pid: u32,
     /// How it ended, if it did.
     pub exit: Option<Exit>,
+    /// Where it meant to listen, if it has bound that.
+    pub bound: Option<Bound>,
 }
 
 /// A health check command.
@@ -139,6 +172,15 @@ pub enum RuntimeEvent {
         pid: u32,
         /// How.
         exit: Exit,
+    },
+    /// It has bound the port that it meant to listen on.
+    Bound {
+        /// Which.
+        id: InstanceId,
+        /// Its main process.
+        pid: u32,
+        /// From where to where.
+        bound: Bound,
     },
     /// Events may have been missed (the minder died or was restarted).
     Lost,

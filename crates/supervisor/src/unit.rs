@@ -22,7 +22,7 @@ use hythe_model::workload::{Probe, RestartPolicy};
 use hythe_model::{Entry, Exit, FullName, InstanceId, Revision, Workload};
 
 use crate::backoff::{Backoff, millis};
-use crate::runtime::{Found, Record, Usage};
+use crate::runtime::{Bound, Found, Record, Usage};
 
 /// An instance and its history. Times are Unix milliseconds of the supervisor's clock.
 #[derive(Debug, Clone)]
@@ -44,7 +44,14 @@ pub(crate) struct Unit {
     /// A request to the runtime is on its way; nothing else is asked until it is answered.
     pub(crate) busy: bool,
     pub(crate) pid: Option<u32>,
+    /// Where it listens, as far as that is known.
     pub(crate) address: Option<SocketAddr>,
+    /// What a process of it has bound, told by the runtime.
+    pub(crate) bound: Option<(u32, Bound)>,
+    /// Whether the gateway listens where it means to.
+    pub(crate) publish: bool,
+    /// Others of its service have listened somewhere, so it is not ready before it does.
+    pub(crate) has_to_listen: bool,
     pub(crate) restarts: u32,
     pub(crate) started_at: Option<u64>,
     /// Since when it has not been ready; a service that takes too long reports a failure.
@@ -120,12 +127,15 @@ impl Unit {
             revision,
             stop_signal: entry.spec.stop_signal,
             stop_grace_ms: entry.spec.stop_grace_period_ms,
+            publish: entry.spec.publish,
             workload: Some(entry),
             phase: Phase::Waiting,
             trial: false,
             busy: false,
             pid: None,
             address: None,
+            bound: None,
+            has_to_listen: false,
             restarts: 0,
             started_at: None,
             unready_since: now,
@@ -171,7 +181,10 @@ impl Unit {
             trial: false,
             busy: false,
             pid: found.exit.is_none().then_some(found.pid),
-            address: record.address,
+            address: known(record, found.bound),
+            bound: found.bound.map(|bound| (found.pid, bound)),
+            publish: record.publish,
+            has_to_listen: false,
             restarts: record.restarts,
             started_at: Some(record.started_at),
             unready_since: now,
@@ -199,12 +212,32 @@ impl Unit {
             slot: self.slot,
             revision: self.revision,
             address: self.address,
+            publish: self.publish,
             restarts: self.restarts,
             started_at: self.started_at.unwrap_or_default(),
             ready: self.recorded_ready || self.is_serving(),
             stopping: matches!(self.phase, Phase::Stopping { .. }),
             stop_signal: self.stop_signal,
             stop_grace_period_ms: self.stop_grace_ms,
+        }
+    }
+
+    /// Where the gateway is to listen for it.
+    pub(crate) fn published(&self) -> Option<SocketAddr> {
+        let (pid, bound) = self.bound.filter(|_| self.publish)?;
+        (self.pid == Some(pid)).then_some(bound.asked)
+    }
+
+    /// Takes in what its process has bound, if that is news of where it listens: it is ready when it answers there.
+    pub(crate) fn take_bound(&mut self) {
+        let Some((pid, bound)) = self.bound.filter(|_| self.address.is_none()) else {
+            return;
+        };
+        if self.pid == Some(pid) {
+            self.address = Some(bound.address);
+            if let Phase::Up { health, .. } = &mut self.phase {
+                *health = Health::Pending;
+            }
         }
     }
 
@@ -317,15 +350,17 @@ impl Unit {
         else {
             return None;
         };
-        let timeout = self.workload.as_ref()?.spec.update.ready_timeout_ms;
+        let workload = &self.workload.as_ref()?.spec;
+        let wait = workload.ready_after_ms.unwrap_or(millis(backoff.quick));
         let running = self.check() == Some(Check::Running);
-        running.then(|| since + millis(backoff.quick).min(timeout / 2))
+        running.then(|| since + wait.min(workload.update.ready_timeout_ms / 2))
     }
 
     /// What tells whether it is ready.
     pub(crate) fn check(&self) -> Option<Check> {
         let workload = &self.workload.as_ref()?.spec;
         match (&workload.healthcheck, self.address) {
+            (_, None) if self.has_to_listen => Some(Check::Listens),
             (None, None) => Some(Check::Running),
             (None, Some(address)) => Some(Check::Accepts(address)),
             (Some(health), None) if !matches!(health.probe, Probe::Command(_)) => Some(Check::Running),
@@ -339,6 +374,8 @@ impl Unit {
 pub(crate) enum Check {
     /// That it runs, and goes on running.
     Running,
+    /// That it listens, wherever that is.
+    Listens,
     /// That its address accepts a connection, once.
     Accepts(SocketAddr),
     /// Its workload's health check, for as long as it runs.
@@ -348,6 +385,12 @@ pub(crate) enum Check {
 /// `<service>-<number>`.
 pub(crate) fn instance_id(service: &FullName, number: u64) -> InstanceId {
     InstanceId(format!("{service}-{number}").into())
+}
+
+/// Where a process listens that an earlier server started.
+fn known(record: &Record, bound: Option<Bound>) -> Option<SocketAddr> {
+    let told = record.address.filter(|address| address.port() != 0);
+    told.or(bound.map(|bound| bound.address))
 }
 
 fn adopted_health(record: &Record) -> Health {

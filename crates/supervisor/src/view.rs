@@ -88,6 +88,13 @@ impl Viewer<'_> {
             revision: goal.map(|goal| goal.revision),
             settled: failure.is_some() || self.is_settled(goal, units),
             failure,
+            published: self
+                .observed
+                .memories
+                .get(service)
+                .into_iter()
+                .flat_map(|memory| memory.published.iter().copied())
+                .collect(),
             instances: units
                 .iter()
                 .map(|unit| shared(self.instance(unit, &readiness)))

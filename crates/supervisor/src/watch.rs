@@ -142,7 +142,7 @@ impl Watch {
 fn aim(unit: &Unit) -> Option<Aim> {
     match unit.phase {
         Phase::Up { .. } => match unit.check()? {
-            Check::Running => None,
+            Check::Running | Check::Listens => None,
             Check::Accepts(_) if unit.is_serving() => None,
             Check::Accepts(address) => Some(Aim::Accepts(address)),
             Check::Health => Some(Aim::Health),

@@ -95,7 +95,7 @@ fn create(facts: &Facts<'_>, plan: &mut Plan, key: &ItemKey, wanted: &Fields) {
     plan.changes.push(line("create", key, Vec::new(), false));
 }
 
-fn delete(facts: &Facts<'_>, plan: &mut Plan, key: &ItemKey) {
+pub(super) fn delete(facts: &Facts<'_>, plan: &mut Plan, key: &ItemKey) {
     if let Some(live) = facts.live.get(key) {
         plan.writes.push(delete_of(live));
         plan.changes.push(line("delete", key, Vec::new(), false));
@@ -196,7 +196,7 @@ fn other_owner<'a>(document: &'a Document, field: &str, own: &'a str) -> &'a str
         .unwrap_or(own)
 }
 
-fn revision(fields: &Fields) -> Option<hythe_model::Revision> {
+pub(super) fn revision(fields: &Fields) -> Option<hythe_model::Revision> {
     Workload::deserialize(Value::Object(fields.clone()))
         .ok()
         .map(|workload| workload.revision())
@@ -231,7 +231,7 @@ fn keep_manifest(
     Ok(())
 }
 
-fn line(action: &str, key: &ItemKey, fields: Vec<String>, rolls: bool) -> ChangeLine {
+pub(super) fn line(action: &str, key: &ItemKey, fields: Vec<String>, rolls: bool) -> ChangeLine {
     ChangeLine {
         action: action.to_owned(),
         kind: key.kind.in_store().to_owned(),

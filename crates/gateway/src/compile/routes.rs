@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hythe_model::desired::Map;
 use hythe_model::traffic::Protocol;
-use hythe_model::{Desired, Entry, FullName, Route};
+use hythe_model::{Desired, Entry, FullName, Name, Route};
 use hythe_routing::{CompileProblem, RouteChange, RouteEntry, RouteTable};
 
 use super::services::Plans;
@@ -162,6 +162,23 @@ impl Parts<'_> {
             route: Arc::clone(&served.route),
             payload: self.route_plan(name, &served.route),
         }
+    }
+
+    /// Everything leads to one service, with its plugins.
+    pub(super) fn own_table(&self, listener: &FullName, service: &Name) -> RouteTable<RoutePlan> {
+        let route = Route {
+            strip_path: false,
+            preserve_host: true,
+            paths: vec!["/".to_owned()],
+            ..Route::to(Some(service.clone()))
+        };
+        let entry = RouteEntry {
+            name: listener.clone(),
+            created_at: 0,
+            payload: self.route_plan(listener, &route),
+            route: Arc::new(route),
+        };
+        RouteTable::default().changed([RouteChange::Serve(entry)]).0
     }
 
     fn route_plan(&self, name: &FullName, route: &Route) -> RoutePlan {

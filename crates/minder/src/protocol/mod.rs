@@ -130,7 +130,11 @@ pub enum Request {
         force: bool,
     },
     /// Turns this connection into one that carries events.
-    Subscribe {},
+    Subscribe {
+        /// Also [`Event::Bound`], which older clients do not know.
+        #[serde(default)]
+        binds: bool,
+    },
     /// Asks for the next [`Event::Output`] of this stream; has no answer.
     Acknowledge {
         /// The child.
@@ -174,9 +178,20 @@ pub struct Spawn {
 /// Which bind of a child, and of whatever it starts, is turned to another address. TCP only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rebind {
-    /// A bind to this port, at whatever address,
+    /// A bind to this port, at whatever address, is turned. 0: to the first port that is bound, which it stays with then
+    /// ([`Hello::learns`]).
     pub from: u16,
-    /// goes here.
+    /// Where it goes. Port 0: to the port that was asked for, shared with whoever listens on every address
+    /// ([`Hello::learns`]).
+    pub to: SocketAddr,
+}
+
+/// A bind that was turned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// What the program asked for.
+    pub asked: SocketAddr,
+    /// What it got.
     pub to: SocketAddr,
 }
 
@@ -256,6 +271,9 @@ pub struct Hello {
     /// Whether it knows [`Request::Guard`].
     #[serde(default)]
     pub guards: bool,
+    /// Whether it knows binds to a port that nobody has told it: zeroes in [`Rebind`].
+    #[serde(default)]
+    pub learns: bool,
 }
 
 /// A process that was started.
@@ -293,6 +311,9 @@ pub struct ChildStatus {
     pub out: StreamStatus,
     /// Standard error.
     pub err: StreamStatus,
+    /// Its first bind that was turned.
+    #[serde(default)]
+    pub bound: Option<Bound>,
 }
 
 /// Whether a child runs, and how it ended if not.
@@ -346,6 +367,15 @@ pub enum Event {
         pid: i32,
         /// How it ended.
         exit: Exit,
+    },
+    /// A child's bind was turned, the first of those of its port.
+    Bound {
+        /// The child.
+        id: String,
+        /// Its process id.
+        pid: i32,
+        /// From where to where.
+        bound: Bound,
     },
     /// Output has come, or has ended. The next one for the same stream comes after an acknowledgement.
     Output {

@@ -27,7 +27,10 @@ fn names() {
 fn wire_form() {
     for (message, json) in [
         (Request::Hello { version: 1 }, json!({"hello": {"version": 1}})),
-        (Request::Subscribe {}, json!({"subscribe": {}})),
+        (
+            Request::Subscribe { binds: true },
+            json!({"subscribe": {"binds": true}}),
+        ),
         (
             Request::Acknowledge {
                 id: "a".into(),
@@ -107,6 +110,10 @@ fn a_page_of_the_largest_children_fits_into_a_frame() {
         }),
         out: stream,
         err: stream,
+        bound: Some(Bound {
+            asked: "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),
+            to: "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),
+        }),
     };
     let answer: Answer = Ok(Reply::Children {
         children: vec![child; PAGE_CHILDREN],

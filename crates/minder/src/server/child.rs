@@ -14,7 +14,7 @@ use super::{
     slots::Slots,
     unix_ms,
 };
-use crate::protocol::{ChildState, ChildStatus, Event, Exit, Refusal, Spawn, Spawned, Stream};
+use crate::protocol::{Bound, ChildState, ChildStatus, Event, Exit, Refusal, Spawn, Spawned, Stream};
 
 /// A child, running or not yet forgotten.
 pub(super) struct Child {
@@ -25,6 +25,10 @@ pub(super) struct Child {
     state: ChildState,
     pub(super) label: serde_json::Value,
     outputs: [Output; 2],
+    /// Its first bind that was turned.
+    pub(super) bound: Option<Bound>,
+    /// Subscribers who have not been told of that.
+    pub(super) bound_news: Slots,
     /// Subscribers who have not been told of its exit.
     pub(super) exit_news: Slots,
 }
@@ -76,6 +80,8 @@ impl Children {
             state: ChildState::Running {},
             label,
             outputs,
+            bound: None,
+            bound_news: Slots::default(),
             exit_news: Slots::default(),
         })
     }
@@ -219,11 +225,21 @@ impl Child {
             state: self.state,
             out,
             err,
+            bound: self.bound,
         }
     }
 
     /// What one subscriber has not been told, one thing at a time.
     pub(super) fn take_news(&mut self, slot: usize) -> Option<Event> {
+        if let Some(bound) = self.bound
+            && self.bound_news.take(slot)
+        {
+            return Some(Event::Bound {
+                id: self.id.to_string(),
+                pid: self.pid.as_raw_nonzero().get(),
+                bound,
+            });
+        }
         if let ChildState::Exited(exit) = self.state
             && self.exit_news.take(slot)
         {
@@ -239,7 +255,10 @@ impl Child {
     }
 
     /// Everything that is unforgotten and unconsumed is news to a new subscriber.
-    pub(super) fn welcome(&mut self, slot: usize) {
+    pub(super) fn welcome(&mut self, slot: usize, binds: bool) {
+        if binds && self.bound.is_some() {
+            self.bound_news.insert(slot);
+        }
         if !self.is_running() {
             self.exit_news.insert(slot);
         }
@@ -251,6 +270,7 @@ impl Child {
     /// Nothing is owed to a connection that is gone.
     pub(super) fn part(&mut self, slot: usize) {
         self.exit_news.remove(slot);
+        self.bound_news.remove(slot);
         for output in &mut self.outputs {
             output.news.remove(slot);
             output.unacknowledged.remove(slot);

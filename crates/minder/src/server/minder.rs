@@ -66,6 +66,8 @@ pub(super) struct Minder {
     pub(super) sockets: KeptSockets,
     connections: [Option<Connection>; MAX_CONNECTIONS],
     pub(super) subscribers: Slots,
+    /// Those who are told of binds.
+    pub(super) hear_binds: Slots,
     /// Subscribers for whom there may be news.
     pub(super) owed: Slots,
     /// The binds of children, also forgotten ones, while somebody is left who could make one.
@@ -110,6 +112,7 @@ impl Minder {
             sockets: KeptSockets::default(),
             connections: [const { None }; MAX_CONNECTIONS],
             subscribers: Slots::default(),
+            hear_binds: Slots::default(),
             owed: Slots::default(),
             rebindings: BTreeMap::new(),
             guard: None,
@@ -228,13 +231,17 @@ impl Minder {
     }
 
     fn answer_bind(&mut self, serial: u64, flags: EventFlags) {
-        if flags.contains(EventFlags::IN) {
-            self.rebindings
-                .get(&serial)
-                .into_iter()
-                .for_each(Rebinding::answer);
-        } else {
+        if !flags.contains(EventFlags::IN) {
             self.rebindings.remove(&serial);
+            return;
+        }
+        let bound = self.rebindings.get_mut(&serial).and_then(Rebinding::answer);
+        if let Some((bound, child)) = bound.zip(self.children.get(serial))
+            && child.bound.is_none()
+        {
+            child.bound = Some(bound);
+            child.bound_news = self.hear_binds;
+            self.owed = self.subscribers;
         }
     }
 
@@ -359,6 +366,7 @@ impl Minder {
 
     fn part(&mut self, slot: usize) {
         self.subscribers.remove(slot);
+        self.hear_binds.remove(slot);
         self.owed.remove(slot);
         for child in self.children.iter_mut() {
             child.part(slot);

@@ -5,6 +5,8 @@
 //!   minder: takes a copy of the socket, binds it to 127.64.7.9:3000, lets the call return 0
 //! ```
 //!
+//! The port may be told beforehand, or it is the first one that the child binds; whoever started the child hears which.
+//!
 //! So many copies of a program with a hard-coded port run side by side, in any language, also behind a script and
 //! statically linked: whatever the child starts inherits the filter. Every other call, and a bind to any other port,
 //! goes to the kernel as it was. What the program is told of its own address is the truth.
@@ -24,16 +26,18 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::fstat,
     io::{Errno, retry_on_intr},
     net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt},
     process::{
-        Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitOptions, kill_process, pidfd_getfd, pidfd_open, waitpid,
+        Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitOptions, geteuid, kill_process, pidfd_getfd,
+        pidfd_open, waitpid,
     },
     thread::set_no_new_privs,
 };
 
 use super::launch::report_pair;
-use crate::protocol::{self, Rebind};
+use crate::protocol::{self, Bound, Rebind};
 
 /// Of this machine; a 32-bit program on a 64-bit one is left alone.
 #[cfg(target_arch = "x86_64")]
@@ -47,7 +51,9 @@ const ADDRESS: usize = 28;
 /// Asks in the place of a child, and decides.
 pub(super) struct Rebinding {
     notifications: OwnedFd,
+    /// The port whose binds are turned; 0 while it is not known.
     from: Option<u16>,
+    /// Port 0: the port that is asked for.
     to: SocketAddr,
 }
 
@@ -99,14 +105,16 @@ fn bind_as_a_child(parent: &OwnedFd) -> Result<bool, Errno> {
 fn answer_child(child: &OwnedFd) -> Option<()> {
     let mut descriptors = Vec::new();
     protocol::receive(child, &mut [0], &mut descriptors).ok()?;
-    let rebinding = Rebinding::new(descriptors.pop()?, TRIAL);
+    let mut rebinding = Rebinding::new(descriptors.pop()?, TRIAL);
     let second = Timespec {
         tv_sec: 1,
         tv_nsec: 0,
     };
     let mut waiting = [PollFd::new(&rebinding.notifications, PollFlags::IN)];
     let ready = retry_on_intr(|| poll(&mut waiting, Some(&second))).ok()?;
-    (ready > 0).then(|| rebinding.answer())
+    (ready > 0).then(|| {
+        rebinding.answer();
+    })
 }
 
 /// Has the kernel ask about every `bind` of this process and of what it starts. For a process that a fork has just
@@ -176,18 +184,19 @@ impl Rebinding {
         &self.notifications
     }
 
-    /// Answers the call that waits, if it still does.
-    pub(super) fn answer(&self) {
-        let Some(call) = self.receive() else { return };
+    /// Answers the call that waits, if it still does; says what was turned.
+    pub(super) fn answer(&mut self) -> Option<Bound> {
+        let call = self.receive()?;
         let mut answer = libc::seccomp_notif_resp {
             id: call.id,
             val: 0,
             error: 0,
             flags: 0,
         };
-        match self.turn(&call) {
+        let turned = self.turn(&call);
+        match turned {
             None => answer.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
-            Some(Ok(())) => {}
+            Some(Ok(_)) => {}
             Some(Err(error)) => answer.error = -error.raw_os_error(),
         }
         // SAFETY: the answer is valid for the call, which reads it. That the caller was killed meanwhile is no matter.
@@ -198,6 +207,7 @@ impl Rebinding {
                 &raw mut answer,
             )
         };
+        turned.and_then(Result::ok)
     }
 
     fn receive(&self) -> Option<libc::seccomp_notif> {
@@ -211,11 +221,11 @@ impl Rebinding {
     }
 
     /// Binds in the caller's place; `None`: the call is none of ours, or the caller cannot be looked into.
-    fn turn(&self, call: &libc::seccomp_notif) -> Option<Result<(), Errno>> {
+    fn turn(&mut self, call: &libc::seccomp_notif) -> Option<Result<Bound, Errno>> {
         let [socket, address, length, ..] = call.data.args;
         let caller = Pid::from_raw(call.pid as i32)?;
-        let address = Asked::of(&read_address(caller, address, length)?)?;
-        if Some(address.port) != self.from {
+        let asked = asked(&read_address(caller, address, length)?)?;
+        if !self.concerns(asked.port()) {
             return None;
         }
         let process = pidfd_open(process_of(caller)?, PidfdFlags::empty()).ok()?;
@@ -225,7 +235,15 @@ impl Rebinding {
         if !self.waits(call.id) || sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
             return None;
         }
-        Some(self.bind(&socket, address.only_v6))
+        let to = self.bind(&socket, asked);
+        if to.is_ok() {
+            self.from = Some(asked.port());
+        }
+        Some(to.map(|to| Bound { asked, to }))
+    }
+
+    fn concerns(&self, port: u16) -> bool {
+        port != 0 && self.from.is_some_and(|from| from == 0 || from == port)
     }
 
     fn waits(&self, id: u64) -> bool {
@@ -239,16 +257,36 @@ impl Rebinding {
         }
     }
 
-    fn bind(&self, socket: &OwnedFd, asks_for_v6: bool) -> Result<(), Errno> {
-        let only_v6 = sockopt::ipv6_v6only(socket).ok().map(|only| only || asks_for_v6);
-        let to = turned(self.to, only_v6);
-        match bind(socket, &to) {
+    /// Binds the socket and says where; in the words of IPv4 if it can be reached by that.
+    fn bind(&self, socket: &OwnedFd, asked: SocketAddr) -> Result<SocketAddr, Errno> {
+        let only_v6 = sockopt::ipv6_v6only(socket)
+            .ok()
+            .map(|only| only || is_only_v6(asked.ip()));
+        let wanted = SocketAddr::new(self.to.ip(), self.port(socket, asked.port())?);
+        let to = turned(wanted, only_v6);
+        let outcome = match bind(socket, &to) {
             // A signal had interrupted the caller, who asks again.
             Err(Errno::INVAL) if getsockname(socket).and_then(SocketAddr::try_from) == Ok(to) => Ok(()),
             // There is one such address. Whoever has a socket for each version is reached by the other one.
             Err(Errno::ADDRINUSE) if only_v6 == Some(true) => bind(socket, &SocketAddr::new(to.ip(), 0)),
             outcome => outcome,
+        };
+        outcome?;
+        let bound = getsockname(socket).and_then(SocketAddr::try_from)?;
+        Ok(SocketAddr::new(bound.ip().to_canonical(), bound.port()))
+    }
+
+    /// The port to be bound. Where it is the one that was asked for, whoever listens on every address there may go on,
+    /// if that is one of the same user; otherwise it is any.
+    fn port(&self, socket: &OwnedFd, asked: u16) -> Result<u16, Errno> {
+        if self.to.port() != 0 {
+            return Ok(self.to.port());
         }
+        if fstat(socket)?.st_uid != geteuid().as_raw() {
+            return Ok(0);
+        }
+        sockopt::set_socket_reuseport(socket, true)?;
+        Ok(asked)
     }
 }
 
@@ -288,25 +326,44 @@ fn read_address(caller: Pid, address: u64, length: u64) -> Option<[u8; ADDRESS]>
     (usize::try_from(read).ok()? == length && length >= size_of::<libc::sockaddr_in>()).then_some(bytes)
 }
 
-/// What a caller wants to bind.
-#[derive(Debug, PartialEq, Eq)]
-struct Asked {
-    port: u16,
-    /// One address of IPv6, and none that stands for one of IPv4.
-    only_v6: bool,
+/// What a caller wants to bind; nothing if it is no address of IPv4 or IPv6.
+fn asked(address: &[u8; ADDRESS]) -> Option<SocketAddr> {
+    let [a, b, high, low, rest @ ..] = *address;
+    let [
+        v4 @ ..,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+    ] = rest;
+    let [_, _, _, _, v6 @ .., _, _, _, _] = rest;
+    let ip = match i32::from(u16::from_ne_bytes([a, b])) {
+        libc::AF_INET => IpAddr::from(v4),
+        libc::AF_INET6 => IpAddr::from(v6),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_be_bytes([high, low])))
 }
 
-impl Asked {
-    /// Nothing if it is no address of IPv4 or IPv6.
-    fn of(address: &[u8; ADDRESS]) -> Option<Self> {
-        let [a, b, high, low, _, _, _, _, ip @ .., _, _, _, _] = *address;
-        let family = i32::from(u16::from_ne_bytes([a, b]));
-        let ip = Ipv6Addr::from(ip);
-        matches!(family, libc::AF_INET | libc::AF_INET6).then(|| Self {
-            port: u16::from_be_bytes([high, low]),
-            only_v6: family == libc::AF_INET6 && !ip.is_unspecified() && ip.to_ipv4_mapped().is_none(),
-        })
-    }
+/// One address of IPv6, and none that stands for one of IPv4.
+fn is_only_v6(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if !ip.is_unspecified() && ip.to_ipv4_mapped().is_none())
 }
 
 /// The process that a thread is of.
@@ -338,17 +395,21 @@ mod tests {
             let mut bytes = [0; ADDRESS];
             bytes[..2].copy_from_slice(&u16::try_from(family).unwrap().to_ne_bytes());
             bytes[2..4].copy_from_slice(&3000u16.to_be_bytes());
-            bytes[8..24].copy_from_slice(&ip.parse::<Ipv6Addr>().unwrap().octets());
-            Asked::of(&bytes)
+            match ip.parse().unwrap() {
+                IpAddr::V4(ip) => bytes[4..8].copy_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => bytes[8..24].copy_from_slice(&ip.octets()),
+            }
+            super::asked(&bytes)
         };
         for (family, ip, only_v6) in [
-            (libc::AF_INET, "::5", false),
+            (libc::AF_INET, "127.0.0.5", false),
             (libc::AF_INET6, "::", false),
             (libc::AF_INET6, "::ffff:127.0.0.1", false),
             (libc::AF_INET6, "::1", true),
         ] {
-            let expected = Asked { port: 3000, only_v6 };
+            let expected = SocketAddr::new(ip.parse().unwrap(), 3000);
             assert_eq!(asked(family, ip), Some(expected), "{ip}");
+            assert_eq!(is_only_v6(expected.ip()), only_v6, "{ip}");
         }
         assert_eq!(asked(libc::AF_UNIX, "::"), None);
     }

@@ -82,9 +82,9 @@ impl Minder {
             }
             Request::Guard { server } => self.guard(connection, server)?,
             Request::Shutdown { force } => self.shutdown(force)?,
-            Request::Subscribe {} => {
+            Request::Subscribe { binds } => {
                 connection.subscribed = true;
-                self.subscribe(slot);
+                self.subscribe(slot, binds);
             }
             Request::Acknowledge { .. } => {
                 return Err(Refusal::Malformed {
@@ -103,14 +103,18 @@ impl Minder {
             started_at_ms: self.started_at_ms,
             rebinds: self.launcher.rebinds(),
             guards: true,
+            learns: true,
         }
     }
 
-    fn subscribe(&mut self, slot: usize) {
+    fn subscribe(&mut self, slot: usize, binds: bool) {
         self.subscribers.insert(slot);
         self.owed.insert(slot);
+        if binds {
+            self.hear_binds.insert(slot);
+        }
         for child in self.children.iter_mut() {
-            child.welcome(slot);
+            child.welcome(slot, binds);
         }
     }
 

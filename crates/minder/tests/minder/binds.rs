@@ -53,6 +53,15 @@ fn a_bind_is_turned_to_the_port_of_the_instance() {
             "{id}: this test needs Linux 5.9 and ptrace_scope at most 1"
         );
         let bound = if port == from { to } else { port };
+        if port == from {
+            let told = world.bound_of(id);
+            assert_eq!(
+                told.asked,
+                SocketAddr::new(address.parse().unwrap(), from),
+                "{id}"
+            );
+            assert_eq!(told.to.port(), to, "{id}");
+        }
         assert_eq!(
             world.first_line(id).trim_end(),
             format!("{expected} {bound}"),
@@ -71,4 +80,51 @@ fn a_bind_is_turned_to_the_port_of_the_instance() {
         ))
         .unwrap();
     assert_eq!(world.exit_of("plain").code, Some(1), "the port is taken");
+}
+
+#[test]
+fn the_first_port_that_is_bound_is_learned_and_shared_with_who_listens_everywhere() {
+    let mut world = World::start();
+    let script = world.home().join("hard_coded.py");
+    fs::write(&script, HARD_CODED).unwrap();
+    let gateway = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+    gateway.set_reuse_port(true).unwrap();
+    gateway.bind(&SocketAddr::from(([0; 8], 0)).into()).unwrap();
+    gateway.listen(1).unwrap();
+    let port = gateway.local_addr().unwrap().as_socket().unwrap().port();
+    for (number, address) in [(1, "0.0.0.0"), (2, "127.0.0.1")] {
+        let id = format!("copy-{number}");
+        let ip = [127, 64, 9, number];
+        let command = format!("exec python3 {} {port} AF_INET {address}", script.display());
+        let spawn = Spawn {
+            rebind: Some(Rebind {
+                from: 0,
+                to: SocketAddr::from((ip, 0)),
+            }),
+            ..shell(&id, &command)
+        };
+        world.client.spawn(spawn).unwrap();
+        assert_eq!(
+            world.first_line(&id).trim_end(),
+            format!("127.64.9.{number} {port}")
+        );
+        let told = world.bound_of(&id);
+        assert_eq!(told.asked, SocketAddr::new(address.parse().unwrap(), port));
+        assert_eq!(told.to, SocketAddr::from((ip, port)));
+        let listed = world.client.list().unwrap();
+        assert!(
+            listed
+                .iter()
+                .any(|child| child.id == id && child.bound == Some(told))
+        );
+    }
+    for number in [1, 2] {
+        drop(TcpStream::connect(SocketAddr::from(([127, 64, 9, number], port))).unwrap());
+        assert_eq!(world.exit_of(&format!("copy-{number}")).code, Some(0));
+    }
+    gateway.set_nonblocking(true).unwrap();
+    assert!(
+        gateway.accept().is_err(),
+        "both were reached at their own addresses"
+    );
 }

@@ -405,7 +405,7 @@ fn a_client_that_talks_nonsense_hurts_only_itself() {
     let mut world = World::start();
     let hello = protocol::encode(&Request::Hello { version: VERSION }).unwrap();
     let list = protocol::encode(&Request::List { after: 0 }).unwrap();
-    let subscribe = protocol::encode(&Request::Subscribe {}).unwrap();
+    let subscribe = protocol::encode(&Request::Subscribe { binds: true }).unwrap();
     let garbage: [(&str, Vec<u8>, Option<&str>); 6] = [
         (
             "a frame that is too long",
@@ -479,7 +479,7 @@ fn a_subscriber_that_does_not_read_holds_nobody_up() {
     let exits: BTreeSet<String> = lazy
         .filter_map(|event| match event.unwrap() {
             protocol::Event::Exited { id, .. } => Some(id),
-            protocol::Event::Output { .. } => None,
+            protocol::Event::Output { .. } | protocol::Event::Bound { .. } => None,
         })
         .take(ids.len())
         .collect();

@@ -13,7 +13,9 @@ use hythe_logs::{Logs, Offsets, Progress, RunOutput};
 use hythe_model::{Exit, InstanceId, Revision};
 use hythe_runtime_process::{Config, OutputEvent, ProcessRuntime};
 use hythe_spine::Spine;
-use hythe_supervisor::runtime::{Found, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started};
+use hythe_supervisor::runtime::{
+    Found, Listens, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started,
+};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::sync::mpsc;
 
@@ -89,7 +91,7 @@ impl Server {
         loop {
             match in_time(self.events.recv()).await.unwrap() {
                 RuntimeEvent::Exited { id: exited, exit, .. } if exited == instance(id) => return exit,
-                RuntimeEvent::Exited { .. } => {}
+                RuntimeEvent::Exited { .. } | RuntimeEvent::Bound { .. } => {}
                 RuntimeEvent::Lost => panic!("the minder was lost"),
             }
         }
@@ -139,6 +141,7 @@ pub(crate) fn record(id: &str, address: Option<SocketAddr>) -> Record {
         slot: 0,
         revision: Revision(7),
         address,
+        publish: false,
         restarts: 2,
         started_at: 1000,
         ready: true,
@@ -150,7 +153,7 @@ pub(crate) fn record(id: &str, address: Option<SocketAddr>) -> Record {
 
 pub(crate) fn shell(id: &str, script: &str) -> StartSpec {
     StartSpec {
-        rebind: None,
+        listens: Listens::Nowhere,
         command: ["sh", "-c", script].map(str::to_owned).into(),
         working_dir: "/".into(),
         environment: environment(),

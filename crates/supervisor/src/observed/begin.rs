@@ -48,6 +48,8 @@ impl Observed {
             | Action::Sweep { id }
             | Action::Forget { id } => {
                 if let Some(unit) = self.units.get_mut(id) {
+                    let memory = self.memories.get(&unit.service);
+                    unit.has_to_listen = memory.is_some_and(|memory| !memory.published.is_empty());
                     begin_on(unit, action, now);
                 }
             }
@@ -67,6 +69,7 @@ fn begin_on(unit: &mut Unit, action: &Action, now: u64) {
             unit.phase = Phase::Launching { early_exit: None };
             unit.started_at = Some(now);
             unit.address = None;
+            unit.bound = None;
             unit.recorded_ready = false;
             unit.usage = Measured::default();
         }

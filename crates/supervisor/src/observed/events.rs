@@ -10,7 +10,7 @@ use hythe_model::{Exit, InstanceId};
 
 use super::{Observed, Sync};
 use crate::backoff::{Backoff, millis};
-use crate::runtime::{Found, Usage};
+use crate::runtime::{Bound, Found, Usage};
 use crate::unit::{Health, Measured, Phase, Unit};
 
 /// How the runtime answered a request other than a start.
@@ -52,6 +52,7 @@ impl Observed {
             since,
             health: Health::Pending,
         };
+        unit.take_bound();
         match early_exit {
             Some((ended, exit)) if ended == pid => {
                 end(unit, Some(exit), backoff, now);
@@ -104,6 +105,17 @@ impl Observed {
         }
         end(unit, Some(exit), backoff, now);
         true
+    }
+
+    /// A process has bound the port that it meant to listen on. `true` if its unit is known to run.
+    pub(crate) fn bound(&mut self, id: &InstanceId, pid: u32, bound: Bound) -> bool {
+        let Some(unit) = self.units.get_mut(id) else {
+            return false;
+        };
+        unit.bound = Some((pid, bound));
+        unit.take_bound();
+        self.remember_published();
+        self.units.get(id).is_some_and(|unit| unit.pid == Some(pid))
     }
 
     /// The probes of a unit's process changed their mind. `true` if that is news.
@@ -228,6 +240,7 @@ impl Observed {
             }
         }
         self.judge_adopted();
+        self.remember_published();
     }
 
     fn adopt(&mut self, found: &Found, now: u64) {
@@ -267,7 +280,7 @@ fn meet_again(unit: &mut Unit, found: &Found, backoff: &Backoff, now: u64) {
         // Its start was not answered, and yet it runs.
         (None, _) if !unit.is_retiring() => {
             unit.pid = Some(found.pid);
-            unit.address = found.record.address;
+            unit.address = found.record.address.filter(|address| address.port() != 0);
             unit.started_at = Some(found.record.started_at);
             unit.recorded_ready = found.record.ready;
             let health = if found.record.ready {
@@ -281,6 +294,11 @@ fn meet_again(unit: &mut Unit, found: &Found, backoff: &Backoff, now: u64) {
             };
         }
         (None | Some(_), _) => {}
+    }
+    // What an event would have told.
+    if let Some(bound) = found.bound.filter(|_| unit.bound.is_none()) {
+        unit.bound = Some((found.pid, bound));
+        unit.take_bound();
     }
 }
 

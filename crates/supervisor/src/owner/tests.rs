@@ -136,6 +136,7 @@ fn adopted(id: &str, revision: &Workload, ready: bool) -> Found {
         slot: 0,
         revision: revision.revision(),
         address: Some(([127, 0, 0, 1], 29_000).into()),
+        publish: false,
         restarts: 2,
         started_at: hythe_stdx::unix_ms(),
         ready,
@@ -147,6 +148,7 @@ fn adopted(id: &str, revision: &Workload, ready: bool) -> Found {
         record,
         pid: 77,
         exit: None,
+        bound: None,
     }
 }
 

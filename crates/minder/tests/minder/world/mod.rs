@@ -13,7 +13,7 @@ use std::{
 use hythe_minder::{
     client::{Client, ClientError, Events, spawn_detached},
     home,
-    protocol::{ChildStatus, Event, Exit, Refusal, Spawn, Stream},
+    protocol::{Bound, ChildStatus, Event, Exit, Refusal, Spawn, Stream},
     segments::SegmentReader,
 };
 use rustix::{
@@ -33,6 +33,7 @@ pub(crate) struct World {
     pub(crate) client: Client,
     events: Option<Events>,
     exits: BTreeMap<String, Exit>,
+    bound: BTreeMap<String, Bound>,
     closed: BTreeSet<(String, Stream)>,
 }
 
@@ -47,6 +48,7 @@ impl World {
             client,
             events,
             exits: BTreeMap::new(),
+            bound: BTreeMap::new(),
             closed: BTreeSet::new(),
         }
     }
@@ -98,6 +100,13 @@ impl World {
             self.hear();
         }
         self.exits[id]
+    }
+
+    pub(crate) fn bound_of(&mut self, id: &str) -> Bound {
+        while !self.bound.contains_key(id) {
+            self.hear();
+        }
+        self.bound[id]
     }
 
     pub(crate) fn await_closed(&mut self, id: &str, stream: Stream) {
@@ -186,6 +195,9 @@ impl World {
                 if closed {
                     self.closed.insert((id, stream));
                 }
+            }
+            Event::Bound { id, bound, .. } => {
+                assert_eq!(self.bound.insert(id, bound), None, "told twice");
             }
         }
     }

@@ -10,7 +10,8 @@ use hythe_ports::{BoxFuture, LogQuery, Logs, Traffic};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::runtime::{
-    Found, ProbeResult, ProbeSpec, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started, Usage,
+    Found, Listens, ProbeResult, ProbeSpec, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started,
+    Usage,
 };
 
 /// Instances without processes.
@@ -153,6 +154,7 @@ impl FakeRuntime {
                 record: spec.record.clone(),
                 pid,
                 exit: None,
+                bound: None,
             },
         );
         state.specs.insert(id.clone(), spec);
@@ -258,12 +260,12 @@ impl Runtime for FakeRuntime {
         })
     }
 
-    fn allocate_address(&self, _own: Option<u16>) -> BoxFuture<'_, Result<SocketAddr, RuntimeError>> {
+    fn allocate_address(&self, _: Listens) -> BoxFuture<'_, Result<Option<SocketAddr>, RuntimeError>> {
         Box::pin(async {
             let mut state = self.ask("allocate".to_owned())?;
             state.next_pid += 1;
             let port = 20_000 + u16::try_from(state.next_pid).unwrap();
-            Ok(([127, 0, 0, 1], port).into())
+            Ok(Some(([127, 0, 0, 1], port).into()))
         })
     }
 

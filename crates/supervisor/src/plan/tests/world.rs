@@ -146,6 +146,7 @@ impl World {
                 record: unit.record(),
                 pid: unit.pid?,
                 exit: None,
+                bound: None,
             })
         });
         self.found = found.collect();
@@ -381,6 +382,7 @@ fn found(id: &str, slot: u32, revision: &str, flags: &[&str]) -> Found {
         slot,
         revision: workload("x1", revision, &["port"]).revision(),
         address: Some(([127, 0, 0, 1], 20_000).into()),
+        publish: false,
         restarts: 0,
         started_at: START - 60_000,
         ready: flags.contains(&"ready"),
@@ -397,6 +399,7 @@ fn found(id: &str, slot: u32, revision: &str, flags: &[&str]) -> Found {
         record,
         pid: 50 + slot,
         exit: flags.contains(&"exited").then_some(exit),
+        bound: None,
     }
 }
 

@@ -1,0 +1,264 @@
+//! Scripts and ecosystem files that are started as they are (walkthrough D1): programs with a port of their own are
+//! served at that port, however many of them run.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use hythe_model::InstanceState;
+use hythe_testkit::home::Home;
+use hythe_testkit::http_client::get;
+use hythe_testkit::load::{Load, Plan};
+use hythe_testkit::wait::until;
+
+use crate::world::{gets, none_failed};
+
+const CLUSTER_APP: &str = "\
+require('node:http').createServer((request, response) => {
+  if (request.url === '/die') process.exit(3);
+  response.end(`${process.pid}`);
+}).listen(@PORT@);
+";
+
+const PYTHON: &str = "\
+import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = str(os.getpid()).encode()
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+HTTPServer(('', @PORT@), Handler).serve_forever()
+";
+
+/// Speaks first, and is no HTTP.
+const GREETER: &str = "\
+require('node:net').createServer((socket) => {
+  socket.write('220 ready\\r\\n');
+  socket.on('data', (data) => socket.write(data));
+}).listen(@PORT@, '127.0.0.1');
+";
+
+/// A port that nobody has; `localhost` there.
+fn free_place() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// A home with a program that listens there.
+fn home_with(file: &str, text: &str) -> (Home, SocketAddr) {
+    let place = free_place();
+    let home = Home::new();
+    home.write(file, &text.replace("@PORT@", &place.port().to_string()));
+    (home, place)
+}
+
+fn load(place: SocketAddr) -> Load {
+    let load = Load::start(&Plan {
+        gateway: place,
+        path: "/".to_owned(),
+        readers: 8,
+        pause: Duration::from_millis(20),
+        post_every: None,
+    });
+    load.await_gets(gets());
+    load
+}
+
+fn answer(place: SocketAddr) -> String {
+    get(place, "/").unwrap().body
+}
+
+fn answers(place: SocketAddr, requests: usize) -> BTreeSet<String> {
+    (0..requests).map(|_| answer(place)).collect()
+}
+
+#[test]
+fn the_tutorials_cluster_app_runs_once_and_on_every_core() {
+    let (home, place) = home_with("app.js", CLUSTER_APP);
+    let said = home.ok(&["start", "app.js", "-i", "1"]);
+    assert!(
+        said.contains(&format!("app: 1 instance ready, localhost:{}", place.port())),
+        "{said}"
+    );
+    assert_eq!(answers(place, 4).len(), 1);
+
+    home.ok(&["start", "app.js", "-i", "3"]);
+    assert_eq!(answers(place, 9).len(), 3);
+    let said = home.ok(&["start", "app.js", "-i", "3"]);
+    let expected = format!("app: 3 instances ready, localhost:{}", place.port());
+    assert!(
+        said.starts_with("nothing to change\n") && said.contains(&expected),
+        "{said}"
+    );
+
+    let load = load(place);
+    home.ok(&["restart", "app"]);
+    home.ok(&["scale", "app=5"]);
+    home.ok(&["scale", "app=2"]);
+    none_failed(&load, "restart and scale of an app with a port of its own");
+    load.stop();
+
+    let pids = home.pids("app");
+    home.kill_server();
+    assert_eq!(
+        answers(place, 6).len(),
+        2,
+        "the next server listens there at once"
+    );
+    assert_eq!(home.pids("app"), pids);
+
+    home.ok(&["stop", "all"]);
+    assert!(
+        TcpStream::connect(place).is_err(),
+        "nobody listens for a stopped app"
+    );
+    home.ok(&["start", "all"]);
+    assert_eq!(answers(place, 6).len(), 2);
+    home.ok(&["delete", "all"]);
+    assert!(home.services().is_empty());
+    assert!(TcpStream::connect(place).is_err());
+}
+
+#[test]
+fn an_app_that_crashes_is_there_again_and_waits_longer_each_time() {
+    let (home, place) = home_with("app.js", CLUSTER_APP);
+    home.ok(&["start", "app.js"]);
+    let first = answer(place);
+    let _ = get(place, "/die");
+    let again = home.await_service("app", "is restarted", |service| {
+        service.instances[0].restarts == 1 && service.instances[0].state == InstanceState::Ready
+    });
+    assert_ne!(answer(place), first);
+    assert_eq!(again.instances[0].last_exit.unwrap().code, Some(3));
+
+    home.write("app.js", "process.exit(7)");
+    let broken = home.run(&["restart", "app"]);
+    assert_eq!(broken.code, Some(4), "{broken:?}");
+    assert!(broken.stderr.contains("exit code 7"), "{broken:?}");
+    assert_ne!(answer(place), first, "the old one serves on");
+
+    home.write("loop.js", "setTimeout(() => process.exit(1), 20)");
+    assert_eq!(home.run(&["start", "loop.js"]).code, Some(4));
+    home.await_service("loop", "backs off", |service| {
+        service.instances[0].state == InstanceState::Backoff && service.instances[0].restarts > 2
+    });
+}
+
+#[test]
+fn programs_of_other_languages_are_served_at_their_ports_too() {
+    let (home, place) = home_with("server.py", PYTHON);
+    home.ok(&["start", "server.py", "-i", "3"]);
+    assert_eq!(answers(place, 9).len(), 3);
+    let load = load(place);
+    home.ok(&["restart", "server"]);
+    none_failed(&load, "a restart of a program in Python");
+    load.stop();
+
+    let place = free_place();
+    home.write("page", "static");
+    let command = format!("exec busybox httpd -f -p {} -h .", place.port());
+    home.ok(&["start", &command, "--name", "static", "-i", "2"]);
+    let page = || get(place, "/page").unwrap().body;
+    assert_eq!(page(), "static");
+    home.ok(&["restart", "static"]);
+    assert_eq!(page(), "static");
+}
+
+#[test]
+fn what_is_no_http_is_passed_on() {
+    let (home, place) = home_with("greeter.js", GREETER);
+    home.ok(&["start", "greeter.js"]);
+    let mut client = TcpStream::connect(place).unwrap();
+    let mut greeting = [0; 11];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"220 ready\r\n");
+    client.write_all(b"HELO\r\n").unwrap();
+    let mut echo = [0; 6];
+    client.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"HELO\r\n");
+    let listener: Vec<String> = home.service("greeter").published;
+    assert_eq!(listener, [place.to_string()], "not on every address");
+}
+
+#[test]
+fn an_ecosystem_file_starts_its_apps_with_the_chosen_environment() {
+    let home = Home::new();
+    let (web, api) = (free_place(), free_place());
+    home.write(
+        "show.js",
+        "require('node:http').createServer((request, response) => {
+           const { NODE_ENV, MODE, PORT, NODE_APP_INSTANCE } = process.env;
+           response.end(JSON.stringify([NODE_ENV, MODE, PORT, NODE_APP_INSTANCE, process.argv.slice(2)]));
+         }).listen(process.env.PORT);",
+    );
+    home.write(
+        "ecosystem.config.js",
+        &format!(
+            "module.exports = {{ apps: [
+               {{ name: 'web', script: './show.js', args: 'one \"two words\"', env: {{ PORT: {}, MODE: 'plain' }},
+                  env_production: {{ NODE_ENV: 'production' }} }},
+               {{ name: 'api', script: 'show.js', port: {}, instances: 2, env_production: {{ MODE: 'fast' }} }},
+             ] }}",
+            web.port(),
+            api.port()
+        ),
+    );
+    home.ok(&["start", "--env", "production"]);
+    assert_eq!(
+        answer(web),
+        format!(
+            r#"["production","plain","{}","0",["one","two words"]]"#,
+            web.port()
+        )
+    );
+    let of_api = |slot: u32| format!(r#"[null,"fast","{}","{slot}",[]]"#, api.port());
+    assert_eq!(answers(api, 6), [of_api(0), of_api(1)].into());
+
+    // Without the environment its variables are gone again.
+    home.ok(&["start", "ecosystem.config.js", "--only", "web"]);
+    assert_eq!(
+        answer(web),
+        format!(r#"[null,"plain","{}","0",["one","two words"]]"#, web.port())
+    );
+    assert_eq!(answers(api, 6), [of_api(0), of_api(1)].into());
+}
+
+#[test]
+fn what_cannot_be_started_is_refused_as_a_whole() {
+    let home = Home::new();
+    home.write("good.js", "setInterval(() => {}, 1000)");
+    home.write(
+        "apps.json",
+        "[{name: 'good', script: 'good.js'}, {name: 'bad', script: 'gone.js', instances: 2}]",
+    );
+    let refused = home.run(&["start", "apps.json"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("`script` is") && refused.stderr.contains("gone.js"),
+        "{refused:?}"
+    );
+    let nothing = home.run(&["start"]);
+    assert_eq!(nothing.code, Some(2), "{nothing:?}");
+
+    home.write("hythe.yaml", "services:\n  users: {command: node good.js}\n");
+    home.ok(&["up", "-d"]);
+    let refused = home.run(&["start", "good.js", "--name", "users"]);
+    assert!(refused.stderr.contains("is described by"), "{refused:?}");
+    let refused = home.run(&["delete", "users"]);
+    assert!(refused.stderr.contains("hythe down"), "{refused:?}");
+    home.ok(&["start", "good.js"]);
+    home.ok(&["down"]);
+    let left: Vec<String> = home.services().into_iter().map(|service| service.name).collect();
+    assert_eq!(left, ["good"], "the manifest's are gone, the others stay");
+    let pids = home.pids("good");
+    home.ok(&["delete", "good"]);
+    until("the program is gone", || {
+        !home.processes().iter().any(|process| pids.contains(&process.pid))
+    });
+}
