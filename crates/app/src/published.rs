@@ -79,12 +79,12 @@ fn with_published(desired: &Desired, places: &[Place]) -> Desired {
     desired
 }
 
-/// `users~3000`, or `users~127.0.0.1~3000` for one that is not meant for every address.
+/// `users~3000`, or `users~127-0-0-1~3000` for one that is not meant for every address.
 fn listener_name(service: &FullName, address: SocketAddr) -> Option<FullName> {
     let ip = address.ip().to_canonical();
     let place = match ip.is_unspecified() {
         true => address.port().to_string(),
-        false => format!("{}~{}", ip.to_string().replace(':', "-"), address.port()),
+        false => format!("{}~{}", ip.to_string().replace([':', '.'], "-"), address.port()),
     };
     let name: Name = format!("{}~{place}", service.name).parse().ok()?;
     Some(FullName::new(service.project.clone(), name))
@@ -153,7 +153,7 @@ mod tests {
             listeners(&desired),
             [
                 "app~--1~3001 [::1]:3001 auto app",
-                "app~127.0.0.1~3001 127.0.0.1:3001 auto app",
+                "app~127-0-0-1~3001 127.0.0.1:3001 auto app",
                 "app~3000 [::]:3000 auto app",
                 "shop.known~80 0.0.0.0:80 auto known",
             ]

@@ -81,7 +81,7 @@ pub(crate) enum Verb {
     /// List services and their instances
     #[command(
         visible_alias = "ps",
-        after_help = "Examples:\n  hythe ls\n  hythe ls --json --all-projects"
+        after_help = "Examples:\n  hythe ls\n  hythe ls --tree\n  hythe ls --json --all-projects"
     )]
     Ls(ListOptions),
     /// Show everything about one service
@@ -275,6 +275,9 @@ pub(crate) struct ListOptions {
     /// Of every project
     #[arg(short = 'a', long)]
     pub(crate) all_projects: bool,
+    /// Draw the processes of each service, and theirs
+    #[arg(long)]
+    pub(crate) tree: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -29,6 +29,7 @@ mod start;
 mod status;
 mod terminal;
 mod top;
+mod tree;
 mod up;
 mod wait;
 

@@ -7,6 +7,7 @@ use crate::Context;
 use crate::arguments::ListOptions;
 use crate::failure::Outcome;
 use crate::terminal::{Cell, Tone};
+use crate::tree;
 
 const HEADING: [&str; 8] = [
     "NAME",
@@ -21,13 +22,16 @@ const HEADING: [&str; 8] = [
 
 pub(crate) fn run(context: &mut Context, options: &ListOptions) -> Outcome {
     let services = fetch(context, options.all_projects)?;
+    if options.tree {
+        return tree::show(context, &services, options.json);
+    }
     if options.json {
         return context.out.json(&services);
     }
     if services.is_empty() {
-        return context
-            .out
-            .line("no services; `hythe up` in a folder with a hythe.yaml starts some");
+        return context.out.line(
+            "no services; `hythe up` in a folder with a hythe.yaml starts some, `hythe start app.js` one",
+        );
     }
     context
         .out

@@ -90,6 +90,17 @@ fn the_tutorials_cluster_app_runs_once_and_on_every_core() {
 
     home.ok(&["start", "app.js", "-i", "3"]);
     assert_eq!(answers(place, 9).len(), 3);
+    let tree = home.ok(&["ls", "--tree"]);
+    for (pid, branch) in home.pids("app").iter().zip(["├─", "├─", "└─"]) {
+        let of_it = tree
+            .lines()
+            .find(|line| line.ends_with(&format!(" ({pid})")))
+            .unwrap();
+        assert!(
+            of_it.starts_with(&format!("   {branch} app-")) && of_it.contains(": node "),
+            "{tree}"
+        );
+    }
     let said = home.ok(&["start", "app.js", "-i", "3"]);
     let expected = format!("app: 3 instances ready, localhost:{}", place.port());
     assert!(
