@@ -129,6 +129,7 @@ impl Observed<'_> {
             desired: 0,
             settled: true,
             stopped: false,
+            asleep: false,
             failure: None,
             instances: self
                 .instances_of(name)
@@ -180,6 +181,7 @@ impl Observed<'_> {
                 .map_or(wanted, |service| service.desired),
             settled: planned && running.is_some_and(|service| service.settled),
             stopped: workload.spec.stopped,
+            asleep: running.is_some_and(|service| service.asleep),
             labels: workload.spec.labels.clone(),
             failure: running
                 .filter(|_| planned)

@@ -1,8 +1,10 @@
-//! The gateway's listeners for services that are served where their programs mean to listen.
+//! What the gateway serves beside the documents: services where their programs mean to listen, and those that sleep.
 //!
 //! A program that is written for port 3000 listens there at an address that only its instance has; its clients know
 //! `localhost:3000`. So the gateway listens there for it. Where that is, instances show when they bind it, so it stands
 //! in no document: this makes a listener of each place, and a service for a pool that has none, beside what is desired.
+//! Requests for a service that sleeps wait until it is awake, and those for a program with a listener of its own while it is
+//! started again, as its clients cannot know that there is a gateway.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +50,11 @@ async fn keep_following(
     shutdown.unless_requested(follow).await;
 }
 
+/// How long a request waits for a service that sleeps; programs that take longer to start say so themselves.
+const WAKING_MS: u64 = 60_000;
+/// How long a request waits for a program that has ended and is started again.
+const RESTARTING_MS: u64 = 5_000;
+
 /// Where a service's programs mean to listen.
 type Place = (FullName, SocketAddr);
 
@@ -61,6 +68,14 @@ fn places(instances: &Instances) -> Vec<Place> {
 
 fn with_published(desired: &Desired, places: &[Place]) -> Desired {
     let mut desired = desired.clone();
+    let sleepers = desired.workloads.iter();
+    let sleepers: Vec<FullName> = sleepers
+        .filter(|(_, entry)| entry.spec.sleep_after_ms.is_some() && !entry.spec.stopped)
+        .map(|(name, _)| name.clone())
+        .collect();
+    for service in sleepers {
+        hold(&mut desired, &service, WAKING_MS);
+    }
     for (service, address) in places {
         let Some(listener) = listener_name(service, *address) else {
             continue;
@@ -75,8 +90,22 @@ fn with_published(desired: &Desired, places: &[Place]) -> Desired {
             ..Listener::at(*address)
         };
         Arc::make_mut(&mut desired.listeners).insert(listener, beside(spec));
+        hold(&mut desired, service, RESTARTING_MS);
     }
     desired
+}
+
+/// Has requests wait so long while the service's pool has nobody, unless it says something about that.
+fn hold(desired: &mut Desired, service: &FullName, most_ms: u64) {
+    let mut spec = desired
+        .upstreams
+        .get(service)
+        .map(|entry| entry.spec.clone())
+        .unwrap_or_default();
+    if spec.hold_ms.is_none() {
+        spec.hold_ms = Some(most_ms);
+        Arc::make_mut(&mut desired.upstreams).insert(service.clone(), beside(spec));
+    }
 }
 
 /// `users~3000`, or `users~127-0-0-1~3000` for one that is not meant for every address.

@@ -1,11 +1,14 @@
 //! What is counted for each address, for the whole node.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use hythe_model::FullName;
+use hythe_ports::BoxFuture;
 use hythe_ports::traffic::{Observer, Traffic};
+use tokio::sync::Notify;
 
 /// Counters of one address. They have cache lines of their own: two endpoints never slow each other down.
 #[derive(Debug)]
@@ -25,6 +28,9 @@ pub struct EndpointStats {
 pub struct EndpointTable {
     known: Mutex<Known>,
     observer: Option<Observer>,
+    /// Pools that have nobody and are waited for.
+    awaited: Mutex<BTreeSet<FullName>>,
+    is_awaited: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +128,17 @@ impl EndpointTable {
         self.known().get(address)
     }
 
+    /// A request waits for this pool to have somebody.
+    pub fn awaits(&self, pool: &FullName) {
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        awaited.insert(pool.clone());
+        self.is_awaited.notify_one();
+    }
+
+    fn take_awaited(&self) -> BTreeSet<FullName> {
+        std::mem::take(&mut *self.awaited.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn find(&self, address: SocketAddr) -> Option<Arc<EndpointStats>> {
         self.known().by_address.get(&address)?.upgrade()
     }
@@ -159,8 +176,24 @@ impl Traffic for EndpointTable {
         self.find(endpoint).map_or(0, |stats| stats.in_flight())
     }
 
+    fn requests(&self, endpoint: SocketAddr) -> u64 {
+        self.find(endpoint).map_or(0, |stats| stats.requests_total())
+    }
+
     fn is_listed(&self, endpoint: SocketAddr) -> bool {
         self.find(endpoint).is_some_and(|stats| stats.is_listed())
+    }
+
+    fn awaited(&self) -> BoxFuture<'_, BTreeSet<FullName>> {
+        Box::pin(async {
+            loop {
+                let awaited = self.take_awaited();
+                if !awaited.is_empty() {
+                    return awaited;
+                }
+                self.is_awaited.notified().await;
+            }
+        })
     }
 }
 

@@ -74,6 +74,7 @@ pub(crate) fn service_state(service: &ServiceView) -> (String, Tone) {
     }
     match service {
         ServiceView { stopped: true, .. } => ("stopped".to_owned(), Tone::Faint),
+        ServiceView { asleep: true, .. } => ("asleep".to_owned(), Tone::Faint),
         ServiceView { kind, .. } if kind == "external" => ("external".to_owned(), Tone::Plain),
         ServiceView { settled: true, .. } => ("running".to_owned(), Tone::Good),
         _ => ("changing".to_owned(), Tone::Busy),

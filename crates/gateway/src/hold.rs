@@ -7,7 +7,8 @@
 //!
 //! # What is left out
 //! Waiting for members that are full, or left alone for their failures: no change tells when they may be picked.
-//! Connections of TCP and datagrams of UDP, which end where they find nobody.
+//! Datagrams of UDP, which end where they find nobody. A client of TCP that leaves while it waits is not noticed: what it
+//! has sent already may be all that it wanted to send.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -39,15 +40,26 @@ pub(crate) async fn pick(
         return Ok(None);
     };
     let (client, _) = client.link.split();
-    let waiting = tokio::time::timeout(most, wait(pool, query));
+    let waiting = tokio::time::timeout(most, wait(worker, pool, query));
     match select(pin!(waiting), pin!(client.broken())).await {
         Either::Left((picked, _)) => Ok(picked.unwrap_or(None)),
         Either::Right(((), _)) => Err(Trouble::ClientGone),
     }
 }
 
+/// As [`pick`], for a connection that is passed on as it is.
+pub(crate) async fn pick_for_relay(
+    worker: &Worker,
+    pool: &SharedPool,
+    query: &mut Query,
+    most: Duration,
+) -> Option<Lease> {
+    let _held = worker.counters.hold(HELD_MOST)?;
+    tokio::time::timeout(most, wait(worker, pool, query)).await.ok()?
+}
+
 /// `None`: there are members, but none that may be picked.
-async fn wait(pool: &SharedPool, query: &mut Query) -> Option<Lease> {
+async fn wait(worker: &Worker, pool: &SharedPool, query: &mut Query) -> Option<Lease> {
     loop {
         // Asked to be told before looking, so that no change falls between the two.
         let mut changed = pin!(pool.changed.notified());
@@ -56,6 +68,7 @@ async fn wait(pool: &SharedPool, query: &mut Query) -> Option<Lease> {
         if picked.is_some() || pool.has_members() {
             return picked;
         }
+        worker.shared.endpoints.awaits(pool.cell.load().name());
         changed.await;
     }
 }

@@ -27,6 +27,7 @@ mod programs;
 mod projects;
 mod proxies;
 mod rollouts;
+mod scaling;
 mod security;
 mod server_loss;
 mod stopping;

@@ -17,6 +17,7 @@
 //! plugins and the insides of certificates are checked by the caller, who knows them.
 
 mod address;
+mod autoscale;
 mod certificate;
 mod consumer;
 mod context;

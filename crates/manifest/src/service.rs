@@ -14,7 +14,8 @@ use crate::plugin::Scope;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::{
-    dependency, deploy, environment, folder, gateway_service, healthcheck, plugin, route, upstream, workload,
+    autoscale, dependency, deploy, environment, folder, gateway_service, healthcheck, plugin, route,
+    upstream, workload,
 };
 
 pub(crate) static SERVICE: Table = Table {
@@ -43,6 +44,11 @@ pub(crate) static SERVICE: Table = Table {
             "rebind",
             Shape::Boolean,
             "Whether a program that listens on `port`, at whatever address, does so at its instance's own. Default: `true`.",
+        ),
+        key(
+            "publish",
+            Shape::Boolean,
+            "Whether the gateway also listens where the program means to: on `port`, or on the first port that it binds, at the address that it asks for. Default: `false`.",
         ),
         key(
             "environment",
@@ -83,6 +89,16 @@ pub(crate) static SERVICE: Table = Table {
             "scale",
             Shape::Integer(0, 1_000),
             "The number of instances; the same as `deploy.replicas`.",
+        ),
+        key(
+            "autoscale",
+            Shape::Block(&autoscale::AUTOSCALE),
+            "How many instances there are, by what is asked of them.",
+        ),
+        key(
+            "sleep",
+            Shape::Duration,
+            "No instance runs after so much time without a request; the next request waits until one does. Default: never.",
         ),
         key(
             "deploy",
@@ -200,10 +216,13 @@ pub(crate) static SERVICE: Table = Table {
 };
 
 /// Keys that say how something runs here, and nothing about a service elsewhere.
-const OF_WORKLOADS: [&str; 12] = [
+const OF_WORKLOADS: [&str; 15] = [
     "working_dir",
     "port",
     "rebind",
+    "publish",
+    "autoscale",
+    "sleep",
     "environment",
     "env_file",
     "depends_on",

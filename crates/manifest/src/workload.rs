@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::service::Service;
-use crate::{dependency, deploy, environment, healthcheck, signal, words};
+use crate::{autoscale, dependency, deploy, environment, healthcheck, signal, words};
 
 pub(crate) const RESTART: Shape = Shape::Either(&[
     Shape::OneOf(&["no", "always", "on-failure", "unless-stopped"]),
@@ -31,6 +31,9 @@ pub(crate) fn read(service: &Service<'_>, draft: &mut Draft) -> Option<Workload>
     workload.environment = environment::read(service);
     workload.port = block.integer("port");
     workload.rebind = block.boolean("rebind").unwrap_or(workload.rebind);
+    workload.publish = block.boolean("publish").unwrap_or_default();
+    workload.autoscale = autoscale::read(block);
+    workload.sleep_after_ms = block.duration("sleep");
     workload.restart = restart(block).unwrap_or_default();
     workload.stop_signal = stop_signal(block).unwrap_or(workload.stop_signal);
     workload.stop_grace_period_ms = block

@@ -116,6 +116,8 @@ pub struct ServiceInstances {
     pub settled: bool,
     /// Why the last rollout stopped, if it failed; the old instances then go on.
     pub failure: Option<String>,
+    /// Nobody needed it for a while: the next request starts it.
+    pub asleep: bool,
     /// Where the programs mean to listen, if the gateway is to listen there for them; sorted.
     pub published: Vec<SocketAddr>,
     /// By id.

@@ -26,6 +26,9 @@ pub struct ServiceView {
     pub settled: bool,
     /// Stopped by hand.
     pub stopped: bool,
+    /// Nobody needed it for a while: the next request starts it.
+    #[serde(default)]
+    pub asleep: bool,
     /// Why the last rollout failed.
     pub failure: Option<String>,
     /// Its instances.

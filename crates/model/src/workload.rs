@@ -38,6 +38,12 @@ pub struct Workload {
     /// How many copies.
     #[serde(default)]
     pub replicas: Replicas,
+    /// The load decides how many, between bounds; `replicas` then has no say.
+    #[serde(default)]
+    pub autoscale: Option<Autoscale>,
+    /// No copy runs after so much time without a request; the next request waits until one does.
+    #[serde(default)]
+    pub sleep_after_ms: Option<u64>,
     /// What happens when a copy exits.
     #[serde(default)]
     pub restart: RestartPolicy,
@@ -82,6 +88,30 @@ pub enum Replicas {
     Count(u32),
     /// One per core of this machine.
     Max,
+}
+
+/// By what, and between which numbers, a service grows and shrinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Autoscale {
+    /// Never fewer, but for sleep; at least 1.
+    pub min: u32,
+    /// Never more; at least `min`.
+    pub max: u32,
+    /// What one copy should carry.
+    pub target: ScaleTarget,
+    /// How long a lower number must have been enough before copies go.
+    pub cooldown_ms: u64,
+}
+
+/// What one copy should carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScaleTarget {
+    /// So many requests in flight; at least 1.
+    InFlight(u32),
+    /// So many percent of a core; at least 1.
+    Cpu(u32),
 }
 
 /// Compose's `restart`.
@@ -214,6 +244,8 @@ impl Workload {
             rebind: true,
             publish: false,
             replicas: Replicas::default(),
+            autoscale: None,
+            sleep_after_ms: None,
             restart: RestartPolicy::default(),
             stop_signal: sigterm(),
             stop_grace_period_ms: ten_seconds(),

@@ -1,11 +1,11 @@
 //! What the gateway tells others about traffic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use hythe_model::endpoint::Observation;
 use hythe_model::view::{Explanation, RouteView};
-use hythe_model::{Name, ProjectName, Route};
+use hythe_model::{FullName, Name, ProjectName, Route};
 use tokio::sync::mpsc;
 
 use crate::BoxFuture;
@@ -14,8 +14,12 @@ use crate::BoxFuture;
 pub trait Traffic: Send + Sync {
     /// Requests and tunnels in flight to `endpoint`.
     fn in_flight(&self, endpoint: SocketAddr) -> u64;
+    /// Requests and tunnels that were ever sent to `endpoint`, while it is in use.
+    fn requests(&self, endpoint: SocketAddr) -> u64;
     /// Whether `endpoint` stands in a pool that new requests may still pick from.
     fn is_listed(&self, endpoint: SocketAddr) -> bool;
+    /// Waits until requests wait for pools that have nobody, and tells which. Each is told once for each request.
+    fn awaited(&self) -> BoxFuture<'_, BTreeSet<FullName>>;
 }
 
 /// Who hears what clients' requests show of endpoints. What there is no room for is told again.

@@ -22,8 +22,10 @@ use crate::observed::Observed;
 pub(crate) struct Goal {
     pub(crate) entry: Arc<Entry<Workload>>,
     pub(crate) revision: Revision,
-    /// How many; 0 also for a service that was stopped by hand.
+    /// How many; 0 also for a service that was stopped by hand, or sleeps.
     pub(crate) want: u32,
+    /// Nobody needs it at the moment.
+    pub(crate) asleep: bool,
     /// The revision was tried and failed: what runs is kept and `fill` takes the empty places.
     pub(crate) failed: bool,
     /// What a new unit is made of. `None` after a failed update of which only the new side is known.
@@ -106,10 +108,13 @@ impl Goals {
     ) -> Goal {
         let workload = &entry.spec;
         let stopped = workload.stopped || observed.stop_all.is_some();
+        let scale = observed.scales.get(service).copied();
         let want = if stopped {
             0
         } else {
-            workload.replicas.on(rules.cores).min(MOST_REPLICAS)
+            scale
+                .unwrap_or_else(|| workload.replicas.on(rules.cores))
+                .min(MOST_REPLICAS)
         };
         let memory = observed.memories.get(service);
         let own = memory
@@ -129,6 +134,7 @@ impl Goals {
             entry: Arc::clone(entry),
             revision,
             want,
+            asleep: !stopped && scale == Some(0),
             failed,
             fill,
         }

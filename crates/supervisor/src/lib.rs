@@ -36,6 +36,7 @@ mod owner;
 mod plan;
 mod probe;
 pub mod runtime;
+mod scaling;
 mod unit;
 mod view;
 mod watch;
@@ -68,7 +69,7 @@ pub struct Config {
 pub struct Inputs {
     /// What should run.
     pub desired: Latest<Desired>,
-    /// Tells when an instance has drained.
+    /// Tells when an instance has drained, how much is asked of a service, and who waits for one that sleeps.
     pub traffic: Arc<dyn Traffic>,
     /// Where notes go: started, exited, restarting.
     pub logs: Arc<dyn Logs>,
@@ -106,15 +107,26 @@ pub fn build(config: Config, inputs: Inputs, spine: &Spine) -> Outputs {
     };
     let (publisher, instances) = hythe_spine::latest(Instances::default());
     let (handle, commands) = handle::handle();
+    let (scales_publisher, scales) = hythe_spine::latest(scaling::Scales::new());
+    let scaling = scaling::Inputs {
+        desired: inputs.desired.clone(),
+        instances: instances.clone(),
+        traffic: Arc::clone(&inputs.traffic),
+        cores: config.cores,
+    };
     let owner = owner::Owner::new(
         rules,
         config.gateway_url,
         inputs,
+        scales,
         publisher,
         commands,
         spine.clone(),
     );
     spine.spawn("supervisor", |shutdown| owner.run(shutdown));
+    spine.spawn("scaling", |shutdown| {
+        scaling::run(scaling, scales_publisher, shutdown)
+    });
     Outputs { instances, handle }
 }
 

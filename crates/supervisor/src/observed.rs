@@ -14,6 +14,7 @@ use hythe_model::{Desired, Entry, FullName, InstanceId, Revision, Workload};
 
 use crate::Rules;
 use crate::goal::{Goal, Goals};
+use crate::scaling::Scales;
 use crate::unit::{Health, Phase, Unit};
 
 pub(crate) use events::Heard;
@@ -26,6 +27,8 @@ pub(crate) struct Observed {
     pub(crate) sync: Sync,
     /// When the runtime was last asked for everything it has, successfully.
     pub(crate) synced_at: Option<u64>,
+    /// How many there should be of services whose load decides.
+    pub(crate) scales: Arc<Scales>,
     /// Everything is to stop, whatever is desired.
     pub(crate) stop_all: Option<StopAll>,
 }
@@ -94,7 +97,7 @@ impl Observed {
             if outdated || goal.want == 0 {
                 memory.failed = None;
             }
-            if goal.want == 0 {
+            if goal.want == 0 && !goal.asleep {
                 memory.good = None;
                 memory.published.clear();
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_model::{Desired, InstanceId, Instances};
-use hythe_spine::{Publisher, Shutdown, Spine, until};
+use hythe_spine::{Latest, Publisher, Shutdown, Spine, until};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -21,6 +21,7 @@ use crate::observed::{Heard, Observed, StopAll, Sync};
 use crate::plan::{Action, plan};
 use crate::probe::Verdict;
 use crate::runtime::{RuntimeEvent, Usage};
+use crate::scaling::Scales;
 use crate::view::{is_same, view};
 use crate::watch::Watches;
 use crate::{Inputs, Rules};
@@ -46,6 +47,7 @@ pub(crate) struct Owner {
     rules: Rules,
     gateway_url: String,
     inputs: Inputs,
+    scales: Latest<Scales>,
     clock: Clock,
     observed: Observed,
     publisher: Publisher<Instances>,
@@ -78,6 +80,7 @@ impl Owner {
         rules: Rules,
         gateway_url: String,
         inputs: Inputs,
+        scales: Latest<Scales>,
         publisher: Publisher<Instances>,
         commands: mpsc::Receiver<Command>,
         spine: Spine,
@@ -89,6 +92,7 @@ impl Owner {
             rules,
             gateway_url,
             inputs,
+            scales,
             clock: Clock::start(),
             observed: Observed::default(),
             publisher,
@@ -132,6 +136,7 @@ impl Owner {
             event = runtime_event => Wake::Runtime(event),
             Some(event) = self.events.recv() => Wake::Event(event),
             () = self.inputs.desired.changed() => Wake::Desired,
+            () = self.scales.changed() => Wake::Desired,
             Some(command) = self.commands.recv() => Wake::Command(command),
             () = until(timer) => Wake::Timer,
             _ = measure.tick() => Wake::Measure,
@@ -240,6 +245,7 @@ impl Owner {
     fn turn(&mut self) {
         let desired = self.inputs.desired.get_and_mark();
         let now = self.clock.now_ms();
+        self.observed.scales = self.scales.get_and_mark();
         self.learn_numbers(&desired);
         loop {
             self.observed.refresh(&desired, &self.rules, now);

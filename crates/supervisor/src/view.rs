@@ -88,6 +88,7 @@ impl Viewer<'_> {
             revision: goal.map(|goal| goal.revision),
             settled: failure.is_some() || self.is_settled(goal, units),
             failure,
+            asleep: goal.is_some_and(|goal| goal.asleep),
             published: self
                 .observed
                 .memories

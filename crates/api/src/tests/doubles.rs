@@ -1,6 +1,6 @@
 //! A server's inputs: a real store, everything else made up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -345,8 +345,14 @@ impl Traffic for MadeUp {
     fn in_flight(&self, _: SocketAddr) -> u64 {
         3
     }
+    fn requests(&self, _: SocketAddr) -> u64 {
+        3
+    }
     fn is_listed(&self, _: SocketAddr) -> bool {
         true
+    }
+    fn awaited(&self) -> BoxFuture<'_, BTreeSet<FullName>> {
+        Box::pin(std::future::pending())
     }
 }
 

@@ -19,7 +19,7 @@ use crate::link::Link;
 use crate::listener::Listening;
 use crate::snapshot::ServicePlan;
 use crate::worker::Worker;
-use crate::{connection, tls, tunnel};
+use crate::{connection, hold, tls, tunnel};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ async fn pass_on(
         return Ending::Broken;
     };
     record.service = plan.services.find(name.as_deref()).cloned();
-    let Some((_lease, mut upstream)) = connect(plan, ends, record).await else {
+    let Some((_lease, mut upstream)) = connect(worker, plan, ends, record).await else {
         return Ending::Broken;
     };
     let (mut from_client, mut to_client) = client.split();
@@ -114,12 +114,21 @@ async fn name(
 }
 
 /// Connects to a member, and to the next one if that fails, as often as the service allows.
-async fn connect(plan: &RelayPlan, ends: Ends, record: &mut Record) -> Option<(Lease, Link)> {
+async fn connect(
+    worker: &Worker,
+    plan: &RelayPlan,
+    ends: Ends,
+    record: &mut Record,
+) -> Option<(Lease, Link)> {
     record.status = 503;
     let service = record.service.clone()?;
     let mut query = super::query(&service, ends.client);
     while record.tries <= service.retries {
-        let mut lease = service.pool.cell.pick(&mut query, Instant::now().into_std())?;
+        let picked = service.pool.cell.pick(&mut query, Instant::now().into_std());
+        let mut lease = match (picked, service.hold) {
+            (None, Some(most)) => hold::pick_for_relay(worker, &service.pool, &mut query, most).await,
+            (picked, _) => picked,
+        }?;
         record.tries += 1;
         record.instance = Some(lease.member().endpoint.id.clone());
         let begun = Instant::now();

@@ -303,6 +303,8 @@ impl Runtime for FakeRuntime {
 pub(super) struct FakeTraffic {
     pub(super) listed: Mutex<BTreeSet<SocketAddr>>,
     pub(super) in_flight: Mutex<BTreeSet<SocketAddr>>,
+    pub(super) requests: Mutex<BTreeMap<SocketAddr, u64>>,
+    pub(super) awaited: Mutex<BTreeSet<FullName>>,
 }
 
 impl Traffic for FakeTraffic {
@@ -310,8 +312,24 @@ impl Traffic for FakeTraffic {
         u64::from(self.in_flight.lock().unwrap().contains(&endpoint))
     }
 
+    fn requests(&self, endpoint: SocketAddr) -> u64 {
+        self.requests.lock().unwrap().get(&endpoint).copied().unwrap_or(0)
+    }
+
     fn is_listed(&self, endpoint: SocketAddr) -> bool {
         self.listed.lock().unwrap().contains(&endpoint)
+    }
+
+    fn awaited(&self) -> BoxFuture<'_, BTreeSet<FullName>> {
+        Box::pin(async {
+            loop {
+                let awaited = std::mem::take(&mut *self.awaited.lock().unwrap());
+                if !awaited.is_empty() {
+                    return awaited;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        })
     }
 }
 
