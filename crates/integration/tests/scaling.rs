@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hythe_testkit::home::Home;
 use hythe_testkit::load::{Load, Plan};
-use hythe_testkit::wait::until;
+use hythe_testkit::wait::{pause, until};
 
 use crate::world::alone;
 
@@ -62,7 +62,7 @@ routes: [{name: slow, service: slow, paths: [/slow]}]
     let watched = Instant::now();
     while watched.elapsed() < Duration::from_secs(8) {
         seen.push(desired(&home));
-        std::thread::sleep(Duration::from_millis(200));
+        pause();
     }
     assert!(
         seen.iter().all(|desired| *desired == 3),
