@@ -141,6 +141,20 @@ pub(crate) enum Verb {
             hythe check ecosystem.config.js"
     )]
     Check(CheckOptions),
+    /// Bring a release to other machines over SSH, as an ecosystem file's `deploy` says
+    ///
+    /// `setup` makes the folders on each host. Without a verb, each host fetches the commit into a folder of its own,
+    /// switches the link `current` to it and runs `post-deploy`; if that fails on any host, all go back to what they
+    /// ran before. `revert N` goes back by N releases, `list`, `curr` and `prev` show them, `exec` runs a command in
+    /// the current one. Of all this --dry-run only tells. The system's `ssh` connects, with its configuration and keys.
+    #[command(
+        override_usage = "hythe deploy [OPTIONS] [FILE] <ENV> [setup | update | ref REF | revert N | curr | prev | list | \
+            exec COMMAND]",
+        after_help = "Examples:\n  hythe deploy ecosystem.config.js production setup\n  \
+            hythe deploy ecosystem.config.js production\n  hythe deploy production --ref v1.2 --dry-run\n  \
+            hythe deploy production revert 1\n  hythe deploy production exec 'tail -n 3 $SHARED/logs/*.log'"
+    )]
+    Deploy(DeployOptions),
     /// Take over what another tool was told
     #[command(subcommand)]
     Import(ImportVerb),
@@ -201,6 +215,25 @@ pub(crate) enum ImportVerb {
     #[command(after_help = "Examples:\n  hythe import nginx /etc/nginx/nginx.conf\n  \
         hythe import nginx nginx.conf -o hythe.yaml\n  hythe import nginx nginx.conf --apply")]
     Nginx(ImportOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployOptions {
+    /// The file [default: the folder's ecosystem file], the target, what to do [default: update]
+    #[arg(required = true, value_name = "WORD")]
+    pub(crate) words: Vec<String>,
+    /// Another branch, tag or commit than the target's
+    #[arg(long = "ref", value_name = "REF")]
+    pub(crate) reference: Option<String>,
+    /// Only tell what would be done; nothing is connected
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Deploy although there are changes here that are not committed and pushed
+    #[arg(short, long, short_alias = 'F')]
+    pub(crate) force: bool,
+    /// Print JSON (`curr`, `prev`, `list`)
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

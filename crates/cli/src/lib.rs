@@ -9,6 +9,7 @@ mod change;
 mod check;
 mod client;
 mod completions;
+mod deploy;
 mod describe;
 mod down;
 mod explain;
@@ -125,6 +126,7 @@ fn dispatch(arguments: Arguments, hooks: Hooks) -> Outcome {
         Verb::Routes(options) => routes::run(&mut context, &options),
         Verb::Explain(options) => explain::run(&mut context, &options),
         Verb::Check(options) => check::run(&mut context, &options),
+        Verb::Deploy(options) => deploy::run(&mut context, &options),
         Verb::Import(ImportVerb::Nginx(options)) => nginx::import::run(&mut context, &options),
         Verb::Nginx { words } => nginx::run(&words, arguments.home, hooks),
         Verb::Schema => check::schema(&mut context),

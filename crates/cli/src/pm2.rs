@@ -24,8 +24,9 @@ pub(crate) fn is_ecosystem(path: &Path) -> bool {
 /// `hythe check ecosystem.config.js`: every mistake, and what the file starts.
 pub(crate) fn check(context: &mut Context, options: &CheckOptions) -> Outcome {
     let path = std::path::absolute(&options.path)?;
-    let parsed = load(&path, &Evaluator::default())
+    let mut parsed = load(&path, &Evaluator::default())
         .map_err(|error| Failure::new(Exit::Usage, hythe_stdx::chain(&error)))?;
+    look_at_targets(&mut parsed);
     if options.json {
         let problems: Vec<_> = parsed
             .problems
@@ -55,6 +56,16 @@ pub(crate) fn tell(problems: &[Problem], path: Option<&Path>) {
             complain(format_args!("  {help}"));
         }
     }
+}
+
+/// Targets of `deploy` are read when they are deployed to; who checks a file wants to know before.
+fn look_at_targets(parsed: &mut Parsed) {
+    let targets = parsed.ecosystem.iter().flat_map(|ecosystem| &ecosystem.deploy);
+    let problems: Vec<Problem> = targets.flat_map(|(name, written)| written.read(name).1).collect();
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        parsed.ecosystem = None;
+    }
+    parsed.problems.extend(problems);
 }
 
 fn show(context: &mut Context, path: &Path, parsed: &Parsed) -> Outcome {

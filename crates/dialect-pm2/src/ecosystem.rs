@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use crate::app::{self, App};
 use crate::convert::{self, Converted};
+use crate::deploy::Written;
 use crate::environment::Variables;
 use crate::node::{Entry, Node};
 use crate::problem::{Problem, Severity};
@@ -18,8 +19,8 @@ const TOP: [&str; 4] = ["apps", "pm2", "deploy", "static"];
 pub struct Ecosystem {
     /// In the order of the file.
     pub apps: Vec<App>,
-    /// The targets of `deploy` by environment, as they are.
-    pub deploy: BTreeMap<String, Json>,
+    /// The targets of `deploy` by environment.
+    pub deploy: BTreeMap<String, Written>,
     /// The variables of each target of `deploy`, as texts.
     pub deploy_env: BTreeMap<String, Variables>,
     /// Folders that are served as they are.
@@ -127,9 +128,8 @@ fn read_deploy(entry: &Entry, ecosystem: &mut Ecosystem, problems: &mut Vec<Prob
             let variables = app::variables(env, problems);
             ecosystem.deploy_env.insert(target.key.clone(), variables);
         }
-        ecosystem
-            .deploy
-            .insert(target.key.clone(), target.value.to_json());
+        let written = Written::new(&target.value);
+        ecosystem.deploy.insert(target.key.clone(), written);
     }
 }
 

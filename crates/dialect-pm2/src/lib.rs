@@ -23,6 +23,7 @@
 
 mod app;
 mod convert;
+pub mod deploy;
 mod ecosystem;
 pub mod environment;
 mod fields;

@@ -1,6 +1,7 @@
 //! What files and flags become, as tables of text in and text out.
 
 mod apps;
+mod deploys;
 mod ecosystems;
 mod javascript;
 mod options;

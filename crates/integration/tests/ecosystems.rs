@@ -40,3 +40,16 @@ fn an_ecosystem_file_is_checked_with_every_mistake() {
     assert_eq!(of("instances"), (Some("error"), Some(3)));
     assert_eq!(of("instaces"), (Some("warning"), Some(3)));
 }
+
+#[test]
+fn targets_of_deploy_are_checked_too() {
+    let home = Home::new();
+    home.write(
+        "ecosystem.json",
+        "{apps: [{script: 'a.js'}],\n deploy: {production: {host: 'h'}}}\n",
+    );
+    let refused = home.run(&["check", "ecosystem.json"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    let told = "line 2, column 23: `deploy.production.path` is missing";
+    assert!(refused.stderr.contains(told), "{refused:?}");
+}

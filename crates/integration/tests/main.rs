@@ -11,6 +11,7 @@ mod changes;
 mod crashes;
 mod databases;
 mod dependencies;
+mod deploys;
 mod ecosystems;
 mod example;
 mod explanations;
