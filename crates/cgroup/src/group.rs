@@ -42,6 +42,18 @@ pub struct Use {
 }
 
 impl Group {
+    /// The one that has these folders.
+    pub fn of_folders(folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        let with_version = |folder: PathBuf| {
+            let second = folder.join("cgroup.controllers").exists();
+            let version = if second { Version::Two } else { Version::One };
+            (folder, version)
+        };
+        Self {
+            folders: folders.into_iter().map(with_version).collect(),
+        }
+    }
+
     pub(crate) fn add(&mut self, folder: PathBuf, version: Version) {
         self.folders.push((folder, version));
     }

@@ -34,6 +34,7 @@ mod healthcheck;
 mod healthchecks;
 mod interpolate;
 mod keys;
+mod limits;
 mod listener;
 #[cfg(test)]
 mod manual;
