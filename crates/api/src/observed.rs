@@ -130,6 +130,7 @@ impl Observed<'_> {
             settled: true,
             stopped: false,
             failure: None,
+            warnings: Vec::new(),
             instances: self
                 .instances_of(name)
                 .map(|instance| self.instance(instance))
@@ -184,6 +185,9 @@ impl Observed<'_> {
             failure: running
                 .filter(|_| planned)
                 .and_then(|service| service.failure.clone()),
+            warnings: running
+                .map(|service| service.warnings.clone())
+                .unwrap_or_default(),
             ..base
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hythe_stdx::format_exact_size;
 use serde::{Deserialize, Serialize};
 
 use crate::name::FullName;
@@ -155,7 +156,7 @@ impl fmt::Display for Exit {
             (None, None, _) => f.write_str("an unknown end")?,
         }
         match self.out_of_memory {
-            Some(limit) => write!(f, ": over its memory limit of {}", hythe_stdx::format_size(limit)),
+            Some(limit) => write!(f, ": over its memory limit of {}", format_exact_size(limit)),
             None => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use hythe_cgroup::{Controller, Group};
 use hythe_minder::protocol::{self, ControlGroups};
 use hythe_model::workload::Limits;
-use hythe_stdx::format_size;
+use hythe_stdx::format_exact_size;
 use hythe_supervisor::runtime::StartSpec;
 
 use crate::shared::Shared;
@@ -112,7 +112,10 @@ pub(crate) fn unenforced(shared: &Shared, limits: &Limits) -> Vec<String> {
 
 fn named(controller: Controller, limits: &Limits) -> String {
     match controller {
-        Controller::Memory => format!("{} memory", format_size(limits.memory_bytes.unwrap_or_default())),
+        Controller::Memory => {
+            let bytes = limits.memory_bytes.unwrap_or_default();
+            format!("{} memory", format_exact_size(bytes))
+        }
         #[expect(clippy::cast_precision_loss, reason = "far fewer cores than that")]
         Controller::Cpu => format!("{} cores", limits.cpu_millis.unwrap_or_default() as f64 / 1_000.0),
         Controller::Pids => format!("{} processes", limits.pids.unwrap_or_default()),

@@ -5,6 +5,7 @@ use std::fs;
 
 use hythe_model::workload::{Bounds, Limits, RunAs, Ulimit};
 use hythe_supervisor::runtime::{ProbeSpec, Runtime, StartSpec};
+use hythe_testkit::control_groups::groups_of;
 use rustix::process::geteuid;
 
 use crate::world::{Home, Server, environment, in_time, instance, lives, shell, until};
@@ -88,25 +89,7 @@ async fn a_start_that_comes_to_nothing_leaves_no_group() {
     server.try_start(spec).await.unwrap_err();
     server.start("a-2", "exec sleep 1000").await;
     server.runtime.forget(&instance("a-2")).await.unwrap();
-    assert!(groups_of(&home).is_empty());
-}
-
-/// Folders of control groups that are this home's, from every hierarchy of this machine.
-fn groups_of(home: &Home) -> Vec<String> {
-    let hash = hythe_stdx::StableHash::default().with(home.path().as_os_str().as_encoded_bytes());
-    let name = format!("hythe-{:016x}", hash.finish());
-    let mut found = Vec::new();
-    let mut folders = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        for path in entries.map(|entry| entry.path()).filter(|path| path.is_dir()) {
-            if path.ends_with(&name) {
-                found.push(path.display().to_string());
-            }
-            folders.push(path);
-        }
-    }
-    found
+    assert!(groups_of(home.path()).is_empty());
 }
 
 /// Forks twice, each time with a session of its own, and outlives its parents.
@@ -142,7 +125,7 @@ async fn a_daemon_ends_with_its_instance() {
         assert!(lives(daemon));
         server.runtime.forget(&instance("a-1")).await.unwrap();
         until(|| !lives(daemon)).await;
-        assert!(groups_of(&home).is_empty());
+        assert!(groups_of(home.path()).is_empty());
     }
 }
 
