@@ -129,7 +129,9 @@ fn bring_up(
             return context.out.json(&change);
         }
         for warning in warnings {
-            context.out.line(Tone::Busy.paint(&format!("warning: {warning}")))?;
+            context
+                .out
+                .line(Tone::Busy.paint(&format!("warning: {warning}")))?;
         }
         return summarise(context, &request.spec.project, &services);
     }

@@ -45,7 +45,10 @@ fn who_uses_more_memory_than_allowed_is_killed_and_reported() {
     let service = home.service("eater");
     assert!(service.warnings.is_empty(), "{service:#?}");
     let exit = service.instances[0].last_exit.unwrap();
-    assert_eq!((exit.code, exit.signal, exit.out_of_memory), (None, Some(9), Some(64 << 20)));
+    assert_eq!(
+        (exit.code, exit.signal, exit.out_of_memory),
+        (None, Some(9), Some(64 << 20))
+    );
     for verb in [&["ls"][..], &["describe", "eater"], &["logs", "eater"]] {
         assert!(home.ok(verb).contains(why), "{verb:?}");
     }
@@ -55,14 +58,25 @@ fn who_uses_more_memory_than_allowed_is_killed_and_reported() {
 #[test]
 fn limits_that_nobody_enforces_are_told() {
     let home = Home::unprivileged();
-    limited(&home, "eater", "import time\ntime.sleep(1000)\n", "memory: 64M, pids: 20");
+    limited(
+        &home,
+        "eater",
+        "import time\ntime.sleep(1000)\n",
+        "memory: 64M, pids: 20",
+    );
     let told = "its limit of 64M memory is not enforced";
     assert!(home.ok(&["up", "-d"]).contains(told));
     assert!(home.ok(&["describe", "eater"]).contains(told));
     let warnings = home.service("eater").warnings;
-    assert!(warnings.len() == 2 && warnings[0].starts_with(told), "{warnings:?}");
+    assert!(
+        warnings.len() == 2 && warnings[0].starts_with(told),
+        "{warnings:?}"
+    );
     let change: hythe_model::view::ChangeView = home.json(&["up", "-d"]);
-    assert!(change.warnings[0].starts_with(&format!("eater: {told}")), "{change:#?}");
+    assert!(
+        change.warnings[0].starts_with(&format!("eater: {told}")),
+        "{change:#?}"
+    );
     leaves_nothing(&home);
 }
 
@@ -86,7 +100,8 @@ fn a_fork_bomb_stays_within_its_limit_and_ends_with_its_service() {
     home.ok(&["up", "-d"]);
     let bombs = || {
         let all = home.processes().into_iter();
-        all.filter(|process| process.command.contains("bomb.py")).collect::<Vec<_>>()
+        all.filter(|process| process.command.contains("bomb.py"))
+            .collect::<Vec<_>>()
     };
     until("it reaches its limit", || bombs().len() == 20);
     assert_eq!(read_all(&home.path(), "pids.current"), ["20\n"]);
@@ -167,9 +182,14 @@ fn a_service_is_who_it_should_be() {
         } else {
             assert_eq!(ran.code, Some(0), "{ran:#?}");
             let logs = || home.ok(&["logs", "web"]);
-            until("it says so", || logs().contains("I am daemon in adm with 64 files"));
+            until("it says so", || {
+                logs().contains("I am daemon in adm with 64 files")
+            });
             let described = home.ok(&["describe", "web"]);
-            assert!(described.contains("daemon:adm") && described.contains("nofile 64:128"), "{described}");
+            assert!(
+                described.contains("daemon:adm") && described.contains("nofile 64:128"),
+                "{described}"
+            );
         }
         leaves_nothing(home);
     }

@@ -289,7 +289,6 @@ impl Workload {
             self.port,
             self.rebind,
             &self.limits,
-            &self.user,
             self.restarts_asked,
         );
         let bytes = serde_json::to_vec(&made_of).unwrap_or_default();
@@ -297,6 +296,9 @@ impl Workload {
         // What came later counts where it is used, so that a newer binary does not replace what an older one started.
         if self.publish {
             hash = hash.with(b"publish");
+        }
+        if let Some(user) = &self.user {
+            hash = hash.with(b"user").with(user.to_string().as_bytes());
         }
         for (name, first) in &self.numbered {
             hash = hash.with(name.as_bytes()).with(&first.to_le_bytes());

@@ -81,6 +81,9 @@ enum Tie {
 
 pub(super) type Failure = (SpawnStep, Errno);
 
+/// What a new process does, and how that is called when it fails.
+type Step<'a> = (SpawnStep, &'a dyn Fn() -> Result<(), Errno>);
+
 impl Launcher {
     /// Remembers the limits of this process and takes for itself what it may: private files, many descriptors.
     pub(super) fn take_over() -> io::Result<Self> {
@@ -177,7 +180,7 @@ impl Launcher {
         report: &OwnedFd,
     ) -> Failure {
         let confinement = &image.confinement;
-        let steps: [(SpawnStep, &dyn Fn() -> Result<(), Errno>); 5] = [
+        let steps: [Step<'_>; 5] = [
             (SpawnStep::Prepare, &|| self.prepare(outputs, tie)),
             (SpawnStep::Groups, &|| confinement.join(born)),
             (SpawnStep::Limits, &|| self.limit(image)),

@@ -1,5 +1,7 @@
 //! What instances are held in, by a real kernel. Groups and other users need root; without it, what is told is tested.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::error::Error;
 use std::fs;
 
