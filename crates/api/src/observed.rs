@@ -131,6 +131,7 @@ impl Observed<'_> {
             stopped: false,
             asleep: false,
             failure: None,
+            warnings: Vec::new(),
             instances: self
                 .instances_of(name)
                 .map(|instance| self.instance(instance))
@@ -186,6 +187,9 @@ impl Observed<'_> {
             failure: running
                 .filter(|_| planned)
                 .and_then(|service| service.failure.clone()),
+            warnings: running
+                .map(|service| service.warnings.clone())
+                .unwrap_or_default(),
             ..base
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hythe_api::wire::ServiceDetail;
 use hythe_model::Workload;
 use hythe_model::view::{EndpointView, InstanceView};
-use hythe_model::workload::{Condition, Probe, Replicas, RestartPolicy};
+use hythe_model::workload::{Condition, Limits, Probe, Replicas, RestartPolicy};
 
 use crate::Context;
 use crate::arguments::ServiceOptions;
@@ -32,6 +32,9 @@ pub(crate) fn run(context: &mut Context, options: &ServiceOptions) -> Outcome {
     field(out, "ready", format!("{} of {}", service.ready, service.desired))?;
     if let Some(failure) = &service.failure {
         field(out, "failure", Tone::Bad.paint(failure))?;
+    }
+    for warning in &service.warnings {
+        field(out, "warning", Tone::Busy.paint(warning))?;
     }
     if let Some(workload) = &detail.workload {
         show_workload(out, workload)?;
@@ -96,6 +99,13 @@ fn show_workload(out: &mut Terminal, workload: &Workload) -> Outcome {
             ),
         )?;
     }
+    if let Some(user) = &workload.user {
+        field(out, "user", user)?;
+    }
+    let limits = limits(&workload.limits);
+    if !limits.is_empty() {
+        field(out, "limits", limits.join(", "))?;
+    }
     for (name, dependency) in &workload.depends_on {
         field(
             out,
@@ -104,6 +114,28 @@ fn show_workload(out: &mut Terminal, workload: &Workload) -> Outcome {
         )?;
     }
     Ok(())
+}
+
+/// What an instance may use at most: `64M memory`, `0.5 cores`, `nofile 1024:4096`.
+fn limits(limits: &Limits) -> Vec<String> {
+    #[expect(clippy::cast_precision_loss, reason = "far fewer cores than that")]
+    let cores = |millis: u64| format!("{} cores", millis as f64 / 1_000.0);
+    let memory = |bytes| format!("{} memory", hythe_stdx::format_exact_size(bytes));
+    let of_group = [
+        limits.memory_bytes.map(memory),
+        limits.cpu_millis.map(cores),
+        limits.pids.map(|pids| format!("{pids} processes")),
+    ];
+    let bound = |bound: Option<u64>| bound.map_or_else(|| "unlimited".to_owned(), |bound| bound.to_string());
+    let of_each = limits.ulimits.iter().map(|(ulimit, bounds)| {
+        let (soft, hard) = (bound(bounds.soft), bound(bounds.hard));
+        if soft == hard {
+            format!("{} {soft}", ulimit.as_str())
+        } else {
+            format!("{} {soft}:{hard}", ulimit.as_str())
+        }
+    });
+    of_group.into_iter().flatten().chain(of_each).collect()
 }
 
 fn show_instance(out: &mut Terminal, instance: &InstanceView) -> Outcome {
@@ -176,6 +208,8 @@ fn field(out: &mut Terminal, name: &str, value: impl std::fmt::Display) -> Outco
 
 #[cfg(test)]
 mod tests {
+    use hythe_model::workload::{Bounds, Ulimit};
+
     use super::*;
 
     #[test]
@@ -187,6 +221,27 @@ mod tests {
         ] {
             assert_eq!(serde_json::json!(condition), in_manifest(condition));
         }
+    }
+
+    #[test]
+    fn limits_in_a_few_words() {
+        let bounds = |soft, hard| Bounds { soft, hard };
+        let all = Limits {
+            cpu_millis: Some(500),
+            memory_bytes: Some(64 << 20),
+            pids: Some(20),
+            ulimits: [
+                (Ulimit::Nofile, bounds(Some(1024), Some(4096))),
+                (Ulimit::Core, bounds(Some(0), Some(0))),
+                (Ulimit::Memlock, bounds(None, None)),
+            ]
+            .into(),
+        };
+        assert_eq!(
+            limits(&all).join(", "),
+            "64M memory, 0.5 cores, 20 processes, core 0, memlock unlimited, nofile 1024:4096"
+        );
+        assert!(limits(&Limits::default()).is_empty());
     }
 
     #[test]

@@ -122,15 +122,37 @@ fn bring_up(
     if !options.dry_run && !options.wait.no_wait {
         let subject = Subject::Project(&request.spec.project);
         let services = wait::until_live(context, &subject, change, &options.wait, interrupt)?;
-        if !options.wait.json {
-            summarise(context, &request.spec.project, &services)?;
+        let warnings = warnings_of(&services);
+        if options.wait.json {
+            let mut change = change.clone();
+            change.warnings.extend(warnings);
+            return context.out.json(&change);
         }
+        for warning in warnings {
+            context
+                .out
+                .line(Tone::Busy.paint(&format!("warning: {warning}")))?;
+        }
+        return summarise(context, &request.spec.project, &services);
     }
     if options.wait.json {
         context.out.json(change)
     } else {
         Ok(())
     }
+}
+
+/// What services ask for and do not get here.
+fn warnings_of(services: &[ServiceView]) -> Vec<String> {
+    let of_service = |service: &ServiceView| {
+        let name = service.name.clone();
+        let named = service
+            .warnings
+            .iter()
+            .map(move |warning| format!("{name}: {warning}"));
+        named.collect::<Vec<_>>()
+    };
+    services.iter().flat_map(of_service).collect()
 }
 
 /// What runs, where to look, what to try.

@@ -21,6 +21,7 @@ mod hard_coded_ports;
 mod health;
 mod hostile;
 mod http2;
+mod limits;
 mod listeners;
 mod nginx;
 mod output;

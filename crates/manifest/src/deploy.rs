@@ -4,6 +4,7 @@ use hythe_model::workload::{Limits, Replicas, UpdateOrder, UpdatePolicy};
 
 use crate::context::Context;
 use crate::keys::{Shape, Table, key, not_yet};
+use crate::limits;
 use crate::node::Node;
 use crate::reader::Block;
 
@@ -76,20 +77,12 @@ static RESOURCES: Table = Table {
     doc: "What an instance may use.",
     interpolated: true,
     keys: &[
-        not_yet("limits", Shape::Block(&LIMITS), "What it may use at most."),
+        key(
+            "limits",
+            Shape::Block(&limits::LIMITS),
+            "What it may use at most.",
+        ),
         not_yet("reservations", Shape::Anything, "What is kept for it."),
-    ],
-};
-
-static LIMITS: Table = Table {
-    name: "limits",
-    title: "`limits`",
-    doc: "What an instance may use at most.",
-    interpolated: true,
-    keys: &[
-        key("cpus", Shape::Number, "Cores, such as `0.5`."),
-        key("memory", Shape::Size, "Memory, such as `128M`."),
-        key("pids", Shape::Integer(1, 4_194_304), "Processes and threads."),
     ],
 };
 
@@ -105,11 +98,11 @@ pub(crate) fn read(service: &Block<'_>) -> Deploy {
     let deploy = service.block("deploy", &DEPLOY);
     let update_config = deploy.and_then(|deploy| deploy.block("update_config", &UPDATE));
     let resources = deploy.and_then(|deploy| deploy.block("resources", &RESOURCES));
-    let most = resources.and_then(|resources| resources.block("limits", &LIMITS));
+    let most = resources.and_then(|resources| resources.block("limits", &limits::LIMITS));
     Deploy {
         replicas: replicas(service, deploy.and_then(|deploy| deploy.get("replicas"))),
         update: update_config.map(|block| update(&block)).unwrap_or_default(),
-        limits: most.map(|block| limits(&block)).unwrap_or_default(),
+        limits: limits::read(service, most),
     }
 }
 
@@ -155,14 +148,6 @@ fn update(block: &Block<'_>) -> UpdatePolicy {
     }
 }
 
-fn limits(block: &Block<'_>) -> Limits {
-    Limits {
-        cpu_millis: cpu_millis(block),
-        memory_bytes: memory_bytes(block),
-        pids: block.integer("pids"),
-    }
-}
-
 fn replicas_of(cx: &Context<'_>, node: &Node) -> Option<Replicas> {
     if node.text() == Some("max") {
         return Some(Replicas::Max);
@@ -179,28 +164,4 @@ fn replicas_of(cx: &Context<'_>, node: &Node) -> Option<Replicas> {
             None
         }
     }
-}
-
-fn cpu_millis(block: &Block<'_>) -> Option<u64> {
-    let node = block.get("cpus")?;
-    let Some(cores) = node.number().filter(|cores| (0.001..=100_000.0).contains(cores)) else {
-        block.cx.report(node.error(format!(
-            "expected a number of cores such as `0.5`, found {}",
-            node.shown()
-        )));
-        return None;
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked just above"
-    )]
-    Some((cores * 1_000.0).round() as u64)
-}
-
-fn memory_bytes(block: &Block<'_>) -> Option<u64> {
-    let node = block.get("memory")?;
-    block
-        .cx
-        .accept(node.span, hythe_stdx::parse_size(block.cx.text(node)?))
 }

@@ -35,6 +35,7 @@ mod healthcheck;
 mod healthchecks;
 mod interpolate;
 mod keys;
+mod limits;
 mod listener;
 #[cfg(test)]
 mod manual;

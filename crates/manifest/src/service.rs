@@ -14,7 +14,7 @@ use crate::plugin::Scope;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::{
-    autoscale, dependency, deploy, environment, folder, gateway_service, healthcheck, plugin, route,
+    autoscale, dependency, deploy, environment, folder, gateway_service, healthcheck, limits, plugin, route,
     upstream, workload,
 };
 
@@ -106,6 +106,31 @@ pub(crate) static SERVICE: Table = Table {
             "How many instances, and how they are replaced.",
         ),
         key(
+            "user",
+            Shape::Text,
+            "Who it runs as: `user` or `user:group`, names or numbers of the machine that runs it. Needs a Hythe that runs as root. Default: who Hythe runs as.",
+        ),
+        key(
+            "mem_limit",
+            Shape::Size,
+            "The same as `deploy.resources.limits.memory`.",
+        ),
+        key(
+            "cpus",
+            Shape::Number,
+            "The same as `deploy.resources.limits.cpus`.",
+        ),
+        key(
+            "pids_limit",
+            limits::PIDS_LIMIT,
+            "The same as `deploy.resources.limits.pids`; -1: no limit.",
+        ),
+        key(
+            "ulimits",
+            Shape::Block(&limits::ULIMITS),
+            "What the kernel limits for each of its processes.",
+        ),
+        key(
             "profiles",
             TEXTS,
             "Only with one of these profiles (`--profile`, `COMPOSE_PROFILES`). Default: always.",
@@ -155,7 +180,6 @@ pub(crate) static SERVICE: Table = Table {
         not_yet("cpu_period", Shape::Anything, ""),
         not_yet("cpu_quota", Shape::Anything, ""),
         not_yet("cpu_shares", Shape::Anything, ""),
-        not_yet("cpus", Shape::Anything, ""),
         not_yet("cpuset", Shape::Anything, ""),
         not_yet("credential_spec", Shape::Anything, ""),
         not_yet("develop", Shape::Anything, ""),
@@ -180,7 +204,6 @@ pub(crate) static SERVICE: Table = Table {
         not_yet("links", Shape::Anything, ""),
         not_yet("logging", Shape::Anything, ""),
         not_yet("mac_address", Shape::Anything, ""),
-        not_yet("mem_limit", Shape::Anything, ""),
         not_yet("mem_reservation", Shape::Anything, ""),
         not_yet("mem_swappiness", Shape::Anything, ""),
         not_yet("memswap_limit", Shape::Anything, ""),
@@ -189,7 +212,6 @@ pub(crate) static SERVICE: Table = Table {
         not_yet("oom_kill_disable", Shape::Anything, ""),
         not_yet("oom_score_adj", Shape::Anything, ""),
         not_yet("pid", Shape::Anything, ""),
-        not_yet("pids_limit", Shape::Anything, ""),
         not_yet("platform", Shape::Anything, ""),
         not_yet("ports", Shape::Anything, ""),
         not_yet("post_start", Shape::Anything, ""),
@@ -206,8 +228,6 @@ pub(crate) static SERVICE: Table = Table {
         not_yet("sysctls", Shape::Anything, ""),
         not_yet("tmpfs", Shape::Anything, ""),
         not_yet("tty", Shape::Anything, ""),
-        not_yet("ulimits", Shape::Anything, ""),
-        not_yet("user", Shape::Anything, ""),
         not_yet("userns_mode", Shape::Anything, ""),
         not_yet("uts", Shape::Anything, ""),
         not_yet("volumes", Shape::Anything, ""),
@@ -216,7 +236,7 @@ pub(crate) static SERVICE: Table = Table {
 };
 
 /// Keys that say how something runs here, and nothing about a service elsewhere.
-const OF_WORKLOADS: [&str; 15] = [
+const OF_WORKLOADS: [&str; 20] = [
     "working_dir",
     "port",
     "rebind",
@@ -232,6 +252,11 @@ const OF_WORKLOADS: [&str; 15] = [
     "stop_grace_period",
     "scale",
     "deploy",
+    "user",
+    "mem_limit",
+    "cpus",
+    "pids_limit",
+    "ulimits",
 ];
 /// Keys that say where a service is that does not run here.
 const PLACES: [&str; 3] = ["url", "targets", "files"];

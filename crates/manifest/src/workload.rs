@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hythe_model::Workload;
-use hythe_model::workload::RestartPolicy;
+use hythe_model::workload::{RestartPolicy, RunAs};
 
 use crate::context::Context;
 use crate::draft::Draft;
@@ -46,6 +46,7 @@ pub(crate) fn read(service: &Service<'_>, draft: &mut Draft) -> Option<Workload>
         update: workload.update,
         limits: workload.limits,
     } = deploy::read(block);
+    workload.user = user(block);
     Some(workload).filter(|workload| !workload.command.is_empty())
 }
 
@@ -132,6 +133,26 @@ fn restart(block: &Block<'_>) -> Option<RestartPolicy> {
         block.cx.report(node.error(message));
     }
     policy
+}
+
+/// Whether there are such a user and group is known where it is started.
+fn user(block: &Block<'_>) -> Option<RunAs> {
+    let node = block.get("user")?;
+    let text = block.cx.text(node)?;
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let is_name = |name: &str| !name.is_empty() && !name.contains(':');
+    if !is_name(user) || !group.is_none_or(is_name) {
+        let message = format!("expected `user` or `user:group`, found `{text}`");
+        block.cx.report(node.error(message));
+        return None;
+    }
+    Some(RunAs {
+        user: user.to_owned(),
+        group: group.map(str::to_owned),
+    })
 }
 
 fn stop_signal(block: &Block<'_>) -> Option<i32> {

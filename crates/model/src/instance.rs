@@ -5,10 +5,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hythe_stdx::format_exact_size;
 use serde::{Deserialize, Serialize};
 
 use crate::name::FullName;
 use crate::workload::Revision;
+
+const SIGKILL: i32 = 9;
 
 /// `<service>-<number>`: unique as long as the data directory lives. A restart after a crash keeps it, a
 /// replacement by a rollout gets a new one.
@@ -92,6 +95,9 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// When, Unix milliseconds.
     pub at: u64,
+    /// Bytes: it ended because it, or something it started, was killed for using more memory than this limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<u64>,
 }
 
 /// Everything the supervisor runs.
@@ -120,6 +126,8 @@ pub struct ServiceInstances {
     pub asleep: bool,
     /// Where the programs mean to listen, if the gateway is to listen there for them; sorted.
     pub published: Vec<SocketAddr>,
+    /// What it asks for and does not get here, for people: a limit that nobody enforces.
+    pub warnings: Vec<String>,
     /// By id.
     pub instances: Vec<Arc<Instance>>,
 }
@@ -143,10 +151,15 @@ impl Exit {
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.code, self.signal) {
-            (Some(code), _) => write!(f, "exit code {code}"),
-            (None, Some(signal)) => write!(f, "signal {signal}"),
-            (None, None) => f.write_str("an unknown end"),
+        match (self.code, self.signal, self.out_of_memory) {
+            (Some(code), _, _) => write!(f, "exit code {code}")?,
+            (None, Some(SIGKILL), Some(_)) => f.write_str("killed")?,
+            (None, Some(signal), _) => write!(f, "signal {signal}")?,
+            (None, None, _) => f.write_str("an unknown end")?,
+        }
+        match self.out_of_memory {
+            Some(limit) => write!(f, ": over its memory limit of {}", format_exact_size(limit)),
+            None => Ok(()),
         }
     }
 }
@@ -176,5 +189,35 @@ impl fmt::Display for InstanceId {
 impl fmt::Debug for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}`", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_in_words() {
+        let exit = |code, signal, out_of_memory| Exit {
+            code,
+            signal,
+            at: 0,
+            out_of_memory,
+        };
+        for (exit, words) in [
+            (exit(Some(3), None, None), "exit code 3"),
+            (exit(None, Some(15), None), "signal 15"),
+            (exit(None, None, None), "an unknown end"),
+            (
+                exit(None, Some(9), Some(64 << 20)),
+                "killed: over its memory limit of 64M",
+            ),
+            (
+                exit(Some(137), None, Some(64 << 20)),
+                "exit code 137: over its memory limit of 64M",
+            ),
+        ] {
+            assert_eq!(exit.to_string(), words);
+        }
     }
 }

@@ -31,6 +31,9 @@ pub struct ServiceView {
     pub asleep: bool,
     /// Why the last rollout failed.
     pub failure: Option<String>,
+    /// What it asks for and does not get here: a limit that nobody enforces.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Its instances.
     pub instances: Vec<InstanceView>,
     /// Routes that lead to it, by name.

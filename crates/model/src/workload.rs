@@ -72,6 +72,9 @@ pub struct Workload {
     /// What tools remember about it; no meaning here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Who it runs as; `None`: who Hythe runs as.
+    #[serde(default)]
+    pub user: Option<RunAs>,
     /// `hythe stop`: keep the service, run no copy.
     #[serde(default)]
     pub stopped: bool,
@@ -212,7 +215,7 @@ pub enum UpdateOrder {
     StopFirst,
 }
 
-/// Compose's `deploy.resources.limits`; parsed, not enforced yet.
+/// What a copy may use at most: Compose's `deploy.resources.limits` and `ulimits`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -225,6 +228,53 @@ pub struct Limits {
     /// Processes and threads.
     #[serde(default)]
     pub pids: Option<u32>,
+    /// Of each of its processes. Left out where there are none, so that revisions of old stay what they were.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<Ulimit, Bounds>,
+}
+
+/// What the kernel limits for each process, in the words of `getrlimit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the manual page of getrlimit has them")]
+pub enum Ulimit {
+    As,
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Locks,
+    Memlock,
+    Msgqueue,
+    Nice,
+    Nofile,
+    Nproc,
+    Rss,
+    Rtprio,
+    Rttime,
+    Sigpending,
+    Stack,
+}
+
+/// A limit of a process; `None`: there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// What holds.
+    pub soft: Option<u64>,
+    /// How far the process may raise that itself.
+    pub hard: Option<u64>,
+}
+
+/// Compose's `user`: each a name or a number, looked up on the machine that starts a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunAs {
+    /// The user.
+    pub user: String,
+    /// Its group; `None`: the user's own, with all others that it is in.
+    #[serde(default)]
+    pub group: Option<String>,
 }
 
 /// What an instance is made of, as a short hash: instances of another revision are replaced.
@@ -255,6 +305,7 @@ impl Workload {
             update: UpdatePolicy::default(),
             limits: Limits::default(),
             labels: BTreeMap::new(),
+            user: None,
             stopped: false,
             restarts_asked: 0,
         }
@@ -277,6 +328,9 @@ impl Workload {
         // What came later counts where it is used, so that a newer binary does not replace what an older one started.
         if self.publish {
             hash = hash.with(b"publish");
+        }
+        if let Some(user) = &self.user {
+            hash = hash.with(b"user").with(user.to_string().as_bytes());
         }
         for (name, first) in &self.numbered {
             hash = hash.with(name.as_bytes()).with(&first.to_le_bytes());
@@ -308,6 +362,39 @@ impl Default for UpdatePolicy {
             max_surge: 1,
             delay_ms: 0,
             ready_timeout_ms: 60_000,
+        }
+    }
+}
+
+impl Ulimit {
+    /// As `getrlimit` calls it, in small letters and without what all begin with.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::As => "as",
+            Self::Core => "core",
+            Self::Cpu => "cpu",
+            Self::Data => "data",
+            Self::Fsize => "fsize",
+            Self::Locks => "locks",
+            Self::Memlock => "memlock",
+            Self::Msgqueue => "msgqueue",
+            Self::Nice => "nice",
+            Self::Nofile => "nofile",
+            Self::Nproc => "nproc",
+            Self::Rss => "rss",
+            Self::Rtprio => "rtprio",
+            Self::Rttime => "rttime",
+            Self::Sigpending => "sigpending",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+impl fmt::Display for RunAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.group {
+            Some(group) => write!(f, "{}:{group}", self.user),
+            None => f.write_str(&self.user),
         }
     }
 }

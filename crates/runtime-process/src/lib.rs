@@ -14,6 +14,9 @@
 //!
 //! An exit may be told before the start that it ends has been answered: whoever listens compares pids.
 //!
+//! Everything an instance started ends with it. Where there are control groups, each run has one of its own
+//! ([`hythe_cgroup`]), which also enforces its limits; elsewhere its processes are looked for ([`whole_tree`]).
+//!
 //! Deliberately left out: when to start, stop or restart what (the supervisor's), and lines of output (the logs').
 //!
 //! [`Record`]: hythe_supervisor::runtime::Record
@@ -21,6 +24,7 @@
 
 mod addresses;
 mod commands;
+mod confinement;
 mod link;
 mod output;
 mod probe;
@@ -31,6 +35,8 @@ mod run_files;
 mod runs;
 mod runtime;
 mod shared;
+mod user;
+mod whole_tree;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -261,6 +267,8 @@ fn prepare(
         minder: AtomicI32::new(0),
         rebinds: AtomicBool::new(false),
         learns: AtomicBool::new(false),
+        confines: AtomicBool::new(false),
+        cgroups: Mutex::default(),
         closed: AtomicBool::new(false),
         guarded: Mutex::default(),
         addresses: Mutex::new(Addresses::new(config.port_range)),

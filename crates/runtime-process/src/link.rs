@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::commands::{Broken, Connection};
 use crate::output::NewRun;
 use crate::requests::{forget_run, record_of};
-use crate::runs::{bound_of, exit_of};
+use crate::runs::bound_of;
 use crate::shared::Shared;
 
 /// After news of a stream were read, the next are asked for this much later: a service that writes line by
@@ -150,11 +150,13 @@ fn establish(shared: &Shared, connection: &mut Connection) -> Result<Session, Co
         .into_iter()
         .filter_map(|child| record_of(&child).map(|r| (child, r)))
         .collect();
+    let hello = client.hello();
+    shared.find_cgroups(hello.pid);
+    shared.confines.store(hello.confines, Ordering::Relaxed);
     end_leftovers(shared, &children);
     if let Some(guarded) = shared.guarded().clone() {
         guard(&mut client, Some(guarded)).map_err(ConnectError::Talk)?;
     }
-    let hello = client.hello();
     shared.minder.store(hello.pid, Ordering::Relaxed);
     shared.rebinds.store(hello.rebinds, Ordering::Relaxed);
     shared.learns.store(hello.learns, Ordering::Relaxed);
@@ -199,6 +201,7 @@ fn end_leftovers(shared: &Shared, children: &[(ChildStatus, Record)]) {
     });
     files.retain(|file| !there.contains(file.run.as_str()));
     shared.output.files.end_leftovers(&files);
+    end_groups(shared, &there);
     for file in &files {
         shared.output.began(&NewRun {
             run: &file.run,
@@ -213,6 +216,16 @@ fn end_leftovers(shared: &Shared, children: &[(ChildStatus, Record)]) {
         .gone(&there)
         .iter()
         .for_each(|run| shared.output.ended(run));
+}
+
+/// Ends the control groups of runs that no minder has: of a daemon whose minder was killed, of a start that came to
+/// nothing.
+fn end_groups(shared: &Shared, there: &BTreeSet<&str>) {
+    for run in shared.cgroups().instances() {
+        if !there.contains(run.as_str()) && !shared.group_of(&run).end() {
+            tracing::warn!(run, "the control group of a run that is gone cannot be removed");
+        }
+    }
 }
 
 fn adopt(shared: &Shared, connection: &mut Connection, children: &[(ChildStatus, Record)]) {
@@ -282,7 +295,7 @@ fn take_events(shared: &Shared, decoder: &mut Decoder) -> io::Result<()> {
         match event {
             Event::Exited { id, pid, exit } => {
                 if let Some(instance) = shared.runs.exited(&id) {
-                    let (pid, exit) = (pid.unsigned_abs(), exit_of(exit));
+                    let (pid, exit) = (pid.unsigned_abs(), shared.exit_of(&id, exit));
                     shared.tell(&RuntimeEvent::Exited {
                         id: instance,
                         pid,

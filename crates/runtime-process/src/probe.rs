@@ -10,23 +10,29 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use crate::program;
+use crate::user::Identity;
 
 /// The most output that is kept, bytes: its end.
 const MAX_OUTPUT: usize = 1024;
 
 /// Runs a command to its end.
-pub(crate) async fn run(spec: &ProbeSpec) -> Result<ProbeResult, RuntimeError> {
-    let failed = |source| RuntimeError::Start {
-        program: spec.command.first().cloned().unwrap_or_default(),
-        folder: spec.working_dir.clone(),
-        source,
-    };
-    let (mut child, output) = start(spec).map_err(failed)?;
+pub(crate) async fn run(spec: &ProbeSpec, identity: Option<&Identity>) -> Result<ProbeResult, RuntimeError> {
+    let failed = |source| failed(spec, source);
+    let (mut child, output) = start(spec, identity).map_err(failed)?;
     let _group = Group(child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)));
     watch(&mut child, &output).await.map_err(failed)
 }
 
-fn start(spec: &ProbeSpec) -> io::Result<(Child, pipe::Receiver)> {
+/// Says that a command could not be run.
+pub(crate) fn failed(spec: &ProbeSpec, source: io::Error) -> RuntimeError {
+    RuntimeError::Start {
+        program: spec.command.first().cloned().unwrap_or_default(),
+        folder: spec.working_dir.clone(),
+        source,
+    }
+}
+
+fn start(spec: &ProbeSpec, identity: Option<&Identity>) -> io::Result<(Child, pipe::Receiver)> {
     let (name, arguments) = spec
         .command
         .split_first()
@@ -41,6 +47,10 @@ fn start(spec: &ProbeSpec) -> io::Result<(Child, pipe::Receiver)> {
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .process_group(0);
+    if let Some(identity) = identity {
+        // In its first group only: the standard library knows no others.
+        command.uid(identity.uid).gid(identity.gid);
+    }
     let child = command.spawn().map_err(|error| program::explain(name, error))?;
     Ok((child, pipe::Receiver::from_owned_fd(output.into())?))
 }

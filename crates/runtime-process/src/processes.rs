@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
-    parent: i32,
+    pub(crate) parent: i32,
     pub(crate) group: i32,
     pub(crate) session: i32,
     /// Clock ticks since boot: with the pid, names a process for good.
@@ -42,14 +42,28 @@ pub(crate) fn all() -> Vec<Process> {
 /// parent has ended are not found: only a look at every process of the machine would tell them.
 pub(crate) fn usage_of_tree(pid: i32, start_time: u64) -> Option<Usage> {
     let root = process(pid).filter(|root| root.start_time == start_time)?;
+    Some(sum(&tree(root)))
+}
+
+/// What the processes of a control group use.
+pub(crate) fn usage_of_all(group: &hythe_cgroup::Use) -> Usage {
+    let processes: Vec<Process> = group.processes.iter().copied().filter_map(process).collect();
+    let usage = sum(&processes);
+    Usage {
+        cpu_us: group.cpu_us.unwrap_or(usage.cpu_us),
+        ..usage
+    }
+}
+
+fn sum(processes: &[Process]) -> Usage {
     let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second();
     let page_size = rustix::param::page_size() as u64;
     let mut usage = Usage::default();
-    for process in tree(root) {
+    for process in processes {
         usage.cpu_us += process.cpu_ticks * tick_us;
         usage.memory_bytes += process.resident_pages * page_size;
     }
-    Some(usage)
+    usage
 }
 
 /// Waits until a process has ended, `deadline` at the latest.

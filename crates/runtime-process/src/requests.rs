@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hythe_cgroup::Group;
 use hythe_minder::client::{Client, ClientError};
 use hythe_minder::protocol::{
     self, ChildState, ChildStatus, Rebind, Refusal, Request, Spawn, SpawnStep, Stream,
@@ -16,10 +17,13 @@ use hythe_supervisor::runtime::{Found, Listens, Record, RuntimeError, StartSpec,
 use rustix::process::Signal;
 
 use crate::commands::Connection;
+use crate::confinement::Confinement;
 use crate::output::NewRun;
 use crate::program;
-use crate::runs::{Run, bound_of, exit_of};
+use crate::runs::{Run, bound_of};
 use crate::shared::Shared;
+use crate::user::Identity;
+use crate::whole_tree;
 
 /// How long the end of a killed process may take.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -29,6 +33,7 @@ pub(crate) fn start(
     shared: &Shared,
     connection: &mut Connection,
     spec: &StartSpec,
+    identity: Option<&Identity>,
 ) -> Result<Started, RuntimeError> {
     let program = spec.command.first().cloned().unwrap_or_default();
     let folder = spec.working_dir.clone();
@@ -45,7 +50,8 @@ pub(crate) fn start(
     }
     let name = shared.runs.new_name(&spec.record.id, hythe_stdx::unix_ms());
     let learns = shared.learns.load(Ordering::Relaxed);
-    let spawn = spawn_request(&name, spec, learns).map_err(refused)?;
+    let confinement = Confinement::new(shared, &name, spec, identity).map_err(refused)?;
+    let spawn = spawn_request(&name, spec, learns, &confinement).map_err(refused)?;
     shared.runs.begin(&name, &spec.record);
     match connection.ask(|client| client.spawn(spawn)) {
         Ok(spawned) => {
@@ -55,7 +61,7 @@ pub(crate) fn start(
                     "this system cannot turn binds: the program has to listen on PORT"
                 );
             }
-            started(shared, &name, &spec.record, spawned);
+            started(shared, &name, &spec.record, spawned, &confinement.keep());
             Ok(Started {
                 pid: spawned.pid.unsigned_abs(),
             })
@@ -78,7 +84,7 @@ pub(crate) fn list(shared: &Shared, connection: &mut Connection) -> Result<Vec<F
                 ChildState::Running {} => None,
                 ChildState::Exited(exit) => {
                     shared.runs.exited(&child.id);
-                    Some(exit_of(exit))
+                    Some(shared.exit_of(&child.id, exit))
                 }
             };
             Some(Found {
@@ -114,9 +120,13 @@ pub(crate) fn signal(
 ) -> Result<(), RuntimeError> {
     let run = run_of(shared, id)?;
     match connection.ask(|client| client.signal(&run.name, signal, group)) {
-        Err(ClientError::Refused(Refusal::ChildEnded { .. })) => Ok(()),
-        answer => answer.map_err(|error| unknown_or_unreachable(id, error)),
+        Ok(()) | Err(ClientError::Refused(Refusal::ChildEnded { .. })) => {}
+        Err(error) => return Err(unknown_or_unreachable(id, error)),
     }
+    if group && signal == Signal::KILL.as_raw() {
+        whole_tree::kill(shared, &run);
+    }
+    Ok(())
 }
 
 /// Forgets an instance; what is left of it is killed.
@@ -140,11 +150,20 @@ pub(crate) fn forget_run(
         Ok(()) | Err(ClientError::Refused(_)) => {}
         Err(error) => return Err(unreachable(error)),
     }
+    if let Some(run) = shared.runs.get(name) {
+        whole_tree::kill(shared, &run);
+    }
     // The minder may have reaped a killed process without having said so yet; then this does not wait.
     shared.runs.wait_for_exit(name, KILL_PATIENCE);
     match connection.ask(|client| client.forget(name, false)) {
         Ok(()) | Err(ClientError::Refused(Refusal::NoChild { .. })) => {}
         Err(error) => return Err(unreachable(error)),
+    }
+    if !shared.group_of(name).end() {
+        tracing::warn!(
+            run = name,
+            "something of an instance does not end although it was killed"
+        );
     }
     shared.runs.remove(name);
     shared.output.ended(name);
@@ -207,7 +226,12 @@ fn unknown_or_unreachable(id: &InstanceId, error: ClientError) -> RuntimeError {
 }
 
 /// Refused here already when it could not be sent: that is the instance's fault, not the connection's.
-fn spawn_request(name: &Arc<str>, spec: &StartSpec, learns: bool) -> io::Result<Spawn> {
+fn spawn_request(
+    name: &Arc<str>,
+    spec: &StartSpec,
+    learns: bool,
+    confinement: &Confinement,
+) -> io::Result<Spawn> {
     let spawn = Spawn {
         cwd: std::path::absolute(&spec.working_dir)?,
         env: spec
@@ -220,6 +244,9 @@ fn spawn_request(name: &Arc<str>, spec: &StartSpec, learns: bool) -> io::Result<
             .record
             .address
             .and_then(|address| rebind(spec.listens, address, learns)),
+        limits: confinement.limits(),
+        groups: confinement.groups(),
+        user: confinement.user(),
         ..Spawn::new(&**name, spec.command.clone())
     };
     let request = Request::Spawn(Box::new(spawn.clone()));
@@ -239,7 +266,7 @@ fn rebind(listens: Listens, address: SocketAddr, learns: bool) -> Option<Rebind>
     Some(Rebind { from, to })
 }
 
-fn started(shared: &Shared, name: &Arc<str>, record: &Record, spawned: protocol::Spawned) {
+fn started(shared: &Shared, name: &Arc<str>, record: &Record, spawned: protocol::Spawned, group: &Group) {
     let process = (spawned.pid, spawned.start_time);
     shared.runs.started(name, process);
     if let Some(address) = record.address {
@@ -252,7 +279,11 @@ fn started(shared: &Shared, name: &Arc<str>, record: &Record, spawned: protocol:
         from: [spawned.out_start, spawned.err_start],
         adopted: false,
     };
-    if let Err(error) = shared.output.files.write(&new, process, shared.minder_pid()) {
+    if let Err(error) = shared
+        .output
+        .files
+        .write(&new, process, shared.minder_pid(), group)
+    {
         tracing::warn!(instance = %record.id, %error, "should the minder die, what it leaves will not be found");
     }
     shared.output.began(&new);

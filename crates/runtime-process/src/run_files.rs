@@ -3,7 +3,7 @@
 //! One file for each run, written when it has started and removed when its output has been taken over. Losing
 //! one with the machine does no harm: the processes are then gone as well, which the boot id tells. A process
 //! is a leftover when it is in the group *and* the session of a run; the group's leader must also have the
-//! start time that was noted. What has left both (a daemon) is not found.
+//! start time that was noted. What has left both (a daemon) is found by the control group of the run, if it had one.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
@@ -12,6 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hythe_cgroup::Group;
 use hythe_model::{FullName, InstanceId};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub(crate) struct RunFile {
     start_time: u64,
     session: i32,
     boot: String,
+    /// The folders of its control group.
+    #[serde(default)]
+    groups: Vec<PathBuf>,
 }
 
 impl RunFiles {
@@ -58,6 +62,7 @@ impl RunFiles {
         new: &NewRun<'_>,
         (pid, start_time): (i32, u64),
         minder: i32,
+        group: &Group,
     ) -> io::Result<()> {
         let file = RunFile {
             run: new.run.to_owned(),
@@ -67,6 +72,7 @@ impl RunFiles {
             start_time,
             session: processes::process(minder).map_or(0, |minder| minder.session),
             boot: self.boot.clone(),
+            groups: group.folders().map(Path::to_owned).collect(),
         };
         let (path, temporary) = (self.path(new.run), self.folder.join(format!("{}.new", new.run)));
         fs::write(&temporary, serde_json::to_vec(&file)?)?;
@@ -114,6 +120,9 @@ impl RunFiles {
             let _ = kill_process_group(group, Signal::KILL);
         }
         wait_for_all(&stubborn);
+        for file in files {
+            Group::of_folders(file.groups.iter().cloned()).end();
+        }
     }
 
     fn path(&self, run: &str) -> PathBuf {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hythe_minder::protocol::{ChildState, ChildStatus, is_name};
-use hythe_model::{Exit, InstanceId};
+use hythe_model::InstanceId;
 use hythe_supervisor::runtime::{Bound, Record};
 
 /// The longest part of an instance's id that goes into a run's name, bytes.
@@ -125,6 +125,13 @@ impl Runs {
         self.table().by_name.contains_key(name)
     }
 
+    /// The main processes of all of them.
+    pub(crate) fn processes(&self) -> BTreeSet<i32> {
+        let table = self.table();
+        let processes = table.by_name.values().filter_map(|run| run.process);
+        processes.map(|(pid, _)| pid).collect()
+    }
+
     /// Where instances were told to listen.
     pub(crate) fn addresses(&self) -> BTreeSet<SocketAddr> {
         self.table()
@@ -183,15 +190,6 @@ impl Run {
             exited: matches!(child.state, ChildState::Exited(_)),
             ..Self::new(&child.id.as_str().into(), record)
         }
-    }
-}
-
-/// How a child ended, in the supervisor's words.
-pub(crate) fn exit_of(exit: hythe_minder::protocol::Exit) -> Exit {
-    Exit {
-        code: exit.code,
-        signal: exit.signal,
-        at: exit.at_ms,
     }
 }
 

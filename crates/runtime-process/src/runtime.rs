@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hythe_model::InstanceId;
+use hythe_model::workload::Limits;
 use hythe_ports::BoxFuture;
 use hythe_supervisor::runtime::{
     Found, Listens, ProbeResult, ProbeSpec, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started,
@@ -13,16 +14,21 @@ use hythe_supervisor::runtime::{
 };
 use tokio::sync::mpsc;
 
-use crate::{ProcessRuntime, addresses, probe, processes, requests};
+use crate::{ProcessRuntime, addresses, confinement, probe, processes, requests, user};
 
 impl Runtime for ProcessRuntime {
     fn start(&self, spec: StartSpec) -> BoxFuture<'_, Result<Started, RuntimeError>> {
         let shared = Arc::clone(&self.shared);
-        let spec = StartSpec {
-            environment: shared.complete(spec.environment),
-            ..spec
-        };
-        Box::pin(self.run(move |connection| requests::start(&shared, connection, &spec)))
+        Box::pin(async move {
+            let identity = user::resolve_for(&spec).await?;
+            let environment = user::complete(spec.environment, identity.as_ref());
+            let spec = StartSpec {
+                environment: shared.complete(environment),
+                ..spec
+            };
+            self.run(move |connection| requests::start(&shared, connection, &spec, identity.as_ref()))
+                .await
+        })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Found>, RuntimeError>> {
@@ -75,20 +81,30 @@ impl Runtime for ProcessRuntime {
     }
 
     fn probe(&self, command: ProbeSpec) -> BoxFuture<'_, Result<ProbeResult, RuntimeError>> {
-        let environment = self.shared.complete(command.environment);
         Box::pin(async move {
-            probe::run(&ProbeSpec {
-                environment,
+            let identity = user::resolve(command.user.clone())
+                .await
+                .map_err(|source| probe::failed(&command, source))?;
+            let environment = user::complete(command.environment, identity.as_ref());
+            let command = ProbeSpec {
+                environment: self.shared.complete(environment),
                 ..command
-            })
-            .await
+            };
+            probe::run(&command, identity.as_ref()).await
         })
+    }
+
+    fn unenforced(&self, limits: &Limits) -> Vec<String> {
+        confinement::unenforced(&self.shared, limits)
     }
 
     fn usage(&self, id: &InstanceId) -> Option<Usage> {
         let run = self.shared.runs.of(id).filter(|run| !run.exited)?;
         let (pid, start_time) = run.process?;
-        processes::usage_of_tree(pid, start_time)
+        match self.shared.group_of(&run.name).usage() {
+            Some(used) => Some(processes::usage_of_all(&used)),
+            None => processes::usage_of_tree(pid, start_time),
+        }
     }
 
     fn events(&self) -> mpsc::Receiver<RuntimeEvent> {

@@ -1,11 +1,15 @@
 //! What the runtime's handle, its connection's task and the minder's thread share.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hythe_minder::protocol::{Guarded, Stream};
+use hythe_cgroup::{Cgroups, Group};
+use hythe_minder::protocol::{self, Guarded, Stream};
+use hythe_model::Exit;
+use hythe_stdx::StableHash;
 use hythe_supervisor::runtime::RuntimeEvent;
 use tokio::sync::mpsc;
 
@@ -34,6 +38,10 @@ pub(crate) struct Shared {
     pub(crate) rebinds: AtomicBool,
     /// Whether it can turn binds to a port that nobody knows.
     pub(crate) learns: AtomicBool,
+    /// Whether the minder can confine what it starts.
+    pub(crate) confines: AtomicBool,
+    /// The control groups below the minder's.
+    pub(crate) cgroups: Mutex<Arc<Cgroups>>,
     /// The minder was asked to end: no other is started.
     pub(crate) closed: AtomicBool,
     /// How this server is started again when it dies, if it is to be.
@@ -49,6 +57,41 @@ impl Shared {
 
     pub(crate) fn guarded(&self) -> MutexGuard<'_, Option<Guarded>> {
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn cgroups(&self) -> Arc<Cgroups> {
+        let cgroups = self.cgroups.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&cgroups)
+    }
+
+    /// Looks for the control groups that children of the minder can be in.
+    pub(crate) fn find_cgroups(&self, minder: i32) {
+        let hash = StableHash::default()
+            .with(self.home.as_os_str().as_bytes())
+            .finish();
+        let cgroups = Cgroups::discover(minder, &format!("hythe-{hash:016x}"));
+        *self.cgroups.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(cgroups);
+    }
+
+    /// The control group of a run; an empty one if it has none.
+    pub(crate) fn group_of(&self, run: &str) -> Group {
+        self.cgroups().find(run)
+    }
+
+    /// How a run ended, in the supervisor's words.
+    pub(crate) fn exit_of(&self, run: &str, exit: protocol::Exit) -> Exit {
+        let exit = Exit {
+            code: exit.code,
+            signal: exit.signal,
+            at: exit.at_ms,
+            out_of_memory: None,
+        };
+        Exit {
+            out_of_memory: (!exit.is_success())
+                .then(|| self.group_of(run).out_of_memory())
+                .flatten(),
+            ..exit
+        }
     }
 
     /// The minder's process id; 0 while there is none.

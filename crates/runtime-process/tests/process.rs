@@ -1,5 +1,6 @@
 //! Real processes under a real minder.
 
+mod confinement;
 mod world;
 
 use std::error::Error;
@@ -274,6 +275,7 @@ async fn probes_succeed_fail_and_die_with_their_caller() {
     let home = Home::new();
     let server = home.server().await;
     let probe = |script: &str| ProbeSpec {
+        user: None,
         command: ["sh", "-c", script].map(str::to_owned).into(),
         working_dir: home.path().to_owned(),
         environment: environment(),

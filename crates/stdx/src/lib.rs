@@ -12,7 +12,9 @@ mod text;
 pub use atomic_file::write_atomically;
 pub use hash::StableHash;
 pub use lines::Lines;
-pub use quantity::{ParseQuantityError, format_duration, format_size, parse_duration, parse_size};
+pub use quantity::{
+    ParseQuantityError, format_duration, format_exact_size, format_size, parse_duration, parse_size,
+};
 pub use shared_map::{Difference, SharedMap};
 pub use text::{chain, shortened};
 

@@ -99,6 +99,16 @@ fn pair(large: u64, large_unit: char, small: u64, small_unit: char) -> String {
     }
 }
 
+/// As people write sizes: in the largest unit that says it exactly, `64M`, `1536K`, `100B`.
+pub fn format_exact_size(bytes: u64) -> String {
+    let units = [(1 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
+    let exact = |(size, _): &&(u64, char)| bytes >= *size && bytes.is_multiple_of(*size);
+    match units.iter().find(exact) {
+        Some((size, unit)) => format!("{}{unit}", bytes / size),
+        None => format!("{bytes}B"),
+    }
+}
+
 /// Short for people: `512B`, `40.5K`, `12.0M`, `1.5G`.
 pub fn format_size(bytes: u64) -> String {
     if bytes < 1024 {
@@ -169,6 +179,16 @@ mod tests {
         }
         for (bytes, text) in [(5, "5B"), (41_472, "40.5K"), (12_582_912, "12.0M")] {
             assert_eq!(format_size(bytes), text);
+        }
+        for (text, bytes) in [
+            ("0B", 0),
+            ("1025B", 1025),
+            ("1536K", 1536 << 10),
+            ("64M", 64 << 20),
+            ("1G", 1 << 30),
+            ("3T", 3 << 40),
+        ] {
+            assert_eq!(format_exact_size(bytes), text);
         }
     }
 }

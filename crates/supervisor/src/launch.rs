@@ -32,6 +32,8 @@ impl Launch {
             working_dir: workload.working_dir.clone(),
             environment: environment(unit, workload, None, gateway_url),
             listens: listens(workload),
+            limits: workload.limits.clone(),
+            user: workload.user.clone(),
             record,
         };
         Some(Self {

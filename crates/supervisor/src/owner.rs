@@ -318,9 +318,19 @@ impl Owner {
             return;
         }
         let last = self.publisher.get();
-        let next = view(desired, &self.observed, &self.rules, &last, now);
+        let mut next = view(desired, &self.observed, &self.rules, &last, now);
+        self.warn(desired, &mut next);
         if !is_same(&last, &next) {
             self.publisher.publish(next);
+        }
+    }
+
+    /// Adds what the runtime cannot do of what is desired.
+    fn warn(&self, desired: &Desired, instances: &mut Instances) {
+        for (service, running) in &mut instances.services {
+            if let Some(workload) = desired.workloads.get(service) {
+                running.warnings = self.inputs.runtime.unenforced(&workload.spec.limits);
+            }
         }
     }
 

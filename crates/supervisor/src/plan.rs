@@ -33,7 +33,7 @@
 //!                      nothing is replaced until another revision is wished
 //! ```
 //!
-//! Deliberately left out: restarts of instances that are alive and unhealthy, limits, and any memory of a
+//! Deliberately left out: restarts of instances that are alive and unhealthy, and any memory of a
 //! failed update across the server's own restart (it is tried once more then).
 
 mod fleet;

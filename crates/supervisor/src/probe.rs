@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_model::InstanceId;
-use hythe_model::workload::{HealthCheck, Probe};
+use hythe_model::workload::{HealthCheck, Probe, RunAs};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -35,12 +35,13 @@ pub(crate) enum Subject {
     Health(HealthSubject),
 }
 
-/// A health check with what its tries need; a command runs with this folder and environment.
+/// A health check with what its tries need; a command runs with this folder, environment and user.
 pub(crate) struct HealthSubject {
     pub(crate) check: HealthCheck,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) working_dir: PathBuf,
     pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) user: Option<RunAs>,
     pub(crate) runtime: Arc<dyn Runtime>,
 }
 
@@ -161,6 +162,7 @@ impl HealthSubject {
             command: command.to_vec(),
             working_dir: self.working_dir.clone(),
             environment: self.environment.clone(),
+            user: self.user.clone(),
         };
         match self.runtime.probe(spec).await {
             Ok(result) if result.success => Ok(()),

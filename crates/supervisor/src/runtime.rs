@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use hythe_model::workload::{Limits, RunAs};
 use hythe_model::{Exit, FullName, InstanceId, Revision};
 use hythe_ports::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ pub trait Runtime: Send + Sync {
         signal: i32,
         group: bool,
     ) -> BoxFuture<'a, Result<(), RuntimeError>>;
-    /// Forgets an ended instance and kills what is left of its group.
+    /// Forgets an ended instance and kills everything that is left of it.
     fn forget<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<(), RuntimeError>>;
     /// A free address for an instance; not given out twice while it is in use. With the program's own port if it has one
     /// and the runtime can have it listen there; with port 0 if nobody knows the port yet. `None`: the runtime has no say
@@ -33,6 +34,8 @@ pub trait Runtime: Send + Sync {
     /// Runs a command to its end with the instance's environment and folder (a health check) and says
     /// whether it exited with 0; killed, with all it started, when the future is dropped.
     fn probe(&self, command: ProbeSpec) -> BoxFuture<'_, Result<ProbeResult, RuntimeError>>;
+    /// Which of these limits nobody would enforce here, and why, for people.
+    fn unenforced(&self, limits: &Limits) -> Vec<String>;
     /// CPU and memory of an instance's whole process tree; `None` if it does not run.
     fn usage(&self, id: &InstanceId) -> Option<Usage>;
     /// Exits, as they happen. Ends after [`RuntimeEvent::Lost`]; call [`Runtime::list`] again then.
@@ -51,6 +54,10 @@ pub struct StartSpec {
     /// Where the program listens, if not as it is told: it gets the address of its record instead, where the runtime can
     /// do that.
     pub listens: Listens,
+    /// What it may use at most; as far as that can be enforced.
+    pub limits: Limits,
+    /// Who it runs as; nobody else if that cannot be.
+    pub user: Option<RunAs>,
     /// Kept with the instance.
     pub record: Record,
 }
@@ -141,6 +148,8 @@ pub struct ProbeSpec {
     pub working_dir: PathBuf,
     /// Complete environment.
     pub environment: BTreeMap<String, String>,
+    /// Who it runs as.
+    pub user: Option<RunAs>,
 }
 
 /// How a health check command ended.

@@ -96,6 +96,7 @@ impl Viewer<'_> {
                 .into_iter()
                 .flat_map(|memory| memory.published.iter().copied())
                 .collect(),
+            warnings: Vec::new(),
             instances: units
                 .iter()
                 .map(|unit| shared(self.instance(unit, &readiness)))

@@ -119,6 +119,7 @@ impl Watches {
             address: unit.address,
             working_dir: workload.working_dir.clone(),
             environment: environment(unit, workload, unit.address, &self.gateway_url),
+            user: workload.user.clone(),
             runtime: Arc::clone(&self.runtime),
         })
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -11,9 +12,10 @@ use std::thread;
 use std::{env, fs};
 
 use hythe_model::view::{InstanceView, ServiceView, StatusView};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use serde::de::DeserializeOwned;
 
+use crate::control_groups;
 use crate::http_client::{self, Answer};
 use crate::process_table::{Process, processes_of, signal};
 use crate::wait::{PATIENCE, eventually, until};
@@ -24,6 +26,8 @@ pub struct Home {
     root: tempfile::TempDir,
     hythe: PathBuf,
     settings: BTreeMap<String, String>,
+    /// Who commands run as, if not as the test.
+    user: Option<u32>,
 }
 
 /// What a command did.
@@ -87,7 +91,24 @@ impl Home {
             settings: settings
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
+            user: None,
         }
+    }
+
+    /// One whose commands have no privileges, also when the test has.
+    ///
+    /// # Panics
+    /// As [`Home::new`].
+    #[expect(clippy::unwrap_used, reason = "without its folders a test cannot begin")]
+    pub fn unprivileged() -> Self {
+        let mut home = Self::new();
+        if geteuid().is_root() {
+            for folder in [home.root.path().to_owned(), home.folder()] {
+                std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            home.user = Some(NOBODY);
+        }
+        home
     }
 
     /// Sets a variable in the environment of all further commands.
@@ -128,6 +149,9 @@ impl Home {
             .envs(&self.settings)
             .current_dir(self.folder())
             .stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 
@@ -309,11 +333,21 @@ impl Home {
 /// How much of a log is shown after a failure, bytes.
 const TOLD: usize = 20_000;
 
+/// Whom everybody takes for a user without rights.
+const NOBODY: u32 = 65_534;
+
 impl Drop for Home {
     fn drop(&mut self) {
         if thread::panicking() {
             self.tell();
         }
+        self.kill_all();
+        control_groups::remove(&self.path());
+    }
+}
+
+impl Home {
+    fn kill_all(&self) {
         // What is killed may have been starting something.
         for _ in 0..10 {
             let left = self.processes();

@@ -1,6 +1,7 @@
 //! Fakes, harnesses and conformance suites shared by tests.
 
 pub mod backend;
+pub mod control_groups;
 pub mod documents;
 pub mod home;
 pub mod http_client;

@@ -16,6 +16,7 @@ mod frames;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -167,6 +168,12 @@ pub struct Spawn {
     /// Turns the program's own binds.
     #[serde(default)]
     pub rebind: Option<Rebind>,
+    /// Which control groups it is in; what is not set is inherited from the minder.
+    #[serde(default)]
+    pub groups: ControlGroups,
+    /// Who it is; inherited from the minder if not set.
+    #[serde(default)]
+    pub user: Option<User>,
     /// A segment file ends at this many bytes; at least one.
     #[serde(default = "default_segment_limit")]
     pub segment_limit: u64,
@@ -206,15 +213,50 @@ pub struct Guarded {
     pub log: PathBuf,
 }
 
-/// Resource limits of a child, soft and hard alike.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Resource limits of a child.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// The number of descriptors.
+    /// The number of descriptors, soft and hard alike.
     #[serde(default)]
     pub descriptors: Option<u64>,
-    /// The address space in bytes.
+    /// The address space in bytes, soft and hard alike.
     #[serde(default)]
     pub address_space: Option<u64>,
+    /// Any other, by the name that `getrlimit` has for it: `core`, `nofile`. These win over those above.
+    #[serde(default)]
+    pub resources: BTreeMap<String, Bounds>,
+}
+
+/// A resource limit; without a number there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// What holds.
+    pub soft: Option<u64>,
+    /// How far the child may raise that itself.
+    pub hard: Option<u64>,
+}
+
+/// The control groups of a child, by their folders. They are removed when the minder ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlGroups {
+    /// Of version 2: it is made in it.
+    #[serde(default)]
+    pub birthplace: Option<PathBuf>,
+    /// Of version 1: it moves there before it is the program.
+    #[serde(default)]
+    pub joined: Vec<PathBuf>,
+}
+
+/// Who a child is, by number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// Its first group,
+    pub gid: u32,
+    /// and all others.
+    #[serde(default)]
+    pub groups: Vec<u32>,
 }
 
 /// Which output of a child.
@@ -274,6 +316,9 @@ pub struct Hello {
     /// Whether it knows binds to a port that nobody has told it: zeroes in [`Rebind`].
     #[serde(default)]
     pub learns: bool,
+    /// Whether it knows [`Spawn::groups`], [`Spawn::user`] and [`Limits::resources`].
+    #[serde(default)]
+    pub confines: bool,
 }
 
 /// A process that was started.
@@ -501,6 +546,10 @@ pub enum SpawnStep {
     Prepare,
     /// Its resource limits.
     Limits,
+    /// Its control groups.
+    Groups,
+    /// Becoming its user.
+    User,
     /// Changing to its working folder.
     Chdir,
     /// Executing the program.
@@ -520,6 +569,8 @@ impl Spawn {
             limits: Limits::default(),
             umask: None,
             rebind: None,
+            groups: ControlGroups::default(),
+            user: None,
             segment_limit: DEFAULT_SEGMENT_LIMIT,
             unread_limit: DEFAULT_UNREAD_LIMIT,
         }
@@ -547,6 +598,8 @@ impl std::fmt::Display for SpawnStep {
             Self::Fork => "fork",
             Self::Prepare => "preparing the process",
             Self::Limits => "setting limits",
+            Self::Groups => "entering its control groups",
+            Self::User => "becoming its user",
             Self::Chdir => "chdir",
             Self::Exec => "exec",
         })

@@ -1,6 +1,6 @@
 //! What the minder knows of a child, and the table of them.
 
-use std::{collections::BTreeMap, path::Path, rc::Rc};
+use std::{collections::BTreeMap, fs, path::Path, rc::Rc};
 
 use rustix::{
     io::Errno,
@@ -14,7 +14,9 @@ use super::{
     slots::Slots,
     unix_ms,
 };
-use crate::protocol::{Bound, ChildState, ChildStatus, Event, Exit, Refusal, Spawn, Spawned, Stream};
+use crate::protocol::{
+    Bound, ChildState, ChildStatus, ControlGroups, Event, Exit, Refusal, Spawn, Spawned, Stream,
+};
 
 /// A child, running or not yet forgotten.
 pub(super) struct Child {
@@ -29,6 +31,7 @@ pub(super) struct Child {
     pub(super) bound: Option<Bound>,
     /// Subscribers who have not been told of that.
     pub(super) bound_news: Slots,
+    groups: ControlGroups,
     /// Subscribers who have not been told of its exit.
     pub(super) exit_news: Slots,
 }
@@ -66,6 +69,7 @@ impl Children {
         outputs: Outputs,
         launched: Launched,
         label: serde_json::Value,
+        groups: ControlGroups,
     ) -> &mut Child {
         self.last_serial += 1;
         let Outputs(id, mut outputs) = outputs;
@@ -82,6 +86,7 @@ impl Children {
             outputs,
             bound: None,
             bound_news: Slots::default(),
+            groups,
             exit_news: Slots::default(),
         })
     }
@@ -108,9 +113,7 @@ impl Children {
     }
 
     pub(super) fn running_as(&mut self, pid: Pid) -> Option<&mut Child> {
-        self.by_serial
-            .values_mut()
-            .find(|child| child.pid == pid && child.is_running())
+        self.by_serial.values_mut().find(|child| child.is_running_as(pid))
     }
 
     pub(super) fn remove(&mut self, serial: u64) {
@@ -139,6 +142,10 @@ impl Child {
 
     pub(super) fn is_running(&self) -> bool {
         matches!(self.state, ChildState::Running {})
+    }
+
+    pub(super) fn is_running_as(&self, pid: Pid) -> bool {
+        self.pid == pid && self.is_running()
     }
 
     pub(super) fn output(&mut self, stream: Stream) -> &mut Output {
@@ -195,6 +202,16 @@ impl Child {
 
     pub(super) fn group_exists(&self) -> bool {
         !self.number_was_reused() && test_kill_process_group(self.pid).is_ok()
+    }
+
+    /// Removes its control groups, and the folder they are in after the last. With the server this is done earlier.
+    pub(super) fn remove_groups(&self) {
+        let ControlGroups { birthplace, joined } = &self.groups;
+        for folder in birthplace.iter().chain(joined) {
+            // They are not empty, or not there any more.
+            let _ = fs::remove_dir(folder);
+            let _ = folder.parent().map(fs::remove_dir);
+        }
     }
 
     /// The kernel gives a number to nobody while a group bears it. So once the child has been reaped, a process

@@ -136,6 +136,7 @@ impl Minder {
             match self.start_server(&guard.server) {
                 Ok((pid, state)) => {
                     note(format_args!("the server is gone: started again as {pid}"));
+                    self.launched_server = Some(pid);
                     guard.state = state;
                 }
                 Err(error) => {

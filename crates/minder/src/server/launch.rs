@@ -28,7 +28,10 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::{rebind, signals};
+use super::{
+    confine::{Birth, Confinement},
+    rebind, signals,
+};
 use crate::protocol::{self, Guarded, Refusal, Spawn, SpawnStep};
 
 /// Where a program without a slash is looked for when the environment has no `PATH`.
@@ -38,9 +41,11 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const REBINDS: u8 = u8::MAX;
 
 /// The steps after the fork, which the new process reports by their place in this list.
-const STEPS: [SpawnStep; 4] = [
+const STEPS: [SpawnStep; 6] = [
     SpawnStep::Prepare,
+    SpawnStep::Groups,
     SpawnStep::Limits,
+    SpawnStep::User,
     SpawnStep::Chdir,
     SpawnStep::Exec,
 ];
@@ -74,7 +79,10 @@ enum Tie {
     None,
 }
 
-type Failure = (SpawnStep, Errno);
+pub(super) type Failure = (SpawnStep, Errno);
+
+/// What a new process does, and how that is called when it fails.
+type Step<'a> = (SpawnStep, &'a dyn Fn() -> Result<(), Errno>);
 
 impl Launcher {
     /// Remembers the limits of this process and takes for itself what it may: private files, many descriptors.
@@ -140,13 +148,12 @@ impl Launcher {
     ) -> Result<(Pid, Option<OwnedFd>), Failure> {
         let (outcome, report) = report_pair().map_err(|error| (SpawnStep::Pipe, error))?;
         let minder = getpid();
-        // SAFETY: this process has one thread, so the new one finds every lock as it must be.
-        let forked = unsafe { libc::fork() };
-        if forked < 0 {
-            return Err((SpawnStep::Fork, last_errno()));
-        }
-        let Some(pid) = Pid::from_raw(forked) else {
-            let failure = self.become_child(image, outputs, tie, minder, &report);
+        let (forked, born) = image
+            .confinement
+            .fork()
+            .map_err(|error| (SpawnStep::Fork, error))?;
+        let Some(pid) = forked else {
+            let failure = self.become_child(image, outputs, tie, minder, born, &report);
             let _ = rustix::io::write(&report, &encode_failure(failure));
             // SAFETY: leaves at once, without running what belongs to the minder.
             unsafe { libc::_exit(127) }
@@ -169,36 +176,32 @@ impl Launcher {
         outputs: [&OwnedFd; 2],
         tie: Tie,
         minder: Pid,
+        born: Birth,
         report: &OwnedFd,
     ) -> Failure {
-        let prepared = self.prepare(outputs, tie, minder);
-        let Err(failure) = prepared
-            .map_err(|error| (SpawnStep::Prepare, error))
-            .and_then(|()| self.limit(image).map_err(|error| (SpawnStep::Limits, error)))
-            .and_then(|()| chdir(&image.cwd).map_err(|error| (SpawnStep::Chdir, error)))
-        else {
-            if self.rebinds
-                && image.rebinds
-                && let Ok(binds) = rebind::install()
-            {
-                // What cannot be handed over would hold up every bind: it ends with this process then.
-                let _ = protocol::send(report, &[REBINDS], Some(binds.as_fd()));
+        let confinement = &image.confinement;
+        let steps: [Step<'_>; 5] = [
+            (SpawnStep::Prepare, &|| self.prepare(outputs, tie)),
+            (SpawnStep::Groups, &|| confinement.join(born)),
+            (SpawnStep::Limits, &|| self.limit(image)),
+            (SpawnStep::User, &|| {
+                self.install_rebinds(image, report);
+                confinement.become_user()?;
+                stay_until_minder_dies(tie, minder)
+            }),
+            (SpawnStep::Chdir, &|| chdir(&image.cwd)),
+        ];
+        for (step, take) in steps {
+            if let Err(error) = take() {
+                return (step, error);
             }
-            return (SpawnStep::Exec, image.execute());
-        };
-        failure
+        }
+        (SpawnStep::Exec, image.execute())
     }
 
-    fn prepare(&self, [out, err]: [&OwnedFd; 2], tie: Tie, minder: Pid) -> Result<(), Errno> {
+    fn prepare(&self, [out, err]: [&OwnedFd; 2], tie: Tie) -> Result<(), Errno> {
         match tie {
-            Tie::UntilMinderDies => {
-                setpgid(None, None)?;
-                set_parent_process_death_signal(Some(Signal::TERM))?;
-                if getppid() != Some(minder) {
-                    // It died before the signal was asked for.
-                    return Err(Errno::SRCH);
-                }
-            }
+            Tie::UntilMinderDies => setpgid(None, None)?,
             Tie::None => drop(setsid()?),
         }
         signals::reset_in_child()?;
@@ -209,10 +212,33 @@ impl Launcher {
 
     fn limit(&self, image: &Image) -> Result<(), Errno> {
         umask(image.umask.unwrap_or(self.umask));
-        setrlimit(Resource::Nofile, image.descriptors.unwrap_or(self.descriptors))?;
-        image
-            .address_space
-            .map_or(Ok(()), |limit| setrlimit(Resource::As, limit))
+        setrlimit(Resource::Nofile, self.descriptors)?;
+        image.confinement.limit()
+    }
+
+    /// While it still has the minder's rights: without them it would have to give up gaining any.
+    fn install_rebinds(&self, image: &Image, report: &OwnedFd) {
+        if self.rebinds
+            && image.rebinds
+            && let Ok(binds) = rebind::install()
+        {
+            // What cannot be handed over would hold up every bind: it ends with this process then.
+            let _ = protocol::send(report, &[REBINDS], Some(binds.as_fd()));
+        }
+    }
+}
+
+/// Only now: whoever becomes another user is not tied any more.
+fn stay_until_minder_dies(tie: Tie, minder: Pid) -> Result<(), Errno> {
+    if matches!(tie, Tie::None) {
+        return Ok(());
+    }
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    if getppid() == Some(minder) {
+        Ok(())
+    } else {
+        // It died before the signal was asked for.
+        Err(Errno::SRCH)
     }
 }
 
@@ -224,8 +250,7 @@ struct Image {
     env: Strings,
     cwd: CString,
     umask: Option<Mode>,
-    descriptors: Option<Rlimit>,
-    address_space: Option<Rlimit>,
+    confinement: Confinement,
     rebinds: bool,
 }
 
@@ -244,20 +269,13 @@ impl Image {
             return Err(bad("env"));
         }
         let env = spawn.env.iter().map(|(name, value)| format!("{name}={value}"));
-        let limit = |value: Option<u64>| {
-            value.map(|value| Rlimit {
-                current: Some(value),
-                maximum: Some(value),
-            })
-        };
         Ok(Self {
             programs: c_strings(candidates(program, &spawn.env), "argv")?,
             argv: Strings::new(c_strings(spawn.argv.iter().cloned(), "argv")?),
             env: Strings::new(c_strings(env, "env")?),
             cwd: CString::new(spawn.cwd.as_os_str().as_bytes()).map_err(|_| bad("cwd"))?,
             umask: spawn.umask.map(Mode::from_raw_mode),
-            descriptors: limit(spawn.limits.descriptors),
-            address_space: limit(spawn.limits.address_space),
+            confinement: Confinement::of(spawn)?,
             rebinds: spawn.rebind.is_some(),
         })
     }
@@ -376,18 +394,18 @@ fn start_time(pid: Pid) -> u64 {
         .unwrap_or(0)
 }
 
-fn last_errno() -> Errno {
+pub(super) fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-fn refusal((step, error): Failure) -> Refusal {
+pub(super) fn refusal((step, error): Failure) -> Refusal {
     Refusal::SpawnFailed {
         step,
         errno: error.raw_os_error(),
     }
 }
 
-fn bad(field: &str) -> Refusal {
+pub(super) fn bad(field: &str) -> Refusal {
     Refusal::BadField {
         field: field.to_owned(),
     }

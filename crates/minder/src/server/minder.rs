@@ -16,7 +16,7 @@ use rustix::{
     },
     io::Errno,
     net::{SocketFlags, accept_with, sockopt::socket_peercred},
-    process::{Signal, WaitOptions, geteuid, wait},
+    process::{Pid, Signal, WaitOptions, geteuid, wait},
 };
 
 use super::{
@@ -74,6 +74,8 @@ pub(super) struct Minder {
     pub(super) rebindings: BTreeMap<u64, Rebinding>,
     /// The server, to be started again when it dies.
     pub(super) guard: Option<Guard>,
+    /// A child of this process like no other.
+    pub(super) launched_server: Option<Pid>,
     retry_at: Option<Instant>,
     phase: Phase,
 }
@@ -116,6 +118,7 @@ impl Minder {
             owed: Slots::default(),
             rebindings: BTreeMap::new(),
             guard: None,
+            launched_server: None,
             retry_at: None,
             phase: Phase::Minding,
         })
@@ -173,6 +176,7 @@ impl Minder {
     /// Takes every ended process, also orphans that came to this subreaper.
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            self.launched_server.take_if(|server| *server == pid);
             let Some(child) = self.children.running_as(pid) else {
                 continue;
             };
@@ -418,6 +422,7 @@ impl Minder {
             // A group that is gone needs no signal.
             let _ = child.signal_group(signal);
         }
+        self.signal_strays(signal);
     }
 
     fn pass_time(&mut self, now: Instant) {
@@ -429,10 +434,13 @@ impl Minder {
         if let Phase::Stopping { kill_at } = self.phase
             && kill_at <= now
         {
-            self.signal_all(Signal::KILL);
             self.phase = Phase::Killing {
                 leave_at: now + LAST_GRACE,
             };
+        }
+        // Again whenever something ended: its children may be strays now.
+        if matches!(self.phase, Phase::Killing { .. }) {
+            self.signal_all(Signal::KILL);
         }
     }
 
@@ -451,7 +459,7 @@ impl Minder {
         match self.phase {
             Phase::Minding => false,
             Phase::Killing { leave_at } if leave_at <= Instant::now() => true,
-            _ => !self.children.iter().any(super::child::Child::group_exists),
+            _ => !self.children.iter().any(super::child::Child::group_exists) && self.strays().is_empty(),
         }
     }
 
@@ -460,6 +468,7 @@ impl Minder {
             for output in child.outputs_mut() {
                 output.pump(WHOLE_PIPE, Slots::default());
             }
+            child.remove_groups();
         }
         let _ = crate::segments::remove(&home::socket(&self.ground.home));
     }

@@ -12,6 +12,7 @@
 //! bounded by the constants of [`crate::protocol`]; in practice it is a few hundred bytes per child.
 
 mod child;
+mod confine;
 mod connection;
 mod ground;
 mod guard;
@@ -23,6 +24,7 @@ mod requests;
 mod segment_writer;
 mod signals;
 mod slots;
+mod strays;
 
 use std::{
     fmt,

@@ -104,6 +104,7 @@ impl Minder {
             rebinds: self.launcher.rebinds(),
             guards: true,
             learns: true,
+            confines: true,
         }
     }
 
@@ -124,7 +125,7 @@ impl Minder {
             Outputs::prepare(&self.raw, &spawn).map_err(|error| failed("looking for segments", &error))?;
         let mut launched = self.launcher.launch(&spawn)?;
         let binds = launched.binds.take();
-        let child = self.children.insert(outputs, launched, spawn.label);
+        let child = self.children.insert(outputs, launched, spawn.label, spawn.groups);
         let (serial, spawned) = (child.serial(), child.spawned());
         self.watch_outputs(serial);
         let rebinding = binds

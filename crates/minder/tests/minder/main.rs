@@ -1,6 +1,7 @@
 //! A real minder with real children.
 
 mod binds;
+mod confinement;
 mod world;
 
 use std::{
@@ -72,7 +73,7 @@ fn a_child_gets_what_was_asked_for_and_nothing_else() {
         umask: Some(0o027),
         limits: Limits {
             descriptors: Some(123),
-            address_space: None,
+            ..Limits::default()
         },
         ..shell("web", script)
     };
@@ -112,7 +113,7 @@ fn what_cannot_start_is_an_error_and_no_exit() {
             Spawn {
                 limits: Limits {
                     descriptors: Some(u64::MAX - 1),
-                    address_space: None,
+                    ..Limits::default()
                 },
                 ..command("/bin/true")
             },

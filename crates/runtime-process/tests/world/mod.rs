@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_logs::{Logs, Offsets, Progress, RunOutput};
+use hythe_model::workload::Limits;
 use hythe_model::{Exit, InstanceId, Revision};
 use hythe_runtime_process::{Config, OutputEvent, ProcessRuntime};
 use hythe_spine::Spine;
@@ -154,6 +155,8 @@ pub(crate) fn record(id: &str, address: Option<SocketAddr>) -> Record {
 pub(crate) fn shell(id: &str, script: &str) -> StartSpec {
     StartSpec {
         listens: Listens::Nowhere,
+        limits: Limits::default(),
+        user: None,
         command: ["sh", "-c", script].map(str::to_owned).into(),
         working_dir: "/".into(),
         environment: environment(),

@@ -227,6 +227,7 @@ impl Observed {
                         code: None,
                         signal: None,
                         at: now,
+                        out_of_memory: None,
                     }),
                     backoff,
                     now,

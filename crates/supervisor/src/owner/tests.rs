@@ -412,6 +412,23 @@ async fn usage_is_published_as_a_rate() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_that_nobody_enforces_is_told_with_its_service() {
+    let world = Supervised::new(FakeRuntime::new(&[]));
+    let mut limited = workload(1, "one");
+    limited.limits.pids = Some(20);
+    world.want("web", Some(workload(1, "one")));
+    let generation = world.want("users", Some(limited));
+    let now = world.until_settled("users", generation).await;
+    let warnings = |service: &str| {
+        now.services[&service.parse::<FullName>().unwrap()]
+            .warnings
+            .clone()
+    };
+    assert_eq!(warnings("users"), ["at most 20 processes: nobody counts them"]);
+    assert!(warnings("web").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn services_outlive_the_supervisor() {
     let supervised = Supervised::new(FakeRuntime::new(&[]));
     let generation = supervised.want("users", Some(workload(1, "a")));

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use hythe_model::view::LogLine;
+use hythe_model::workload::Limits;
 use hythe_model::{Exit, FullName, InstanceId};
 use hythe_ports::{BoxFuture, LogQuery, Logs, Traffic};
 use tokio::sync::{Semaphore, mpsc};
@@ -122,6 +123,7 @@ impl FakeRuntime {
             code: Some(code),
             signal: None,
             at: 0,
+            out_of_memory: None,
         };
         self.state.lock().unwrap().end(&InstanceId(id.into()), exit);
     }
@@ -132,6 +134,7 @@ impl FakeRuntime {
             code: Some(1),
             signal: None,
             at: 0,
+            out_of_memory: None,
         };
         self.state
             .lock()
@@ -165,6 +168,7 @@ impl FakeRuntime {
                     code: Some(9),
                     signal: None,
                     at: 0,
+                    out_of_memory: None,
                 },
             );
         }
@@ -245,6 +249,7 @@ impl Runtime for FakeRuntime {
                         code: None,
                         signal: Some(signal),
                         at: 0,
+                        out_of_memory: None,
                     },
                 );
             }
@@ -278,6 +283,13 @@ impl Runtime for FakeRuntime {
                 output: "cannot reach the database\n".to_owned(),
             })
         })
+    }
+
+    fn unenforced(&self, limits: &Limits) -> Vec<String> {
+        let pids = limits
+            .pids
+            .map(|pids| format!("at most {pids} processes: nobody counts them"));
+        pids.into_iter().collect()
     }
 
     fn usage(&self, _: &InstanceId) -> Option<Usage> {

@@ -130,6 +130,7 @@ fn happen(world: &mut World, happening: Happening) {
                         code: Some(code),
                         signal: None,
                         at: world.now,
+                        out_of_memory: None,
                     },
                 );
             }
@@ -250,6 +251,7 @@ fn recover(world: &mut World) {
                             code: Some(0),
                             signal: None,
                             at: world.now,
+                            out_of_memory: None,
                         },
                     );
                 }

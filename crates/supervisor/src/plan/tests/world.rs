@@ -112,6 +112,7 @@ impl World {
                         code: None,
                         signal: Some(9),
                         at: now,
+                        out_of_memory: None,
                     },
                 );
             }
@@ -250,6 +251,7 @@ impl World {
                         code: Some(code),
                         signal: None,
                         at: self.now,
+                        out_of_memory: None,
                     },
                 );
             }
@@ -394,6 +396,7 @@ fn found(id: &str, slot: u32, revision: &str, flags: &[&str]) -> Found {
         code: Some(1),
         signal: None,
         at: START - 1000,
+        out_of_memory: None,
     };
     Found {
         record,
