@@ -23,6 +23,7 @@ mod http2;
 mod listeners;
 mod nginx;
 mod output;
+mod policies;
 mod programs;
 mod projects;
 mod proxies;
