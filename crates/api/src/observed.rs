@@ -259,6 +259,7 @@ impl Observed<'_> {
             revision: instance.revision.to_string(),
             started_at: instance.started_at,
             last_exit: instance.last_exit,
+            cause: instance.cause.clone(),
             message: instance.message.clone().or(health),
             cpu_millis: instance.cpu_millis,
             memory_bytes: instance.memory_bytes,

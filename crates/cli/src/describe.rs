@@ -5,7 +5,7 @@ use std::time::Duration;
 use hythe_api::wire::ServiceDetail;
 use hythe_model::Workload;
 use hythe_model::view::{EndpointView, InstanceView};
-use hythe_model::workload::{Condition, Limits, Probe, Replicas, RestartPolicy};
+use hythe_model::workload::{Condition, HealthCheck, Limits, Probe, Replicas, RestartPolicy, Watch};
 
 use crate::Context;
 use crate::arguments::ServiceOptions;
@@ -83,21 +83,12 @@ fn show_workload(out: &mut Terminal, workload: &Workload) -> Outcome {
         RestartPolicy::OnFailureAtMost(times) => format!("on-failure:{times}"),
     };
     field(out, "restart", restart)?;
-    if let Some(check) = &workload.healthcheck {
-        let probe = match &check.probe {
-            Probe::Http(path) => format!("GET {path}"),
-            Probe::Tcp => "connects to its port".to_owned(),
-            Probe::Command(command) => command.join(" "),
-        };
-        field(
-            out,
-            "health",
-            format!(
-                "{probe}, every {}, {} failures in a row",
-                span(check.interval_ms),
-                check.retries
-            ),
-        )?;
+    show_rules(out, workload)?;
+    if let Some(health) = &workload.healthcheck {
+        field(out, "health", check(health))?;
+    }
+    if let Some(liveness) = &workload.liveness {
+        field(out, "liveness", check(liveness))?;
     }
     if let Some(user) = &workload.user {
         field(out, "user", user)?;
@@ -138,6 +129,73 @@ fn limits(limits: &Limits) -> Vec<String> {
     of_group.into_iter().flatten().chain(of_each).collect()
 }
 
+/// What ends an instance for good, and what replaces it.
+fn show_rules(out: &mut Terminal, workload: &Workload) -> Outcome {
+    let rules = &workload.restart_rules;
+    if !rules.stop_exit_codes.is_empty() {
+        let codes: Vec<String> = rules.stop_exit_codes.iter().map(i32::to_string).collect();
+        field(out, "final", format!("exit code {}", codes.join(", ")))?;
+    }
+    if let Some(min_uptime) = rules.min_uptime_ms {
+        field(out, "min uptime", span(min_uptime))?;
+    }
+    if let Some(most) = rules.max_quick_exits.filter(|most| *most != u32::MAX) {
+        field(out, "gives up", format!("after {most} quick exits in a row"))?;
+    }
+    match (rules.backoff_ms, rules.delay_ms) {
+        (Some(first), _) => field(out, "waits", format!("{}, then ever longer", span(first)))?,
+        (None, Some(delay)) => field(out, "waits", span(delay))?,
+        (None, None) => {}
+    }
+    if let Some(most) = workload.memory_restart_bytes {
+        field(
+            out,
+            "memory",
+            format!("replaced above {}", hythe_stdx::format_size(most)),
+        )?;
+    }
+    if let Some(cron) = &workload.cron_restart {
+        field(out, "cron", cron)?;
+    }
+    if let Some(watch) = &workload.watch {
+        field(out, "watches", watched(watch))?;
+    }
+    Ok(())
+}
+
+/// `src, views (*.js) without *.log`.
+fn watched(watch: &Watch) -> String {
+    let mut text = match &watch.paths[..] {
+        [] => "its folder".to_owned(),
+        paths => list(paths.iter().map(|path| path.display().to_string())),
+    };
+    if !watch.extensions.is_empty() {
+        text += &format!(" (*.{})", watch.extensions.join(", *."));
+    }
+    if !watch.ignore.is_empty() {
+        text += &format!(" without {}", list(watch.ignore.iter().cloned()));
+    }
+    text
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}
+
+/// `GET /health, every 30s, 3 failures in a row`.
+fn check(check: &HealthCheck) -> String {
+    let probe = match &check.probe {
+        Probe::Http(path) => format!("GET {path}"),
+        Probe::Tcp => "connects to its port".to_owned(),
+        Probe::Command(command) => command.join(" "),
+    };
+    format!(
+        "{probe}, every {}, {} failures in a row",
+        span(check.interval_ms),
+        check.retries
+    )
+}
+
 fn show_instance(out: &mut Terminal, instance: &InstanceView) -> Outcome {
     let state = tone(instance.state).paint(&instance.state.to_string());
     out.line(format!("\n{}  {state}", Tone::Strong.paint(&instance.id)))?;
@@ -153,6 +211,9 @@ fn show_instance(out: &mut Terminal, instance: &InstanceView) -> Outcome {
     field(out, "restarts", instance.restarts)?;
     if let Some(exit) = instance.last_exit {
         field(out, "last exit", exit)?;
+    }
+    if let Some(cause) = &instance.cause {
+        field(out, "because", cause)?;
     }
     if let Some(message) = &instance.message {
         field(out, "why", message)?;

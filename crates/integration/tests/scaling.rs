@@ -62,7 +62,7 @@ routes: [{name: slow, service: slow, paths: [/slow]}]
     let watched = Instant::now();
     while watched.elapsed() < Duration::from_secs(8) {
         seen.push(desired(&home));
-        pause();
+        pause(Duration::from_millis(200));
     }
     assert!(
         seen.iter().all(|desired| *desired == 3),

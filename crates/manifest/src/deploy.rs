@@ -1,6 +1,6 @@
 //! Compose's `deploy`: how many instances, their limits, and how they are replaced.
 
-use hythe_model::workload::{Limits, Replicas, UpdateOrder, UpdatePolicy};
+use hythe_model::workload::{Limits, Replicas, RestartPolicy, RestartRules, UpdateOrder, UpdatePolicy};
 
 use crate::context::Context;
 use crate::keys::{Shape, Table, key, not_yet};
@@ -26,12 +26,16 @@ pub(crate) static DEPLOY: Table = Table {
             Shape::Block(&UPDATE),
             "How instances are replaced when the service changes.",
         ),
+        key(
+            "restart_policy",
+            Shape::Block(&RESTART_POLICY),
+            "When an instance that ended is started again.",
+        ),
         key("resources", Shape::Block(&RESOURCES), "What an instance may use."),
         not_yet("mode", Shape::Anything, "Of Swarm."),
         not_yet("endpoint_mode", Shape::Anything, "Of Swarm."),
         not_yet("placement", Shape::Anything, "Of Swarm."),
         not_yet("labels", Shape::Anything, "Of Swarm."),
-        not_yet("restart_policy", Shape::Anything, "`restart` says it."),
         not_yet("rollback_config", Shape::Anything, "How a roll-back goes."),
     ],
 };
@@ -71,6 +75,37 @@ static UPDATE: Table = Table {
     ],
 };
 
+static RESTART_POLICY: Table = Table {
+    name: "restart-policy",
+    title: "`restart_policy`",
+    doc: "When an instance that ended is started again.",
+    interpolated: true,
+    keys: &[
+        key(
+            "condition",
+            Shape::OneOf(&["none", "on-failure", "any"]),
+            "After which exits. Wins over `restart`, which is the default.",
+        ),
+        key(
+            "delay",
+            Shape::Duration,
+            "The same time before each restart. Default: at once, then ever longer from `100ms` to `15s`.",
+        ),
+        key(
+            "max_attempts",
+            Shape::Integer(0, MOST_ATTEMPTS),
+            "After this many restarts in a row that did not last for `window` there is no further one; 0: there always is. Default: 15.",
+        ),
+        key(
+            "window",
+            Shape::Duration,
+            "How long an instance must run for its restart to have succeeded; the same as `min_uptime`. Default: `1s`.",
+        ),
+    ],
+};
+
+const MOST_ATTEMPTS: i64 = 1_000_000;
+
 static RESOURCES: Table = Table {
     name: "resources",
     title: "`resources`",
@@ -91,6 +126,8 @@ pub(crate) struct Deploy {
     pub(crate) replicas: Replicas,
     pub(crate) update: UpdatePolicy,
     pub(crate) limits: Limits,
+    pub(crate) condition: Option<RestartPolicy>,
+    pub(crate) restart_rules: RestartRules,
 }
 
 /// The service's `deploy`, and `scale` beside it.
@@ -98,11 +135,35 @@ pub(crate) fn read(service: &Block<'_>) -> Deploy {
     let deploy = service.block("deploy", &DEPLOY);
     let update_config = deploy.and_then(|deploy| deploy.block("update_config", &UPDATE));
     let resources = deploy.and_then(|deploy| deploy.block("resources", &RESOURCES));
+    let restart_policy = deploy.and_then(|deploy| deploy.block("restart_policy", &RESTART_POLICY));
     let most = resources.and_then(|resources| resources.block("limits", &limits::LIMITS));
     Deploy {
         replicas: replicas(service, deploy.and_then(|deploy| deploy.get("replicas"))),
         update: update_config.map(|block| update(&block)).unwrap_or_default(),
         limits: limits::read(service, most),
+        condition: restart_policy.and_then(|block| condition(&block)),
+        restart_rules: restart_policy
+            .map(|block| restart_rules(&block))
+            .unwrap_or_default(),
+    }
+}
+
+fn condition(block: &Block<'_>) -> Option<RestartPolicy> {
+    Some(match block.choice("condition")? {
+        "none" => RestartPolicy::No,
+        "any" => RestartPolicy::Always,
+        _ => RestartPolicy::OnFailure,
+    })
+}
+
+fn restart_rules(block: &Block<'_>) -> RestartRules {
+    // So many restarts, and the exit that follows the last of them.
+    let exits = |attempts: u32| if attempts == 0 { u32::MAX } else { attempts + 1 };
+    RestartRules {
+        delay_ms: block.duration("delay"),
+        max_quick_exits: block.integer("max_attempts").map(exits),
+        min_uptime_ms: block.duration("window"),
+        ..RestartRules::default()
     }
 }
 

@@ -63,9 +63,9 @@ const DEFAULT_MS: u64 = 30_000;
 const START_INTERVAL_MS: u64 = 100;
 const PROBES: [&str; 3] = ["http", "tcp", "test"];
 
-/// The health check of the service's block; `None`: none, or none that can be read.
-pub(crate) fn read(service: &Block<'_>) -> Option<HealthCheck> {
-    let block = service.block("healthcheck", &HEALTHCHECK)?;
+/// The health check at `key` of the service's block; `None`: none, or none that can be read.
+pub(crate) fn read(service: &Block<'_>, key: &str) -> Option<HealthCheck> {
+    let block = service.block(key, &HEALTHCHECK)?;
     let interval_ms = positive(&block, "interval").unwrap_or(DEFAULT_MS);
     let times = HealthCheck {
         probe: Probe::Tcp,

@@ -50,6 +50,7 @@ mod reader;
 mod reference;
 mod report;
 mod route;
+mod rules;
 mod schema;
 mod service;
 mod signal;

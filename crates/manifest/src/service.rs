@@ -15,7 +15,7 @@ use crate::problem::Finding;
 use crate::reader::Block;
 use crate::{
     autoscale, dependency, deploy, environment, folder, gateway_service, healthcheck, limits, plugin, route,
-    upstream, workload,
+    rules, upstream, workload,
 };
 
 pub(crate) static SERVICE: Table = Table {
@@ -71,9 +71,39 @@ pub(crate) static SERVICE: Table = Table {
             "How it is known to be ready. Default: its port accepts connections, or without a port, it has run for a second.",
         ),
         key(
+            "liveness",
+            Shape::Block(&healthcheck::HEALTHCHECK),
+            "What an instance that has been ready must go on passing: one that fails is stopped and started again, where `healthcheck` only takes it out of traffic. Default: nothing.",
+        ),
+        key(
             "restart",
             workload::RESTART,
             "What happens when an instance exits: `no`, `always`, `on-failure[:N]`, `unless-stopped`. Default: `on-failure`.",
+        ),
+        key(
+            "stop_exit_codes",
+            rules::EXIT_CODES,
+            "An exit with one of these codes is final, whatever `restart` says.",
+        ),
+        key(
+            "min_uptime",
+            Shape::Duration,
+            "An exit sooner than this after the start is a quick one; after 16 in a row it is not started again. Default: `1s`.",
+        ),
+        key(
+            "max_memory_restart",
+            Shape::Size,
+            "An instance whose processes together use more memory than this, two seconds in a row, is replaced. Default: none is.",
+        ),
+        key(
+            "cron_restart",
+            Shape::Text,
+            "A cron expression, in the server's time zone: all instances are replaced when it comes due. Default: never.",
+        ),
+        key(
+            "watch",
+            rules::WATCHED,
+            "`true`, or which files and folders, relative to `working_dir`: all instances are replaced when one changes. Default: `false`.",
         ),
         key(
             "stop_signal",
@@ -236,7 +266,7 @@ pub(crate) static SERVICE: Table = Table {
 };
 
 /// Keys that say how something runs here, and nothing about a service elsewhere.
-const OF_WORKLOADS: [&str; 20] = [
+const OF_WORKLOADS: [&str; 26] = [
     "working_dir",
     "port",
     "rebind",
@@ -247,7 +277,13 @@ const OF_WORKLOADS: [&str; 20] = [
     "env_file",
     "depends_on",
     "healthcheck",
+    "liveness",
     "restart",
+    "stop_exit_codes",
+    "min_uptime",
+    "max_memory_restart",
+    "cron_restart",
+    "watch",
     "stop_signal",
     "stop_grace_period",
     "scale",

@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::service::Service;
-use crate::{autoscale, dependency, deploy, environment, healthcheck, signal, words};
+use crate::{autoscale, dependency, deploy, environment, healthcheck, rules, signal, words};
 
 pub(crate) const RESTART: Shape = Shape::Either(&[
     Shape::OneOf(&["no", "always", "on-failure", "unless-stopped"]),
@@ -34,19 +34,24 @@ pub(crate) fn read(service: &Service<'_>, draft: &mut Draft) -> Option<Workload>
     workload.publish = block.boolean("publish").unwrap_or_default();
     workload.autoscale = autoscale::read(block);
     workload.sleep_after_ms = block.duration("sleep");
-    workload.restart = restart(block).unwrap_or_default();
     workload.stop_signal = stop_signal(block).unwrap_or(workload.stop_signal);
     workload.stop_grace_period_ms = block
         .duration("stop_grace_period")
         .unwrap_or(workload.stop_grace_period_ms);
-    workload.healthcheck = healthcheck::read(block);
+    workload.healthcheck = healthcheck::read(block, "healthcheck");
     workload.depends_on = dependency::read(service, draft);
+    let restart = restart(block);
+    let condition;
     deploy::Deploy {
         replicas: workload.replicas,
         update: workload.update,
         limits: workload.limits,
+        condition,
+        restart_rules: workload.restart_rules,
     } = deploy::read(block);
     workload.user = user(block);
+    workload.restart = condition.or(restart).unwrap_or_default();
+    rules::read(block, &mut workload);
     Some(workload).filter(|workload| !workload.command.is_empty())
 }
 

@@ -42,6 +42,10 @@ pub struct Instance {
     pub started_at: Option<u64>,
     /// How the last process ended.
     pub last_exit: Option<Exit>,
+    /// Why it was started, if by a rule of its workload (memory, cron, changed files, liveness) and not by a change of
+    /// what is desired.
+    #[serde(default)]
+    pub cause: Option<String>,
     /// Why it is not ready, for people: the last failed probe, the exec error, the missing dependency.
     pub message: Option<String>,
     /// CPU of the last second, in thousandths of a core.

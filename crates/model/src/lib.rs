@@ -10,6 +10,7 @@
 //! - [`project`]: what one manifest says.
 //! - [`health`]: when an endpoint counts as healthy.
 //! - [`instance`]: what runs. [`endpoint`]: what may receive traffic.
+//! - [`schedule`]: when a cron expression comes due. [`watch`]: which changed files count.
 //! - [`view`]: the documented, versioned shapes that `--json` and the native API show.
 
 pub mod balancing;
@@ -21,8 +22,10 @@ pub mod instance;
 pub mod listener;
 pub mod name;
 pub mod project;
+pub mod schedule;
 pub mod traffic;
 pub mod view;
+pub mod watch;
 pub mod workload;
 
 pub use certificate::{CaCertificate, Certificate};
@@ -33,5 +36,6 @@ pub use instance::{Exit, Instance, InstanceId, InstanceState, Instances};
 pub use listener::{ClientVerify, Listener, ListenerProtocol, ProxyProtocol};
 pub use name::{FullName, Name, NameError, ProjectName};
 pub use project::ProjectSpec;
+pub use schedule::Schedule;
 pub use traffic::{Consumer, Plugin, Route, Service, Target, Upstream};
 pub use workload::{Revision, Workload};

@@ -71,6 +71,9 @@ pub struct InstanceView {
     pub started_at: Option<u64>,
     /// How the last process ended.
     pub last_exit: Option<Exit>,
+    /// Why it was started, if by a rule of its service: memory, cron, changed files, liveness.
+    #[serde(default)]
+    pub cause: Option<String>,
     /// Why it is not ready.
     pub message: Option<String>,
     /// Thousandths of a core over the last second.

@@ -75,6 +75,22 @@ pub struct Workload {
     /// Who it runs as; `None`: who Hythe runs as.
     #[serde(default)]
     pub user: Option<RunAs>,
+    /// What an exit means and when the next start comes, where that is not Hythe's own way.
+    #[serde(default)]
+    pub restart_rules: RestartRules,
+    /// A copy whose processes together use more resident memory than this, in bytes, twice in a row is replaced.
+    #[serde(default)]
+    pub memory_restart_bytes: Option<u64>,
+    /// A cron expression ([`crate::Schedule`]): every copy is replaced, one after another, whenever it comes due.
+    #[serde(default)]
+    pub cron_restart: Option<String>,
+    /// Files whose change replaces every copy.
+    #[serde(default)]
+    pub watch: Option<Watch>,
+    /// What a copy that has been ready must go on passing; one that fails is stopped and started again. `healthcheck`
+    /// only takes it out of traffic.
+    #[serde(default)]
+    pub liveness: Option<HealthCheck>,
     /// `hythe stop`: keep the service, run no copy.
     #[serde(default)]
     pub stopped: bool,
@@ -132,6 +148,46 @@ pub enum RestartPolicy {
     OnFailure,
     /// As [`RestartPolicy::OnFailure`], this many times in a row.
     OnFailureAtMost(u32),
+}
+
+/// What an exit means and when the next start comes. What is `None` is as the supervisor has it for everybody.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestartRules {
+    /// An exit with one of these codes is final whatever [`RestartPolicy`] says, and counts as completed.
+    #[serde(default)]
+    pub stop_exit_codes: Vec<i32>,
+    /// An exit sooner than this after the start is a quick one (1 s).
+    #[serde(default)]
+    pub min_uptime_ms: Option<u64>,
+    /// This many quick exits in a row, and there is no further start (16; without end if `backoff_ms` is given).
+    #[serde(default)]
+    pub max_quick_exits: Option<u32>,
+    /// The same time before each restart.
+    #[serde(default)]
+    pub delay_ms: Option<u64>,
+    /// The time before the first restart; each further one waits half as long again, 15 s at most, until a process
+    /// was up for 30 s. Wins over `delay_ms`.
+    #[serde(default)]
+    pub backoff_ms: Option<u64>,
+}
+
+/// Which files are watched; [`Watch::filter`] tells which of their changes count.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {
+    /// Files, and folders with all that is in them, relative to the working folder. None: the working folder.
+    #[serde(default)]
+    pub paths: Vec<PathBuf>,
+    /// Globs, or regular expressions as `/.../`, of what is left out. None: hidden files and `node_modules`.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+    /// Only files that end so, such as `js`. None: all.
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    /// How long nothing may change before a burst of changes is over. Less than 50 ms counts as 50 ms.
+    #[serde(default)]
+    pub delay_ms: u64,
 }
 
 /// How an instance is known to be ready and alive.
@@ -306,13 +362,18 @@ impl Workload {
             limits: Limits::default(),
             labels: BTreeMap::new(),
             user: None,
+            restart_rules: RestartRules::default(),
+            memory_restart_bytes: None,
+            cron_restart: None,
+            watch: None,
+            liveness: None,
             stopped: false,
             restarts_asked: 0,
         }
     }
 
-    /// Hashes what a running instance was started from. How many there are, how they are probed, stopped
-    /// and replaced can change under a running instance and is left out.
+    /// Hashes what a running instance was started from. How many there are, how they are probed, stopped,
+    /// restarted and replaced can change under a running instance and is left out.
     pub fn revision(&self) -> Revision {
         let made_of = (
             &self.command,

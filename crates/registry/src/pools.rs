@@ -233,6 +233,7 @@ mod tests {
                 restarts: 0,
                 started_at: None,
                 last_exit: None,
+                cause: None,
                 message: None,
                 cpu_millis: 0,
                 memory_bytes: 0,

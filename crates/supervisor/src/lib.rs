@@ -27,6 +27,7 @@ mod backoff;
 mod clock;
 mod dependency;
 mod execute;
+mod files;
 mod goal;
 mod handle;
 mod ids;

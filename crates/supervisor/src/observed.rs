@@ -5,6 +5,7 @@
 
 mod begin;
 mod events;
+mod renewal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::scaling::Scales;
 use crate::unit::{Health, Phase, Unit};
 
 pub(crate) use events::Heard;
+pub(crate) use renewal::Renewal;
 
 /// What is there.
 #[derive(Debug, Default)]
@@ -67,9 +69,27 @@ pub(crate) struct Memory {
     pub(crate) published: BTreeSet<SocketAddr>,
     /// When the last replaced unit was gone.
     pub(crate) batch_ended_at: Option<u64>,
+    /// Why units that are gone were replaced, by place, until another takes it.
+    pub(crate) causes: BTreeMap<u32, String>,
+    /// When its cron expression comes due.
+    pub(crate) due: Option<Due>,
 }
 
-/// An update that is not tried again.
+/// The next time of a cron expression.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Due {
+    pub(crate) expression: String,
+    /// On the supervisor's clock; `None`: never again.
+    pub(crate) at: Option<u64>,
+    /// The same on the wall.
+    pub(crate) wall_at: Option<u64>,
+    /// The last time on the wall that was acted upon.
+    pub(crate) used: u64,
+    /// It has to be looked up again.
+    pub(crate) outdated: bool,
+}
+
+/// An update, or a replacement of what was there, that is not tried again.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FailedUpdate {
     pub(crate) revision: Revision,
@@ -101,6 +121,7 @@ impl Observed {
                 memory.good = None;
                 memory.published.clear();
             }
+            memory.causes.retain(|slot, _| *slot < goal.want);
         }
         for unit in self.units.values_mut() {
             if let Some(goal) = goals
@@ -183,7 +204,7 @@ pub(crate) fn by_service(units: &BTreeMap<InstanceId, Unit>) -> BTreeMap<&FullNa
 fn is_filled(units: &[&Unit], goal: &Goal, rules: &Rules) -> bool {
     let fits = |unit: &Unit, slot| {
         unit.slot == slot
-            && unit.revision == goal.revision
+            && unit.is_of(goal.revision)
             && (unit.is_ready() || unit.is_completed(&rules.backoff))
     };
     (0..goal.want).all(|slot| units.iter().any(|unit| fits(unit, slot)))

@@ -1,13 +1,14 @@
 //! The supervisor's task: owns the observed state and is the only one to change it.
 
 mod notes;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_model::{Desired, InstanceId, Instances};
+use hythe_model::{Desired, FullName, InstanceId, Instances};
 use hythe_spine::{Latest, Publisher, Shutdown, Spine, until};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -15,9 +16,10 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::backoff::millis;
 use crate::clock::Clock;
 use crate::execute::{Answer, Request, StartAnswer, execute};
+use crate::files::FileWatches;
 use crate::handle::Command;
 use crate::launch::Launch;
-use crate::observed::{Heard, Observed, StopAll, Sync};
+use crate::observed::{Heard, Observed, Renewal, StopAll, Sync};
 use crate::plan::{Action, plan};
 use crate::probe::Verdict;
 use crate::runtime::{RuntimeEvent, Usage};
@@ -25,6 +27,7 @@ use crate::scaling::Scales;
 use crate::view::{is_same, view};
 use crate::watch::Watches;
 use crate::{Inputs, Rules};
+use schedule::Wall;
 
 /// What the supervisor's own tasks report.
 #[derive(Debug)]
@@ -39,6 +42,21 @@ pub(crate) enum Event {
         id: InstanceId,
         pid: u32,
     },
+    Hung {
+        id: InstanceId,
+        pid: u32,
+        reason: String,
+    },
+    /// Files that `service` watches have changed.
+    FilesChanged {
+        service: FullName,
+        what: String,
+    },
+    /// They cannot be watched, at least not now.
+    NotWatched {
+        service: FullName,
+        why: String,
+    },
     Measured(Vec<(InstanceId, u32, Usage)>),
 }
 
@@ -52,6 +70,8 @@ pub(crate) struct Owner {
     observed: Observed,
     publisher: Publisher<Instances>,
     watches: Watches,
+    file_watches: FileWatches,
+    wall: Wall,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Receiver<Event>,
     report: mpsc::Sender<Event>,
@@ -97,6 +117,8 @@ impl Owner {
             observed: Observed::default(),
             publisher,
             watches,
+            file_watches: FileWatches::new(report.clone()),
+            wall: Wall::read(),
             commands,
             events,
             report,
@@ -116,7 +138,9 @@ impl Owner {
         while let Some(wake) = shutdown.unless_requested(self.next(&mut measure)).await {
             if matches!(wake, Wake::Measure) {
                 self.measure();
-                continue;
+                if !self.look_at_the_wall() {
+                    continue;
+                }
             }
             self.take_in(wake);
             self.take_in_what_is_queued();
@@ -206,10 +230,23 @@ impl Owner {
                 }
             }
             Event::Drained { id, pid } => self.observed.drained(&id, pid),
+            Event::Hung { id, pid, reason } => {
+                if self.observed.hung(&id, pid, &reason) {
+                    self.note_hung(&id);
+                }
+            }
+            Event::FilesChanged { service, what } => {
+                self.note_renewal(&service, Renewal::Files, &what);
+                self.observed.renew(&service, Renewal::Files, &what);
+            }
+            Event::NotWatched { service, why } => self.note_all(&service, &why),
             Event::Measured(measured) => {
                 self.measuring = false;
+                let backoff = self.rules.backoff;
                 for (id, pid, usage) in measured {
-                    self.observed.measured(&id, pid, usage, now);
+                    if self.observed.measured(&id, pid, usage, &backoff, now) {
+                        self.note_replaced(&id);
+                    }
                 }
             }
         }
@@ -248,6 +285,7 @@ impl Owner {
         self.observed.scales = self.scales.get_and_mark();
         self.learn_numbers(&desired);
         loop {
+            self.schedule(&desired, now);
             self.observed.refresh(&desired, &self.rules, now);
             let plan = plan(&desired, &self.observed, &self.rules, now);
             self.wake_at = plan.wake_at;
@@ -260,6 +298,7 @@ impl Owner {
         }
         self.publish(&desired, now);
         self.watches.keep(&self.observed.units);
+        self.file_watches.keep(&desired);
         if self.observed.sync == Sync::Done && !self.observed.anything_alive() {
             for done in self.stopped.drain(..) {
                 let _ = done.send(());
@@ -306,10 +345,13 @@ impl Owner {
             Action::List => Some(Request::List),
             Action::Start { id, .. } => Launch::new(unit(id)?, &self.gateway_url).map(Request::Start),
             Action::Record { id } => unit(id).map(|unit| Request::Record(unit.record())),
-            Action::Stop { id } => unit(id).map(|unit| Request::Stop(unit.record())),
+            Action::Stop { id } | Action::Restart { id } => unit(id).map(|unit| Request::Stop(unit.record())),
             Action::Kill { id } | Action::Sweep { id } => Some(Request::Kill(id.clone())),
             Action::Forget { id } => Some(Request::Forget(id.clone())),
-            Action::Create { .. } | Action::Drain { .. } | Action::FailUpdate { .. } => None,
+            Action::Create { .. }
+            | Action::Drain { .. }
+            | Action::FailUpdate { .. }
+            | Action::Renew { .. } => None,
         }
     }
 

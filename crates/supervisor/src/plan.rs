@@ -13,6 +13,8 @@
 //!                     wished, needs met                exit, back-off over
 //!            Waiting ------- Start ------> Up <------------ Start ------------ Ended
 //!                                          |                                     |
+//!                                          +--- hangs: Restart ----> Stopping ---+
+//!                                          |                                     |
 //!  superseded, too many, service gone:     |                                     |
 //!     has served: Drain ----> Draining ----+--- drained or late: Stop            |
 //!     has not: --------------------------------------------------- Stop          |
@@ -33,8 +35,11 @@
 //!                      nothing is replaced until another revision is wished
 //! ```
 //!
-//! Deliberately left out: restarts of instances that are alive and unhealthy, and any memory of a
-//! failed update across the server's own restart (it is tried once more then).
+//! A unit that was given a reason to be replaced (memory, cron, changed files; see `observed::renewal`) is `old` in
+//! this picture although its revision is the wished one; if its replacement fails, it stays.
+//!
+//! Deliberately left out: restarts of instances that fail the health check which only takes them out of traffic,
+//! and any memory of a failed update across the server's own restart (it is tried once more then).
 
 mod fleet;
 mod single;
@@ -83,12 +88,16 @@ pub(crate) enum Action {
     Drain { id: InstanceId },
     /// Send its stop signal.
     Stop { id: InstanceId },
+    /// Send its stop signal; it is started again after its end.
+    Restart { id: InstanceId },
     /// Kill it with everything it started.
     Kill { id: InstanceId },
     /// Kill what it left behind.
     Sweep { id: InstanceId },
     /// Have it no more.
     Forget { id: InstanceId },
+    /// Its cron expression comes due: have every unit replaced.
+    Renew { service: FullName, reason: String },
     /// Do not try this revision again.
     FailUpdate {
         service: FullName,
@@ -172,9 +181,11 @@ impl fmt::Display for Action {
             Self::Record { id } => write!(f, "record {id}"),
             Self::Drain { id } => write!(f, "drain {id}"),
             Self::Stop { id } => write!(f, "stop {id}"),
+            Self::Restart { id } => write!(f, "stop {id} to start it again"),
             Self::Kill { id } => write!(f, "kill {id}"),
             Self::Sweep { id } => write!(f, "sweep {id}"),
             Self::Forget { id } => write!(f, "forget {id}"),
+            Self::Renew { service, reason } => write!(f, "renew {service}: {reason}"),
             Self::FailUpdate { service, reason, .. } => write!(f, "fail the update of {service}: {reason}"),
         }
     }

@@ -4,6 +4,9 @@
 //! yet. After that it is tried at the interval of its health check: `retries` failures in a row make it
 //! unhealthy, one success makes it ready again. An unhealthy instance gets no traffic; it is not
 //! restarted. Without a health check the first connection that its address accepts is all there is to it.
+//!
+//! Whether an instance that has been ready still lives is a check of its own, beside the other: `retries` failures in
+//! a row are told once, as [`Event::Hung`].
 
 mod http;
 mod judge;
@@ -33,6 +36,8 @@ pub(crate) enum Subject {
     Accepts(SocketAddr),
     /// A health check, for as long as the instance lives.
     Health(HealthSubject),
+    /// A health check, until it has failed.
+    Liveness(HealthSubject),
 }
 
 /// A health check with what its tries need; a command runs with this folder, environment and user.
@@ -71,6 +76,7 @@ pub(crate) async fn run(subject: Subject, health: Health, teller: Teller) {
     match subject {
         Subject::Accepts(address) => wait_for_accept(address, &teller).await,
         Subject::Health(subject) => watch_health(&subject, health, &teller).await,
+        Subject::Liveness(subject) => watch_liveness(&subject, teller).await,
     }
 }
 
@@ -85,6 +91,11 @@ impl Teller {
             })
             .await
             .is_ok()
+    }
+
+    async fn tell_hung(self, reason: String) {
+        let Self { id, pid, events } = self;
+        let _ = events.send(Event::Hung { id, pid, reason }).await;
     }
 }
 
@@ -121,8 +132,7 @@ async fn watch_health(subject: &HealthSubject, health: Health, teller: &Teller) 
     let start_period = Duration::from_millis(check.start_period_ms);
     let mut judge = Judge::new(check.retries, health);
     loop {
-        let timeout = Duration::from_millis(check.timeout_ms.max(1));
-        let result = within(timeout, subject.attempt()).await;
+        let result = subject.attempt_in_time().await;
         let excused = started.elapsed() < start_period;
         if let Some(verdict) = judge.judge(result, excused)
             && !teller.tell(verdict).await
@@ -130,6 +140,23 @@ async fn watch_health(subject: &HealthSubject, health: Health, teller: &Teller) 
             return;
         }
         tokio::time::sleep(pause(check, judge.was_ready())).await;
+    }
+}
+
+async fn watch_liveness(subject: &HealthSubject, teller: Teller) {
+    let check = &subject.check;
+    let started = Instant::now();
+    let start_period = Duration::from_millis(check.start_period_ms);
+    let mut judge = Judge::new(check.retries, Health::Ready);
+    loop {
+        tokio::time::sleep(pause(check, true)).await;
+        let result = subject.attempt_in_time().await;
+        let excused = started.elapsed() < start_period;
+        if let Some(verdict) = judge.judge(result, excused)
+            && verdict.health == Health::Unhealthy
+        {
+            return teller.tell_hung(verdict.message.unwrap_or_default()).await;
+        }
     }
 }
 
@@ -148,6 +175,11 @@ fn pause(check: &HealthCheck, was_ready: bool) -> Duration {
 }
 
 impl HealthSubject {
+    async fn attempt_in_time(&self) -> Result<(), String> {
+        let timeout = Duration::from_millis(self.check.timeout_ms.max(1));
+        within(timeout, self.attempt()).await
+    }
+
     async fn attempt(&self) -> Result<(), String> {
         match (&self.check.probe, self.address) {
             (Probe::Http(path), Some(address)) => http::get(address, path).await,

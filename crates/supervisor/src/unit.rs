@@ -13,12 +13,16 @@
 //! ```
 //!
 //! Draining and everything right of it is a decision that is not taken back: such a unit only moves on
-//! towards being forgotten, and whatever takes its place is a unit of its own.
+//! towards being forgotten, and whatever takes its place is a unit of its own. There is one way of stopping
+//! that leads back to a start: that of a unit which failed its liveness check.
+//!
+//! A unit whose revision is the wished one is replaced all the same once something gave it a reason
+//! ([`Unit::replace`]): it counts as one of an older revision from then on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hythe_model::workload::{Probe, RestartPolicy};
+use hythe_model::workload::{HealthCheck, Probe, RestartPolicy};
 use hythe_model::{Entry, Exit, FullName, InstanceId, Revision, Workload};
 
 use crate::backoff::{Backoff, millis};
@@ -58,6 +62,14 @@ pub(crate) struct Unit {
     pub(crate) unready_since: u64,
     pub(crate) last_exit: Option<Exit>,
     pub(crate) message: Option<String>,
+    /// Why another should take its place although it is of the wished revision.
+    pub(crate) replace: Option<String>,
+    /// How it failed its liveness check; it is stopped and started again.
+    pub(crate) hung: Option<String>,
+    /// Why it was started, if by a rule: what made the one before it be replaced, or its own last process hang.
+    pub(crate) cause: Option<String>,
+    /// When it took its place by a rule, or an attempt to replace it failed: its memory is no reason for a while.
+    pub(crate) spared_since: Option<u64>,
     /// Exits in a row, none of them after a long run.
     pub(crate) failures: u32,
     /// How many of the last of them came within moments of the start.
@@ -78,8 +90,14 @@ pub(crate) enum Phase {
     Up { since: u64, health: Health },
     /// A process runs and should get no new requests. `drained`: those in flight have ended.
     Draining { since: u64, drained: bool },
-    /// The stop signal was sent, or has to be sent again, since the runtime did not answer.
-    Stopping { since: u64, sent: bool, killed: bool },
+    /// The stop signal was sent, or has to be sent again, since the runtime did not answer. `again`: it is started
+    /// again after its end.
+    Stopping {
+        since: u64,
+        sent: bool,
+        killed: bool,
+        again: bool,
+    },
     /// No process. `asked`: as was wanted, so it is only there to be forgotten. `swept`: what the main
     /// process left behind was killed.
     Ended { at: u64, asked: bool, swept: bool },
@@ -99,6 +117,8 @@ pub(crate) struct Measured {
     pub(crate) last: Option<(Usage, u64)>,
     pub(crate) cpu_millis: u32,
     pub(crate) memory_bytes: u64,
+    /// Measurements in a row with more memory than its workload allows.
+    pub(crate) over: u32,
 }
 
 /// What becomes of a unit that ended by itself.
@@ -141,6 +161,10 @@ impl Unit {
             unready_since: now,
             last_exit: None,
             message: None,
+            replace: None,
+            hung: None,
+            cause: None,
+            spared_since: None,
             failures: 0,
             quick_failures: 0,
             recorded_ready: false,
@@ -190,6 +214,10 @@ impl Unit {
             unready_since: now,
             last_exit: found.exit,
             message: None,
+            replace: None,
+            hung: None,
+            cause: None,
+            spared_since: None,
             failures: u32::from(found.exit.is_some()),
             quick_failures: 0,
             recorded_ready: record.ready,
@@ -241,11 +269,16 @@ impl Unit {
         }
     }
 
+    /// Whether it is of `revision` and nothing gave a reason to replace it.
+    pub(crate) fn is_of(&self, revision: Revision) -> bool {
+        self.revision == revision && self.replace.is_none()
+    }
+
     /// Whether it only moves towards being forgotten.
     pub(crate) fn is_retiring(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Ended { asked: true, .. }
+            Phase::Draining { .. } | Phase::Stopping { again: false, .. } | Phase::Ended { asked: true, .. }
         )
     }
 
@@ -261,13 +294,7 @@ impl Unit {
 
     /// Whether it may receive traffic.
     pub(crate) fn is_ready(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Up {
-                health: Health::Ready,
-                ..
-            }
-        )
+        self.health() == Health::Ready && self.hung.is_none()
     }
 
     /// Whether it has been ready in this run and may have requests in flight.
@@ -304,9 +331,15 @@ impl Unit {
                 "what it was started from is no longer known".to_owned(),
             ));
         };
-        let success = self.last_exit.is_some_and(Exit::is_success);
+        let rules = &workload.spec.restart_rules;
+        let ended = self.last_exit.filter(|_| self.hung.is_none());
+        let success = ended.is_some_and(Exit::is_success);
+        let code = ended.and_then(|exit| exit.code);
         let given_up = |why: &str| Some(Outcome::Failed(format!("{}{why}", self.end())));
         match workload.spec.restart {
+            _ if code.is_some_and(|code| rules.stop_exit_codes.contains(&code)) => {
+                return Some(Outcome::Completed);
+            }
             RestartPolicy::No | RestartPolicy::OnFailure | RestartPolicy::OnFailureAtMost(_) if success => {
                 return Some(Outcome::Completed);
             }
@@ -316,21 +349,27 @@ impl Unit {
             }
             _ => {}
         }
-        if self.quick_failures >= backoff.quick_failures {
+        if backoff
+            .most_quick_exits(rules)
+            .is_some_and(|most| self.quick_failures >= most)
+        {
             return given_up(&format!(
                 ", {} times in a row right after its start",
                 self.quick_failures
             ));
         }
-        Some(Outcome::RestartAt(at + backoff.delay_ms(self.failures, &self.id)))
+        Some(Outcome::RestartAt(
+            at + backoff.delay_ms(rules, self.failures, &self.id),
+        ))
     }
 
     /// How it ended, for people.
     pub(crate) fn end(&self) -> String {
-        match (&self.last_exit, &self.message) {
-            (Some(exit), _) => exit.to_string(),
-            (None, Some(message)) => message.clone(),
-            (None, None) => "an unknown end".to_owned(),
+        match (&self.hung, &self.last_exit, &self.message) {
+            (Some(hung), _, _) => hung.clone(),
+            (None, Some(exit), _) => exit.to_string(),
+            (None, None, Some(message)) => message.clone(),
+            (None, None, None) => "an unknown end".to_owned(),
         }
     }
 
@@ -354,6 +393,13 @@ impl Unit {
         let wait = workload.ready_after_ms.unwrap_or(millis(backoff.quick));
         let running = self.check() == Some(Check::Running);
         running.then(|| since + wait.min(workload.update.ready_timeout_ms / 2))
+    }
+
+    /// What a process that has been ready must go on passing, if it can be tried at all.
+    pub(crate) fn liveness(&self) -> Option<&HealthCheck> {
+        let check = self.workload.as_ref()?.spec.liveness.as_ref()?;
+        let can_be_tried = self.address.is_some() || matches!(check.probe, Probe::Command(_));
+        (self.is_serving() && self.hung.is_none() && can_be_tried).then_some(check)
     }
 
     /// What tells whether it is ready.

@@ -109,7 +109,7 @@ impl Viewer<'_> {
             return units.is_empty();
         };
         let fits = |unit: &&Unit| {
-            unit.revision == goal.revision
+            unit.is_of(goal.revision)
                 && (unit.is_ready() || unit.is_completed(&self.dependencies.rules.backoff))
         };
         units.len() == goal.want as usize && units.iter().all(fits)
@@ -131,7 +131,7 @@ impl Viewer<'_> {
         }
         if let Readiness::Broken(why) = readiness
             && goal.entry.spec.update.order == UpdateOrder::StopFirst
-            && units.iter().any(|unit| unit.revision != goal.revision)
+            && units.iter().any(|unit| !unit.is_of(goal.revision))
         {
             return Some(format!("the update {why}"));
         }
@@ -166,7 +166,11 @@ impl Viewer<'_> {
             restarts: unit.restarts,
             started_at: unit.started_at,
             last_exit: unit.last_exit,
-            message: reason.or_else(|| unit.message.clone()),
+            cause: unit.cause.clone(),
+            message: reason
+                .or_else(|| unit.hung.clone())
+                .or_else(|| unit.replace.clone())
+                .or_else(|| unit.message.clone()),
             cpu_millis: unit.usage.cpu_millis,
             memory_bytes: unit.usage.memory_bytes,
         }

@@ -1,6 +1,7 @@
-//! One task beside each instance that has something to wait for: its health, or the end of its requests.
+//! Tasks beside each instance that has something to wait for: its health, or the end of its requests; and whether it
+//! still lives.
 //!
-//! Which task there should be follows from the unit alone; [`Watches::keep`] starts what is missing and
+//! Which tasks there should be follows from the unit alone; [`Watches::keep`] starts what is missing and
 //! ends what is not wanted any more, so a changed health check or a restart needs no rule of its own.
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hythe_model::workload::HealthCheck;
 use hythe_model::{Entry, InstanceId, Workload};
 use hythe_ports::Traffic;
 use tokio::sync::mpsc;
@@ -26,11 +28,17 @@ enum Aim {
     Accepts(SocketAddr),
     Health,
     Drained(SocketAddr),
+    Liveness,
 }
 
-/// The tasks.
+/// The tasks: one for where the instance is in its life, one for its liveness.
 pub(crate) struct Watches {
-    tasks: BTreeMap<InstanceId, Watch>,
+    tasks: BTreeMap<InstanceId, [Option<Watch>; 2]>,
+    starter: Starter,
+}
+
+/// What a task needs.
+struct Starter {
     runtime: Arc<dyn Runtime>,
     traffic: Arc<dyn Traffic>,
     events: mpsc::Sender<Event>,
@@ -57,10 +65,12 @@ impl Watches {
     ) -> Self {
         Self {
             tasks: BTreeMap::new(),
-            runtime,
-            traffic,
-            events,
-            gateway_url,
+            starter: Starter {
+                runtime,
+                traffic,
+                events,
+                gateway_url,
+            },
         }
     }
 
@@ -68,35 +78,40 @@ impl Watches {
     pub(crate) fn keep(&mut self, units: &BTreeMap<InstanceId, Unit>) {
         self.tasks.retain(|id, _| units.contains_key(id));
         for unit in units.values() {
-            let Some((pid, aim)) = unit.pid.zip(aim(unit)) else {
+            let aims = aims(unit);
+            if aims == [None; 2] {
                 self.tasks.remove(&unit.id);
                 continue;
-            };
-            if self
-                .tasks
-                .get(&unit.id)
-                .is_none_or(|watch| !watch.fits(unit, pid, aim))
-            {
-                self.tasks.remove(&unit.id);
-                if let Some(task) = self.spawn(unit, pid, aim) {
-                    let task = AbortOnDropHandle::new(task);
-                    let watch = Watch {
-                        pid,
-                        aim,
-                        workload: unit.workload.clone(),
-                        _task: task,
-                    };
-                    self.tasks.insert(unit.id.clone(), watch);
+            }
+            let watches = self.tasks.entry(unit.id.clone()).or_default();
+            for (watch, aim) in watches.iter_mut().zip(aims) {
+                let wanted = unit.pid.zip(aim);
+                let fits = |watch: &Watch| wanted.is_some_and(|(pid, aim)| watch.fits(unit, pid, aim));
+                if !watch.as_ref().is_some_and(fits) {
+                    *watch = wanted.and_then(|(pid, aim)| self.starter.start(unit, pid, aim));
                 }
             }
         }
+    }
+}
+
+impl Starter {
+    fn start(&self, unit: &Unit, pid: u32, aim: Aim) -> Option<Watch> {
+        let task = AbortOnDropHandle::new(self.spawn(unit, pid, aim)?);
+        Some(Watch {
+            pid,
+            aim,
+            workload: unit.workload.clone(),
+            _task: task,
+        })
     }
 
     fn spawn(&self, unit: &Unit, pid: u32, aim: Aim) -> Option<JoinHandle<()>> {
         let (id, events) = (unit.id.clone(), self.events.clone());
         let subject = match aim {
             Aim::Accepts(address) => Subject::Accepts(address),
-            Aim::Health => Subject::Health(self.health_subject(unit)?),
+            Aim::Health => Subject::Health(self.health_subject(unit, aim)?),
+            Aim::Liveness => Subject::Liveness(self.health_subject(unit, aim)?),
             Aim::Drained(address) => {
                 let traffic = Arc::clone(&self.traffic);
                 return Some(tokio::spawn(async move {
@@ -112,10 +127,10 @@ impl Watches {
         )))
     }
 
-    fn health_subject(&self, unit: &Unit) -> Option<HealthSubject> {
+    fn health_subject(&self, unit: &Unit, aim: Aim) -> Option<HealthSubject> {
         let workload = &unit.workload.as_ref()?.spec;
         Some(HealthSubject {
-            check: workload.healthcheck.clone()?,
+            check: aim.check(workload)?.clone(),
             address: unit.address,
             working_dir: workload.working_dir.clone(),
             environment: environment(unit, workload, unit.address, &self.gateway_url),
@@ -127,17 +142,35 @@ impl Watches {
 
 impl Watch {
     /// Whether it is what `unit` needs. Folder and environment cannot change under a running instance,
-    /// its health check can.
+    /// its checks can.
     fn fits(&self, unit: &Unit, pid: u32, aim: Aim) -> bool {
-        let check = |entry: &Option<Arc<Entry<Workload>>>| {
-            entry.as_ref().and_then(|entry| entry.spec.healthcheck.clone())
+        let same_check = match (&self.workload, &unit.workload) {
+            (Some(ours), Some(theirs)) => {
+                Arc::ptr_eq(ours, theirs) || aim.check(&ours.spec) == aim.check(&theirs.spec)
+            }
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
         };
-        let same_workload = match (&self.workload, &unit.workload) {
-            (Some(ours), Some(theirs)) if Arc::ptr_eq(ours, theirs) => true,
-            (ours, theirs) => check(ours) == check(theirs),
-        };
-        self.pid == pid && self.aim == aim && (aim != Aim::Health || same_workload)
+        self.pid == pid && self.aim == aim && (same_check || !aim.is_a_check())
     }
+}
+
+impl Aim {
+    fn is_a_check(self) -> bool {
+        matches!(self, Self::Health | Self::Liveness)
+    }
+
+    /// The check of `workload` that it is about.
+    fn check(self, workload: &Workload) -> Option<&HealthCheck> {
+        match self {
+            Self::Health => workload.healthcheck.as_ref(),
+            Self::Liveness => workload.liveness.as_ref(),
+            Self::Accepts(_) | Self::Drained(_) => None,
+        }
+    }
+}
+
+fn aims(unit: &Unit) -> [Option<Aim>; 2] {
+    [aim(unit), unit.liveness().map(|_| Aim::Liveness)]
 }
 
 fn aim(unit: &Unit) -> Option<Aim> {

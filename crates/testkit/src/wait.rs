@@ -39,6 +39,6 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Between two looks, and between two requests of a client with a pace.
 #[expect(clippy::disallowed_methods, reason = "a test's thread has nothing else to do")]
-pub(crate) fn pause(time: Duration) {
+pub fn pause(time: Duration) {
     thread::sleep(time);
 }

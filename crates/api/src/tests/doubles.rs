@@ -304,6 +304,7 @@ fn instance(service: &FullName, id: &str, state: InstanceState) -> Instance {
         restarts: 0,
         started_at: Some(1),
         last_exit: None,
+        cause: None,
         message: None,
         cpu_millis: 0,
         memory_bytes: 0,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{FailedUpdate, Observed, Sync};
+use hythe_model::{FullName, Revision};
+
+use super::{FailedUpdate, Observed, Renewal, Sync};
 use crate::plan::Action;
-use crate::unit::{Measured, Phase, Unit};
+use crate::unit::{Health, Measured, Phase, Unit};
 
 impl Observed {
     /// Marks `action`, of a plan for this very state, as begun.
@@ -26,6 +28,8 @@ impl Observed {
                 let entry = Arc::clone(entry);
                 let mut unit = Unit::new(service.clone(), *number, *slot, *revision, entry, now);
                 unit.trial = *trial;
+                unit.cause = self.cause(service, *slot);
+                unit.spared_since = unit.cause.as_ref().map(|_| now);
                 self.remember_number(service, *number);
                 self.units.insert(unit.id.clone(), unit);
             }
@@ -33,16 +37,22 @@ impl Observed {
                 service,
                 revision,
                 reason,
-            } => {
-                let failed = FailedUpdate {
-                    revision: *revision,
-                    reason: reason.clone(),
-                };
-                self.memories.entry(service.clone()).or_default().failed = Some(failed);
+            } => self.fail_update(service, *revision, reason, now),
+            Action::Renew { service, reason } => {
+                self.renew(service, Renewal::Cron, reason);
+                if let Some(due) = self
+                    .memories
+                    .get_mut(service)
+                    .and_then(|memory| memory.due.as_mut())
+                {
+                    due.used = due.wall_at.unwrap_or_default();
+                    due.outdated = true;
+                }
             }
             Action::Start { id, .. }
             | Action::Record { id }
             | Action::Drain { id }
+            | Action::Restart { id }
             | Action::Stop { id }
             | Action::Kill { id }
             | Action::Sweep { id }
@@ -52,6 +62,38 @@ impl Observed {
                     unit.has_to_listen = memory.is_some_and(|memory| !memory.published.is_empty());
                     begin_on(unit, action, now);
                 }
+            }
+        }
+    }
+
+    /// Why a new unit takes `slot`, if by a rule.
+    fn cause(&mut self, service: &FullName, slot: u32) -> Option<String> {
+        let gone = self
+            .memories
+            .entry(service.clone())
+            .or_default()
+            .causes
+            .remove(&slot);
+        let mut there = self
+            .units
+            .values()
+            .filter(|unit| unit.service == *service && unit.slot == slot);
+        there.find_map(|unit| unit.replace.clone()).or(gone)
+    }
+
+    /// What runs is kept, also what was to be replaced by its like.
+    fn fail_update(&mut self, service: &FullName, revision: Revision, reason: &str, now: u64) {
+        let memory = self.memories.entry(service.clone()).or_default();
+        memory.failed = Some(FailedUpdate {
+            revision,
+            reason: reason.to_owned(),
+        });
+        for unit in self.units.values_mut().filter(|unit| unit.service == *service) {
+            if unit.replace.take().is_some() {
+                unit.spared_since = Some(now);
+            }
+            if unit.revision == revision && unit.is_serving() && memory.good.is_none() {
+                memory.good = unit.workload.clone().map(|entry| (revision, entry));
             }
         }
     }
@@ -66,6 +108,10 @@ fn begin_on(unit: &mut Unit, action: &Action, now: u64) {
                 Phase::Ended { .. } => unit.restarts += 1,
                 _ => unit.unready_since = now,
             }
+            if let Some(hung) = unit.hung.take() {
+                unit.cause = Some(hung);
+            }
+            unit.replace = None;
             unit.phase = Phase::Launching { early_exit: None };
             unit.started_at = Some(now);
             unit.address = None;
@@ -80,8 +126,17 @@ fn begin_on(unit: &mut Unit, action: &Action, now: u64) {
                 drained: false,
             }
         }
-        Action::Stop { .. } => stop(unit, now, false),
-        Action::Kill { .. } => stop(unit, now, true),
+        Action::Restart { .. } => {
+            if unit.health() == Health::Ready {
+                unit.unready_since = now;
+            }
+            stop(unit, now, false, true);
+        }
+        Action::Stop { .. } => stop(unit, now, false, false),
+        Action::Kill { .. } => {
+            let again = matches!(unit.phase, Phase::Stopping { again: true, .. });
+            stop(unit, now, true, again);
+        }
         Action::Sweep { .. } => {
             if let Phase::Ended { swept, .. } = &mut unit.phase {
                 *swept = true;
@@ -94,12 +149,12 @@ fn begin_on(unit: &mut Unit, action: &Action, now: u64) {
                 swept: true,
             }
         }
-        Action::List | Action::Create { .. } | Action::FailUpdate { .. } => {}
+        Action::List | Action::Create { .. } | Action::FailUpdate { .. } | Action::Renew { .. } => {}
     }
 }
 
 /// The grace counts from the first time it was asked.
-fn stop(unit: &mut Unit, now: u64, killed: bool) {
+fn stop(unit: &mut Unit, now: u64, killed: bool, again: bool) {
     let since = match unit.phase {
         Phase::Stopping { since, .. } => since,
         _ => now,
@@ -108,5 +163,6 @@ fn stop(unit: &mut Unit, now: u64, killed: bool) {
         since,
         sent: true,
         killed,
+        again,
     };
 }

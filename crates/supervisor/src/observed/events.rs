@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use hythe_model::workload::RestartRules;
 use hythe_model::{Exit, InstanceId};
 
 use super::{Observed, Sync};
@@ -174,14 +175,40 @@ impl Observed {
     /// The runtime has forgotten a unit, or never knew it.
     pub(crate) fn forgotten(&mut self, id: &InstanceId, now: u64) {
         if let Some(unit) = self.units.remove(id) {
-            self.memories.entry(unit.service).or_default().batch_ended_at = Some(now);
+            let memory = self.memories.entry(unit.service.clone()).or_default();
+            memory.batch_ended_at = Some(now);
+            let mut mates = self.units.values().filter(|other| other.service == unit.service);
+            if let Some(cause) = unit.replace
+                && !mates.any(|other| other.slot == unit.slot)
+            {
+                memory.causes.insert(unit.slot, cause);
+            }
         }
     }
 
-    /// Resources used by a unit's processes since their start.
-    pub(crate) fn measured(&mut self, id: &InstanceId, pid: u32, usage: Usage, now: u64) {
+    /// A unit's process fails its liveness check. `true` if that is news.
+    pub(crate) fn hung(&mut self, id: &InstanceId, pid: u32, reason: &str) -> bool {
+        let unit = self.units.get_mut(id).filter(|unit| unit.pid == Some(pid));
+        match unit.filter(|unit| unit.is_serving() && unit.hung.is_none()) {
+            Some(unit) => {
+                unit.hung = Some(format!("hangs: {reason}"));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Resources used by a unit's processes since their start. `true` if it is to be replaced for them.
+    pub(crate) fn measured(
+        &mut self,
+        id: &InstanceId,
+        pid: u32,
+        usage: Usage,
+        backoff: &Backoff,
+        now: u64,
+    ) -> bool {
         let Some(unit) = self.units.get_mut(id).filter(|unit| unit.pid == Some(pid)) else {
-            return;
+            return false;
         };
         if let Some((last, at)) = unit.usage.last {
             let used_us = usage.cpu_us.saturating_sub(last.cpu_us);
@@ -191,6 +218,7 @@ impl Observed {
         }
         unit.usage.memory_bytes = usage.memory_bytes;
         unit.usage.last = Some((usage, now));
+        self.judge_memory(id, backoff, now)
     }
 
     /// Events may have been missed: everything has to be looked at again.
@@ -308,14 +336,21 @@ fn meet_again(unit: &mut Unit, found: &Found, backoff: &Backoff, now: u64) {
 /// could hit the next process.
 fn end(unit: &mut Unit, exit: Option<Exit>, backoff: &Backoff, now: u64) {
     let up_ms = match (&unit.phase, exit) {
-        (Phase::Up { since, .. }, Some(_)) => now.saturating_sub(*since),
+        (Phase::Up { .. } | Phase::Stopping { again: true, .. }, Some(_)) => {
+            now.saturating_sub(unit.started_at.unwrap_or(now))
+        }
         _ => 0,
     };
     if up_ms >= millis(backoff.reset_after) {
         unit.failures = 0;
     }
     unit.failures = unit.failures.saturating_add(1);
-    let quick = up_ms < millis(backoff.quick);
+    let own = RestartRules::default();
+    let rules = unit
+        .workload
+        .as_ref()
+        .map_or(&own, |entry| &entry.spec.restart_rules);
+    let quick = up_ms < backoff.quick_ms(rules);
     unit.quick_failures = if quick {
         unit.quick_failures.saturating_add(1)
     } else {

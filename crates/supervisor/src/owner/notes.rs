@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use hythe_model::InstanceId;
+use hythe_model::{FullName, InstanceId};
 use hythe_stdx::format_duration;
 
 use super::Owner;
+use crate::observed::Renewal;
 use crate::plan::Action;
-use crate::unit::{Health, Outcome};
+use crate::unit::{Health, Outcome, Unit};
 
 impl Owner {
     /// Writes `message` into the log of `id`.
@@ -29,6 +30,11 @@ impl Owner {
                 let signal = self.observed.units.get(id).map_or(0, |unit| unit.stop_signal);
                 self.note(id, &format!("stopping, signal {signal}"));
             }
+            Action::Restart { id } => {
+                let signal = self.observed.units.get(id).map_or(0, |unit| unit.stop_signal);
+                self.note(id, &format!("stopping to be started again, signal {signal}"));
+            }
+            Action::Renew { service, reason } => self.note_renewal(service, Renewal::Cron, reason),
             Action::Kill { id } => self.note(id, "killed, it did not stop in time"),
             Action::FailUpdate {
                 service,
@@ -36,8 +42,9 @@ impl Owner {
                 reason,
             } => {
                 tracing::warn!(%service, reason, "an update failed");
-                let trial =
-                    |unit: &&crate::unit::Unit| unit.service == *service && unit.revision == *revision;
+                let trial = |unit: &&Unit| {
+                    unit.service == *service && unit.revision == *revision && unit.replace.is_none()
+                };
                 if let Some(unit) = self.observed.units.values().find(trial) {
                     self.note(&unit.id, &format!("update failed: {reason}"));
                 }
@@ -59,6 +66,37 @@ impl Owner {
             Some(Outcome::Completed) | None => String::new(),
         };
         self.note(id, &format!("ended: {}{next}", unit.end()));
+    }
+
+    /// That every unit of `service` which `renewal` concerns will be replaced.
+    pub(super) fn note_renewal(&self, service: &FullName, renewal: Renewal, reason: &str) {
+        let units = self.observed.units.values();
+        for unit in units.filter(|unit| unit.service == *service && renewal.concerns(unit)) {
+            self.note(&unit.id, &format!("{reason}: replaced"));
+        }
+    }
+
+    /// That `id` will be replaced, and why.
+    pub(super) fn note_replaced(&self, id: &InstanceId) {
+        if let Some(reason) = self.observed.units.get(id).and_then(|unit| unit.replace.as_ref()) {
+            self.note(id, &format!("{reason}: replaced"));
+        }
+    }
+
+    /// That `id` is started again, and why.
+    pub(super) fn note_hung(&self, id: &InstanceId) {
+        if let Some(reason) = self.observed.units.get(id).and_then(|unit| unit.hung.as_ref()) {
+            self.note(id, &format!("{reason}: started again"));
+        }
+    }
+
+    /// Writes `message` into the logs of every unit of `service`.
+    pub(super) fn note_all(&self, service: &FullName, message: &str) {
+        tracing::warn!(%service, message);
+        let units = self.observed.units.values();
+        for unit in units.filter(|unit| unit.service == *service && !unit.is_retiring()) {
+            self.note(&unit.id, message);
+        }
     }
 
     /// A change of mind of the probes of `id`.

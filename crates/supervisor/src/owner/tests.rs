@@ -1,6 +1,7 @@
 //! The whole supervisor against a runtime without processes, on a paused clock.
 
 mod fakes;
+mod rules;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -67,6 +67,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn run(&mut self, goal: &Goal) {
+        self.renew_when_due();
         for unit in self.active().filter(|unit| unit.slot >= goal.want) {
             self.retire(unit);
         }
@@ -81,10 +82,22 @@ impl<'a> Fleet<'a> {
                 self.keep(goal, unit);
             }
         }
-        if goal.entry.spec.update.order == UpdateOrder::StopFirst && !goal.failed {
+        if goal.entry.spec.update.order == UpdateOrder::StopFirst {
             self.stop_first(goal);
         }
         self.create_missing(goal);
+    }
+
+    fn renew_when_due(&mut self) {
+        if let Some(due) = &self.memory.due
+            && !due.outdated
+            && due.at.is_some_and(|at| self.plan.due(at, self.now))
+        {
+            self.plan.actions.push(Action::Renew {
+                service: self.service.clone(),
+                reason: format!("cron `{}`", due.expression),
+            });
+        }
     }
 
     /// Whether `unit` has no reason to run any more.
@@ -94,10 +107,10 @@ impl<'a> Fleet<'a> {
         if unit.revision == goal.revision && goal.failed && !unit.is_serving() && unit.trial {
             return true;
         }
-        if unit.revision == goal.revision {
-            return others.any(|other| other.revision == goal.revision && other.number < unit.number);
+        if unit.is_of(goal.revision) {
+            return others.any(|other| other.is_of(goal.revision) && other.number < unit.number);
         }
-        if others.any(|other| other.revision == goal.revision && does_its_work(other)) {
+        if others.any(|other| other.is_of(goal.revision) && does_its_work(other)) {
             return true;
         }
         let better = self
@@ -106,11 +119,12 @@ impl<'a> Fleet<'a> {
         better || (!goal.failed && !unit.is_serving())
     }
 
-    /// One unit that is not as wished stays in each place: one that serves, then the newest.
+    /// One unit that is not as wished stays in each place: one that serves, then the newest. What is to be replaced
+    /// does not stand in the way of what replaces it.
     fn is_better(&self, goal: &Goal, other: &Unit, unit: &Unit) -> bool {
-        let wished = other.revision == goal.revision;
+        let stands_back = other.replace.is_some() && unit.replace.is_none() && goal.failed;
         let key = |unit: &Unit| (unit.is_ready(), unit.is_serving(), unit.number);
-        !wished && key(other) > key(unit)
+        !other.is_of(goal.revision) && !stands_back && key(other) > key(unit)
     }
 
     fn keep(&mut self, goal: &Goal, unit: &Unit) {
@@ -142,7 +156,7 @@ impl<'a> Fleet<'a> {
         let budget = surge(&goal.entry.spec.update).saturating_sub(down);
         let old: Vec<&Unit> = self
             .active()
-            .filter(|unit| unit.slot < goal.want && unit.revision != goal.revision && unit.is_serving())
+            .filter(|unit| unit.slot < goal.want && is_to_be_replaced(goal, unit) && unit.is_serving())
             .take(budget)
             .collect();
         if old.is_empty() || !self.may_start() || !self.pause_is_over(goal) {
@@ -166,21 +180,26 @@ impl<'a> Fleet<'a> {
         let missing = |slot: &u32| {
             !self
                 .active()
-                .any(|unit| unit.slot == *slot && unit.revision == *revision)
+                .any(|unit| unit.slot == *slot && unit.is_of(*revision))
         };
         let taken = |slot: &u32| self.active().any(|unit| unit.slot == *slot);
         let clear = |slot: &u32| {
             let mut there = self.units.iter().filter(|unit| unit.slot == *slot);
             if start_first {
-                !there.any(|unit| unit.revision == *revision)
+                !there.any(|unit| unit.is_of(*revision))
             } else {
                 there.next().is_none()
             }
         };
-        let (replaced, empty): (Vec<u32>, Vec<u32>) =
+        let (mut replaced, empty): (Vec<u32>, Vec<u32>) =
             (0..goal.want).filter(missing).filter(clear).partition(taken);
+        let due = |slot: u32| {
+            self.active()
+                .any(|unit| unit.slot == slot && is_to_be_replaced(goal, unit))
+        };
+        replaced.retain(|slot| due(*slot));
         let mut slots = empty;
-        if start_first && !goal.failed && !replaced.is_empty() && self.pause_is_over(goal) {
+        if start_first && !replaced.is_empty() && self.pause_is_over(goal) {
             slots.extend(replaced);
         }
         let trial = !goal.failed && self.has_something_to_lose(*revision);
@@ -201,7 +220,7 @@ impl<'a> Fleet<'a> {
     fn has_something_to_lose(&self, revision: Revision) -> bool {
         let serves = self
             .active()
-            .any(|unit| unit.revision != revision && unit.is_serving());
+            .any(|unit| !unit.is_of(revision) && unit.is_serving());
         serves
             || self
                 .memory
@@ -254,6 +273,15 @@ impl<'a> Fleet<'a> {
     fn slot_mates<'u>(&self, unit: &'u Unit) -> impl Iterator<Item = &'a Unit> + use<'a, 'u> {
         self.active()
             .filter(|other| other.slot == unit.slot && other.id != unit.id)
+    }
+}
+
+/// Whether another should take the place of `unit`: after a failed update only if something else is a reason.
+fn is_to_be_replaced(goal: &Goal, unit: &Unit) -> bool {
+    if goal.failed {
+        unit.replace.is_some() && goal.fill.is_some()
+    } else {
+        !unit.is_of(goal.revision)
     }
 }
 

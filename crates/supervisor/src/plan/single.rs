@@ -58,6 +58,11 @@ pub(super) fn keep(plan: &mut Plan, unit: &Unit, rules: &Rules, now: u64) {
     }
     let id = unit.id.clone();
     match unit.phase {
+        Phase::Up { .. } if unit.hung.is_some() => plan.actions.push(Action::Restart { id }),
+        Phase::Stopping {
+            since, killed: false, ..
+        } if plan.due(since + unit.stop_grace_ms, now) => plan.actions.push(Action::Kill { id }),
+        Phase::Stopping { sent: false, .. } => plan.actions.push(Action::Restart { id }),
         Phase::Up {
             health: Health::Ready,
             ..

@@ -3,5 +3,7 @@
 mod convergence;
 mod life;
 mod needs;
+mod renewals;
+mod restarts;
 mod updates;
 mod world;

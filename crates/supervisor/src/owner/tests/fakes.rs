@@ -36,6 +36,10 @@ struct State {
     stillborn: BTreeSet<String>,
     /// Services whose health check command fails.
     sick: BTreeSet<String>,
+    /// Instances whose liveness check fails, until they are started again.
+    hung: BTreeSet<InstanceId>,
+    /// What instances use, in bytes, if not a page.
+    memory: BTreeMap<InstanceId, u64>,
 }
 
 impl FakeRuntime {
@@ -106,6 +110,15 @@ impl FakeRuntime {
         };
     }
 
+    pub(super) fn make_hang(&self, id: &str) {
+        self.state.lock().unwrap().hung.insert(InstanceId(id.into()));
+    }
+
+    pub(super) fn use_memory(&self, id: &str, bytes: u64) {
+        let id = InstanceId(id.into());
+        self.state.lock().unwrap().memory.insert(id, bytes);
+    }
+
     /// Answers nothing any more, or again.
     pub(super) fn set_down(&self, down: bool) {
         let mut state = self.state.lock().unwrap();
@@ -149,6 +162,7 @@ impl FakeRuntime {
         let id = spec.record.id.clone();
         let mut state = self.ask(format!("start {id}"))?;
         assert!(!state.found.contains_key(&id), "{id} was started twice");
+        state.hung.remove(&id);
         state.next_pid += 1;
         let pid = state.next_pid;
         state.found.insert(
@@ -277,7 +291,12 @@ impl Runtime for FakeRuntime {
     fn probe(&self, command: ProbeSpec) -> BoxFuture<'_, Result<ProbeResult, RuntimeError>> {
         Box::pin(async move {
             let state = self.state.lock().unwrap();
-            let success = !state.sick.contains(&command.environment["HYTHE_SERVICE"]);
+            let id = InstanceId(command.environment["HYTHE_INSTANCE"].as_str().into());
+            let success = if command.command == ["/bin/alive"] {
+                !state.hung.contains(&id)
+            } else {
+                !state.sick.contains(&command.environment["HYTHE_SERVICE"])
+            };
             Ok(ProbeResult {
                 success,
                 output: "cannot reach the database\n".to_owned(),
@@ -292,14 +311,14 @@ impl Runtime for FakeRuntime {
         pids.into_iter().collect()
     }
 
-    fn usage(&self, _: &InstanceId) -> Option<Usage> {
+    fn usage(&self, id: &InstanceId) -> Option<Usage> {
         let mut state = self.state.lock().unwrap();
         state.asked.push("usage".to_owned());
         // A quarter of a second of CPU between two readings, which are a second apart.
         let readings = state.asked.iter().filter(|asked| *asked == "usage").count() as u64;
         Some(Usage {
             cpu_us: readings * 250_000,
-            memory_bytes: 4096,
+            memory_bytes: state.memory.get(id).copied().unwrap_or(4096),
         })
     }
 

@@ -1,14 +1,13 @@
 //! Whatever happens in whatever order, the rules hold at every step, and once things are well again
 //! everything becomes as it should be.
 
-use std::collections::BTreeSet;
-
 use hythe_model::workload::UpdateOrder;
 use hythe_model::{Exit, FullName, InstanceId};
 use proptest::prelude::*;
 
 use super::world::{World, is_quiet, places, workload};
 use crate::goal::Goals;
+use crate::observed::Renewal;
 use crate::plan::Action;
 use crate::unit::{Health, Phase, Unit};
 
@@ -39,6 +38,15 @@ enum Happening {
         ready: bool,
     },
     Drained(usize),
+    Measured {
+        unit: usize,
+        much: bool,
+    },
+    Hangs(usize),
+    Changed {
+        service: usize,
+        renewal: Renewal,
+    },
     Lost,
     Pass {
         ms: u64,
@@ -48,9 +56,9 @@ enum Happening {
 const SERVICES: [&str; 3] = ["db", "api", "web"];
 const REVISIONS: [&str; 3] = ["a", "b", "c"];
 const OPTIONS: [&[&str]; 6] = [
-    &["port"],
-    &["port", "surge=2"],
-    &["port", "stop-first"],
+    &["port", "memory=1M"],
+    &["port", "surge=2", "memory=1M"],
+    &["port", "stop-first", "memory=1M"],
     &["port", "delay=2s", "timeout=3s"],
     &["port", "stop-first", "surge=2", "restart=always"],
     &["restart=no"],
@@ -67,6 +75,12 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (any::<usize>(), 0..2_i32).prop_map(|(unit, code)| Happening::Exit { unit, code }),
         8 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(unit, ready)| Happening::Probe { unit, ready }),
         4 => any::<usize>().prop_map(Happening::Drained),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(unit, much)| Happening::Measured { unit, much }),
+        1 => any::<usize>().prop_map(Happening::Hangs),
+        2 => (0..3_usize, prop::bool::ANY).prop_map(|(service, files)| {
+            let renewal = if files { Renewal::Files } else { Renewal::Cron };
+            Happening::Changed { service, renewal }
+        }),
         1 => Just(Happening::Lost),
         5 => (1..6_000_u64).prop_map(|ms| Happening::Pass { ms }),
     ]
@@ -150,6 +164,20 @@ fn happen(world: &mut World, happening: Happening) {
                 world.drained(&id);
             }
         }
+        Happening::Measured { unit, much } => {
+            if let Some(id) = pick(world, unit) {
+                world.measure(&id, if much { 1 << 21 } else { 0 });
+            }
+        }
+        Happening::Hangs(unit) => {
+            if let Some(id) = pick(world, unit) {
+                world.hang(&id);
+            }
+        }
+        Happening::Changed { service, renewal } => {
+            let service = SERVICES[service].parse().unwrap();
+            world.observed.renew(&service, renewal, "a.js changed");
+        }
         Happening::Lost => world.observed.lost(world.now),
         Happening::Pass { ms } => world.now += ms,
     }
@@ -175,7 +203,18 @@ fn turn(world: &mut World) {
     let goals = Goals::new(&world.desired, &world.observed, &world.rules);
     for action in &actions {
         match action {
-            Action::Create { service, .. } => {
+            Action::Create {
+                service,
+                slot,
+                revision,
+                ..
+            } => {
+                let in_place = |unit: &&Unit| unit.service == *service && unit.slot == *slot;
+                let taken = before
+                    .iter()
+                    .filter(in_place)
+                    .any(|unit| unit.is_of(*revision) && !unit.is_retiring());
+                assert!(!taken, "a second of {service} in slot {slot}: {actions:?}");
                 let goal = goals.get(service).expect("only what is wanted is created");
                 let update = &goal.entry.spec.update;
                 let above = if update.order == UpdateOrder::StartFirst {
@@ -199,15 +238,6 @@ fn turn(world: &mut World) {
             }
             _ => {}
         }
-    }
-    let mut places = BTreeSet::new();
-    for unit in world.observed.units.values() {
-        let place = (&unit.service, unit.slot, unit.revision);
-        assert!(
-            places.insert(place),
-            "two of one revision in a place: {}",
-            unit.id
-        );
     }
 }
 

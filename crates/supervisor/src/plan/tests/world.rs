@@ -7,6 +7,10 @@
 //! > users-1 exit 1              its process ends with this code
 //! > users-1 drained             its requests have ended
 //! > find users-3 slot 0 a ready the runtime has this one (before the first turn, or after `> lost`)
+//! > users-1 uses 301M           what its processes use, measured once
+//! > users-1 hangs               its liveness check fails
+//! > changed users a.js          files that it watches change
+//! > cron users 5s               its cron expression comes due in 5 s
 //! > +100ms                      time passes
 //! > show                        what is published
 //! ```
@@ -19,12 +23,12 @@ use std::time::Duration;
 
 use hythe_model::workload::{Condition, Dependency, Replicas, RestartPolicy, UpdateOrder};
 use hythe_model::{Desired, Entry, Exit, FullName, InstanceId, Instances, Workload};
-use hythe_stdx::parse_duration;
+use hythe_stdx::{parse_duration, parse_size};
 
 use crate::backoff::millis;
-use crate::observed::{Heard, Observed, StopAll, Sync};
+use crate::observed::{Due, Heard, Observed, Renewal, StopAll, Sync};
 use crate::plan::{Action, plan};
-use crate::runtime::{Found, Record};
+use crate::runtime::{Found, Record, Usage};
 use crate::unit::{Health, Phase};
 use crate::view::view;
 use crate::{Backoff, Rules};
@@ -76,7 +80,10 @@ impl World {
                 self.observed.begin(&action, self.now);
                 if !matches!(
                     action,
-                    Action::Create { .. } | Action::Drain { .. } | Action::FailUpdate { .. }
+                    Action::Create { .. }
+                        | Action::Drain { .. }
+                        | Action::FailUpdate { .. }
+                        | Action::Renew { .. }
                 ) {
                     self.asked.push(action.clone());
                 }
@@ -116,10 +123,13 @@ impl World {
                     },
                 );
             }
-            Action::Record { id } | Action::Stop { id } | Action::Sweep { id } => {
+            Action::Record { id } | Action::Stop { id } | Action::Restart { id } | Action::Sweep { id } => {
                 self.observed.answered(&id, Heard::Done, now);
             }
-            Action::Create { .. } | Action::Drain { .. } | Action::FailUpdate { .. } => {}
+            Action::Create { .. }
+            | Action::Drain { .. }
+            | Action::FailUpdate { .. }
+            | Action::Renew { .. } => {}
         }
     }
 
@@ -131,7 +141,11 @@ impl World {
                 self.observed.refused(&id, reason, &self.rules.backoff, self.now);
             }
             Action::Start { id, .. } => self.observed.start_unanswered(&id, self.now),
-            Action::Record { id } | Action::Stop { id } | Action::Kill { id } | Action::Forget { id } => {
+            Action::Record { id }
+            | Action::Stop { id }
+            | Action::Restart { id }
+            | Action::Kill { id }
+            | Action::Forget { id } => {
                 self.observed.answered(&id, Heard::Nothing, self.now);
             }
             Action::List => self.observed.list_failed(self.now),
@@ -169,6 +183,23 @@ impl World {
     pub(super) fn drained(&mut self, id: &InstanceId) {
         if let Some(pid) = self.observed.units.get(id).and_then(|unit| unit.pid) {
             self.observed.drained(id, pid);
+        }
+    }
+
+    pub(super) fn hang(&mut self, id: &InstanceId) {
+        if let Some(pid) = self.observed.units.get(id).and_then(|unit| unit.pid) {
+            self.observed.hung(id, pid, "no answer");
+        }
+    }
+
+    pub(super) fn measure(&mut self, id: &InstanceId, memory_bytes: u64) {
+        if let Some(pid) = self.observed.units.get(id).and_then(|unit| unit.pid) {
+            let usage = Usage {
+                cpu_us: 0,
+                memory_bytes,
+            };
+            let backoff = self.rules.backoff;
+            self.observed.measured(id, pid, usage, &backoff, self.now);
         }
     }
 
@@ -228,6 +259,22 @@ impl World {
                 self.found.push(found(id, slot.parse().unwrap(), revision, flags));
                 return String::new();
             }
+            ["changed", service, file] => {
+                let reason = format!("{file} changed");
+                self.observed
+                    .renew(&service.parse().unwrap(), Renewal::Files, &reason);
+            }
+            ["cron", service, after] => {
+                let due = Due {
+                    expression: "@daily".to_owned(),
+                    at: Some(self.now + millis(parse_duration(after).unwrap())),
+                    wall_at: None,
+                    used: 0,
+                    outdated: false,
+                };
+                let memories = &mut self.observed.memories;
+                memories.get_mut(&service.parse().unwrap()).unwrap().due = Some(due);
+            }
             ["lost"] => {
                 self.observed.lost(self.now);
                 return String::new();
@@ -242,6 +289,8 @@ impl World {
             [id, "ready"] => self.probe(&instance(id), Health::Ready, None),
             [id, "unhealthy"] => self.probe(&instance(id), Health::Unhealthy, Some("no answer")),
             [id, "refused"] => self.probe(&instance(id), Health::Pending, Some("refused")),
+            [id, "hangs"] => self.hang(&instance(id)),
+            [id, "uses", size] => self.measure(&instance(id), parse_size(size).unwrap()),
             [id, "drained"] => self.drained(&instance(id)),
             [id, "exit", code] => {
                 let code = code.parse().unwrap();
@@ -281,7 +330,17 @@ impl World {
                     0 => String::new(),
                     restarts => format!(", {restarts} restarts"),
                 };
-                writeln!(text, "    {} {}{restarts}{message}", instance.id, instance.state).unwrap();
+                let cause = instance
+                    .cause
+                    .as_ref()
+                    .map(|why| format!(", because {why}"))
+                    .unwrap_or_default();
+                writeln!(
+                    text,
+                    "    {} {}{restarts}{message}{cause}",
+                    instance.id, instance.state
+                )
+                .unwrap();
             }
         }
         text
@@ -316,7 +375,8 @@ fn instance(id: &str) -> InstanceId {
 }
 
 /// `copies` is `x3`, or `stopped`. Options: `port`, `restart=always|no|at-most-2`, `stop-first`,
-/// `surge=2`, `delay=1s`, `grace=1s`, `timeout=5s`, `needs=db[:healthy|completed][:optional][:restart]`.
+/// `surge=2`, `delay=1s`, `grace=1s`, `timeout=5s`, `needs=db[:healthy|completed][:optional][:restart]`; of its rules
+/// `final=3`, `uptime=5s`, `quick=2`, `wait=1s`, `growing=1s`, `memory=300M`.
 pub(super) fn workload(copies: &str, revision: &str, options: &[&str]) -> Workload {
     let mut workload = Workload::new(vec!["/bin/app".to_owned()], PathBuf::from("/"));
     workload
@@ -337,6 +397,15 @@ pub(super) fn workload(copies: &str, revision: &str, options: &[&str]) -> Worklo
             "delay" => workload.update.delay_ms = ms(value),
             "timeout" => workload.update.ready_timeout_ms = ms(value),
             "grace" => workload.stop_grace_period_ms = ms(value),
+            "final" => workload
+                .restart_rules
+                .stop_exit_codes
+                .push(value.parse().unwrap()),
+            "uptime" => workload.restart_rules.min_uptime_ms = Some(ms(value)),
+            "quick" => workload.restart_rules.max_quick_exits = Some(value.parse().unwrap()),
+            "wait" => workload.restart_rules.delay_ms = Some(ms(value)),
+            "growing" => workload.restart_rules.backoff_ms = Some(ms(value)),
+            "memory" => workload.memory_restart_bytes = Some(parse_size(value).unwrap()),
             "needs" => {
                 let (name, dependency) = dependency(value);
                 workload.depends_on.insert(name.parse().unwrap(), dependency);
