@@ -18,8 +18,8 @@ use std::{
 use crate::{
     home,
     protocol::{
-        self, Answer, ChildStatus, Decoder, Event, FrameError, Guarded, Hello, Refusal, Reply, Request,
-        Spawn, Spawned, Stream, VERSION,
+        self, Answer, ChildStatus, Decoder, Event, Farewell, FrameError, Guarded, Hello, Refusal, Reply,
+        Request, Spawn, Spawned, Stream, VERSION,
     },
 };
 
@@ -247,6 +247,17 @@ impl Client {
     pub fn guard(&mut self, server: Option<Guarded>) -> Result<(), ClientError> {
         self.done(&Request::Guard {
             server: server.map(Box::new),
+        })
+    }
+
+    /// Asks a child to end over its channel.
+    ///
+    /// # Errors
+    /// [`Refusal::NoChannel`], another refusal, or a failed connection.
+    pub fn part(&mut self, id: &str, farewell: Farewell) -> Result<(), ClientError> {
+        self.done(&Request::Part {
+            id: id.to_owned(),
+            farewell,
         })
     }
 

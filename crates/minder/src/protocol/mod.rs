@@ -125,6 +125,13 @@ pub enum Request {
         /// How.
         server: Option<Box<Guarded>>,
     },
+    /// Asks a child to end over its channel ([`Spawn::channel`]).
+    Part {
+        /// The child.
+        id: String,
+        /// In which words.
+        farewell: Farewell,
+    },
     /// Ends the minder; refused while children run, unless forced.
     Shutdown {
         /// Ends the children first: SIGTERM to their groups, SIGKILL after ten seconds.
@@ -132,7 +139,7 @@ pub enum Request {
     },
     /// Turns this connection into one that carries events.
     Subscribe {
-        /// Also [`Event::Bound`], which older clients do not know.
+        /// Also [`Event::Bound`] and [`Event::Ready`], which older clients do not know.
         #[serde(default)]
         binds: bool,
     },
@@ -168,6 +175,9 @@ pub struct Spawn {
     /// Turns the program's own binds.
     #[serde(default)]
     pub rebind: Option<Rebind>,
+    /// It is Node, which gets its channel to whoever started it ([`Hello::channels`]).
+    #[serde(default)]
+    pub channel: Option<NodeChannel>,
     /// Which control groups it is in; what is not set is inherited from the minder.
     #[serde(default)]
     pub groups: ControlGroups,
@@ -191,6 +201,24 @@ pub struct Rebind {
     /// Where it goes. Port 0: to the port that was asked for, shared with whoever listens on every address
     /// ([`Hello::learns`]).
     pub to: SocketAddr,
+}
+
+/// Node's channel to its parent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeChannel {
+    /// It is a worker of Node's cluster, with this number; [`Spawn::rebind`] tells where its servers listen.
+    #[serde(default)]
+    pub worker: Option<u64>,
+}
+
+/// Words that ask a child to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Farewell {
+    /// A worker of Node's cluster closes its servers and ends when nothing is left to do.
+    Disconnect,
+    /// The program gets this message.
+    Message(String),
 }
 
 /// A bind that was turned.
@@ -316,6 +344,9 @@ pub struct Hello {
     /// Whether it knows binds to a port that nobody has told it: zeroes in [`Rebind`].
     #[serde(default)]
     pub learns: bool,
+    /// Whether it knows [`Spawn::channel`] and [`Request::Part`].
+    #[serde(default)]
+    pub channels: bool,
     /// Whether it knows [`Spawn::groups`], [`Spawn::user`] and [`Limits::resources`].
     #[serde(default)]
     pub confines: bool,
@@ -359,6 +390,9 @@ pub struct ChildStatus {
     /// Its first bind that was turned.
     #[serde(default)]
     pub bound: Option<Bound>,
+    /// It has said over its channel that it is ready.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 /// Whether a child runs, and how it ended if not.
@@ -421,6 +455,13 @@ pub enum Event {
         pid: i32,
         /// From where to where.
         bound: Bound,
+    },
+    /// A child has said over its channel that it is ready.
+    Ready {
+        /// The child.
+        id: String,
+        /// Its process id.
+        pid: i32,
     },
     /// Output has come, or has ended. The next one for the same stream comes after an acknowledgement.
     Output {
@@ -502,6 +543,12 @@ pub enum Refusal {
         /// The operating system's error number.
         errno: i32,
     },
+    /// The child has no channel, or does not listen to it.
+    #[error("{id} cannot be told anything")]
+    NoChannel {
+        /// The child.
+        id: String,
+    },
     /// No such kept socket.
     #[error("no socket {name}")]
     NoSocket {
@@ -569,6 +616,7 @@ impl Spawn {
             limits: Limits::default(),
             umask: None,
             rebind: None,
+            channel: None,
             groups: ControlGroups::default(),
             user: None,
             segment_limit: DEFAULT_SEGMENT_LIMIT,

@@ -110,6 +110,7 @@ fn a_page_of_the_largest_children_fits_into_a_frame() {
         }),
         out: stream,
         err: stream,
+        ready: true,
         bound: Some(Bound {
             asked: "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),
             to: "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),

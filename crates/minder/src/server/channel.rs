@@ -22,10 +22,10 @@ use std::{
 };
 
 use rustix::{
-    io::{Errno, fcntl_setfd, FdFlags},
+    io::{Errno, FdFlags, fcntl_setfd},
     net::{
-        AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recv, socket_with, socketpair,
-        sockopt,
+        AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recv, socket_with,
+        socketpair, sockopt,
     },
 };
 use serde_json::{Value, json};
@@ -146,7 +146,9 @@ impl Channel {
     /// Answers a worker that wants to listen.
     fn open(&mut self, message: &Value, number: Option<&Value>) -> Option<News> {
         let wanted = Wanted::of(message);
-        let opened = wanted.as_ref().map_or(Err(Errno::INVAL), |wanted| self.bind(wanted));
+        let opened = wanted
+            .as_ref()
+            .map_or(Err(Errno::INVAL), |wanted| self.bind(wanted));
         let errno = opened.as_ref().err().map_or(0, |error| -error.raw_os_error());
         let inner = json!({"cmd": "NODE_CLUSTER", "ack": number, "key": key(message), "errno": errno});
         match (opened, wanted) {
@@ -248,7 +250,9 @@ fn family(address: &SocketAddr) -> AddressFamily {
 /// The name of a server among those of its worker.
 fn key(message: &Value) -> String {
     let part = |name: &str| message.get(name).map(ToString::to_string).unwrap_or_default();
-    ["address", "port", "addressType", "fd", "index"].map(part).join(":")
+    ["address", "port", "addressType", "fd", "index"]
+        .map(part)
+        .join(":")
 }
 
 #[cfg(test)]

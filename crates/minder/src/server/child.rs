@@ -31,6 +31,10 @@ pub(super) struct Child {
     pub(super) bound: Option<Bound>,
     /// Subscribers who have not been told of that.
     pub(super) bound_news: Slots,
+    /// It has said that it is ready.
+    pub(super) ready: bool,
+    /// Subscribers who have not been told of that.
+    pub(super) ready_news: Slots,
     groups: ControlGroups,
     /// Subscribers who have not been told of its exit.
     pub(super) exit_news: Slots,
@@ -86,6 +90,8 @@ impl Children {
             outputs,
             bound: None,
             bound_news: Slots::default(),
+            ready: false,
+            ready_news: Slots::default(),
             groups,
             exit_news: Slots::default(),
         })
@@ -243,6 +249,7 @@ impl Child {
             out,
             err,
             bound: self.bound,
+            ready: self.ready,
         }
     }
 
@@ -255,6 +262,12 @@ impl Child {
                 id: self.id.to_string(),
                 pid: self.pid.as_raw_nonzero().get(),
                 bound,
+            });
+        }
+        if self.ready && self.ready_news.take(slot) {
+            return Some(Event::Ready {
+                id: self.id.to_string(),
+                pid: self.pid.as_raw_nonzero().get(),
             });
         }
         if let ChildState::Exited(exit) = self.state
@@ -276,6 +289,9 @@ impl Child {
         if binds && self.bound.is_some() {
             self.bound_news.insert(slot);
         }
+        if binds && self.ready {
+            self.ready_news.insert(slot);
+        }
         if !self.is_running() {
             self.exit_news.insert(slot);
         }
@@ -288,6 +304,7 @@ impl Child {
     pub(super) fn part(&mut self, slot: usize) {
         self.exit_news.remove(slot);
         self.bound_news.remove(slot);
+        self.ready_news.remove(slot);
         for output in &mut self.outputs {
             output.news.remove(slot);
             output.unacknowledged.remove(slot);

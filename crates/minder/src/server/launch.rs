@@ -29,6 +29,7 @@ use rustix::{
 };
 
 use super::{
+    channel::Inherited,
     confine::{Birth, Confinement},
     rebind, signals,
 };
@@ -115,8 +116,11 @@ impl Launcher {
     }
 
     /// Starts a child in a process group of its own.
-    pub(super) fn launch(&self, spawn: &Spawn) -> Result<Launched, Refusal> {
-        let image = Image::of(spawn)?;
+    pub(super) fn launch(&self, spawn: &Spawn, channel: Option<Inherited>) -> Result<Launched, Refusal> {
+        let image = Image {
+            channel,
+            ..Image::of(spawn)?
+        };
         let (out, out_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
         let (err, err_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
         let (pid, binds) = self
@@ -181,7 +185,7 @@ impl Launcher {
     ) -> Failure {
         let confinement = &image.confinement;
         let steps: [Step<'_>; 5] = [
-            (SpawnStep::Prepare, &|| self.prepare(outputs, tie)),
+            (SpawnStep::Prepare, &|| self.prepare(image, outputs, tie)),
             (SpawnStep::Groups, &|| confinement.join(born)),
             (SpawnStep::Limits, &|| self.limit(image)),
             (SpawnStep::User, &|| {
@@ -199,12 +203,13 @@ impl Launcher {
         (SpawnStep::Exec, image.execute())
     }
 
-    fn prepare(&self, [out, err]: [&OwnedFd; 2], tie: Tie) -> Result<(), Errno> {
+    fn prepare(&self, image: &Image, [out, err]: [&OwnedFd; 2], tie: Tie) -> Result<(), Errno> {
         match tie {
             Tie::UntilMinderDies => setpgid(None, None)?,
             Tie::None => drop(setsid()?),
         }
         signals::reset_in_child()?;
+        image.channel.as_ref().map_or(Ok(()), Inherited::keep_over_exec)?;
         dup2_stdin(&self.null)?;
         dup2_stdout(out)?;
         dup2_stderr(err)
@@ -252,6 +257,8 @@ struct Image {
     umask: Option<Mode>,
     confinement: Confinement,
     rebinds: bool,
+    /// The child's end of its channel.
+    channel: Option<Inherited>,
 }
 
 impl Image {
@@ -277,6 +284,7 @@ impl Image {
             umask: spawn.umask.map(Mode::from_raw_mode),
             confinement: Confinement::of(spawn)?,
             rebinds: spawn.rebind.is_some(),
+            channel: None,
         })
     }
 

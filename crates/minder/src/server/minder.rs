@@ -20,6 +20,7 @@ use rustix::{
 };
 
 use super::{
+    channel::{Channel, News},
     child::Children,
     connection::Connection,
     ground::{Ground, give_memory_back},
@@ -35,7 +36,7 @@ use super::{
 };
 use crate::{
     home,
-    protocol::{MAX_CONNECTIONS, Stream},
+    protocol::{Bound, MAX_CONNECTIONS, Stream},
 };
 
 /// How much of one output is moved before others get their turn, in bytes.
@@ -72,6 +73,8 @@ pub(super) struct Minder {
     pub(super) owed: Slots,
     /// The binds of children, also forgotten ones, while somebody is left who could make one.
     pub(super) rebindings: BTreeMap<u64, Rebinding>,
+    /// The channels of children, while they are open.
+    pub(super) channels: BTreeMap<u64, Channel>,
     /// The server, to be started again when it dies.
     pub(super) guard: Option<Guard>,
     /// A child of this process like no other.
@@ -97,6 +100,7 @@ pub(super) enum Token {
     /// With its process id.
     Server(u64),
     Binds(u64),
+    Channel(u64),
 }
 
 impl Minder {
@@ -117,6 +121,7 @@ impl Minder {
             hear_binds: Slots::default(),
             owed: Slots::default(),
             rebindings: BTreeMap::new(),
+            channels: BTreeMap::new(),
             guard: None,
             launched_server: None,
             retry_at: None,
@@ -158,6 +163,7 @@ impl Minder {
             Token::Output(serial, stream) => self.pump(serial, stream, TURN),
             Token::Server(pid) => self.server_ended(pid),
             Token::Binds(serial) => self.answer_bind(serial, flags),
+            Token::Channel(serial) => self.attend_channel(serial),
         }
         Ok(())
     }
@@ -202,6 +208,46 @@ impl Minder {
         watched
     }
 
+    /// Begins to hear what a new child says; one that cannot be heard is not told anything either.
+    pub(super) fn watch_channel(&mut self, serial: u64, channel: Channel) {
+        let token = Token::Channel(serial).encode();
+        if epoll::add(&self.epoll, channel.socket(), token, EventFlags::IN).is_ok() {
+            self.channels.insert(serial, channel);
+        }
+    }
+
+    fn attend_channel(&mut self, serial: u64) {
+        let Some(channel) = self.channels.get_mut(&serial) else {
+            return;
+        };
+        let Some(news) = channel.attend() else {
+            self.channels.remove(&serial);
+            return;
+        };
+        for news in news {
+            match news {
+                News::Ready => self.child_is_ready(serial),
+                News::Bound(bound) => self.child_has_bound(serial, bound),
+            }
+        }
+    }
+
+    fn child_is_ready(&mut self, serial: u64) {
+        if let Some(child) = self.children.get(serial).filter(|child| !child.ready) {
+            child.ready = true;
+            child.ready_news = self.hear_binds;
+            self.owed = self.subscribers;
+        }
+    }
+
+    fn child_has_bound(&mut self, serial: u64, bound: Bound) {
+        if let Some(child) = self.children.get(serial).filter(|child| child.bound.is_none()) {
+            child.bound = Some(bound);
+            child.bound_news = self.hear_binds;
+            self.owed = self.subscribers;
+        }
+    }
+
     /// Begins to watch a new child's pipes.
     pub(super) fn watch_outputs(&mut self, serial: u64) {
         let Some(child) = self.children.get(serial) else {
@@ -240,12 +286,8 @@ impl Minder {
             return;
         }
         let bound = self.rebindings.get_mut(&serial).and_then(Rebinding::answer);
-        if let Some((bound, child)) = bound.zip(self.children.get(serial))
-            && child.bound.is_none()
-        {
-            child.bound = Some(bound);
-            child.bound_news = self.hear_binds;
-            self.owed = self.subscribers;
+        if let Some(bound) = bound {
+            self.child_has_bound(serial, bound);
         }
     }
 
@@ -484,6 +526,7 @@ impl Token {
             Self::Output(serial, Stream::Err) => (4, serial),
             Self::Server(pid) => (5, pid),
             Self::Binds(serial) => (6, serial),
+            Self::Channel(serial) => (7, serial),
         };
         EventData::new_u64(value << 3 | kind)
     }
@@ -497,7 +540,8 @@ impl Token {
             3 => Self::Output(value, Stream::Out),
             4 => Self::Output(value, Stream::Err),
             5 => Self::Server(value),
-            _ => Self::Binds(value),
+            6 => Self::Binds(value),
+            _ => Self::Channel(value),
         }
     }
 }
@@ -516,6 +560,7 @@ mod tests {
             Token::Output(u64::MAX >> 3, Stream::Err),
             Token::Server(4711),
             Token::Binds(7),
+            Token::Channel(8),
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }

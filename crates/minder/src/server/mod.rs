@@ -11,6 +11,7 @@
 //! What is not here cannot fail: no configuration, no retry of anything but the disk and the server, no queue. Memory is
 //! bounded by the constants of [`crate::protocol`]; in practice it is a few hundred bytes per child.
 
+mod channel;
 mod child;
 mod confine;
 mod connection;
@@ -25,6 +26,7 @@ mod segment_writer;
 mod signals;
 mod slots;
 mod strays;
+mod turn;
 
 use std::{
     fmt,

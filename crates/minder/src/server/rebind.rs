@@ -19,24 +19,22 @@
 use std::{
     io,
     mem::{MaybeUninit, offset_of, size_of},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     ptr,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::fstat,
     io::{Errno, retry_on_intr},
     net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt},
     process::{
-        Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitOptions, geteuid, kill_process, pidfd_getfd,
-        pidfd_open, waitpid,
+        Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitOptions, kill_process, pidfd_getfd, pidfd_open, waitpid,
     },
     thread::set_no_new_privs,
 };
 
-use super::launch::report_pair;
+use super::{launch::report_pair, turn::Turn};
 use crate::protocol::{self, Bound, Rebind};
 
 /// Of this machine; a 32-bit program on a 64-bit one is left alone.
@@ -51,10 +49,7 @@ const ADDRESS: usize = 28;
 /// Asks in the place of a child, and decides.
 pub(super) struct Rebinding {
     notifications: OwnedFd,
-    /// The port whose binds are turned; 0 while it is not known.
-    from: Option<u16>,
-    /// Port 0: the port that is asked for.
-    to: SocketAddr,
+    turn: Turn,
 }
 
 /// Whether all of this works here, tried once with a child: a kernel, a container's profile or Yama may be against any
@@ -169,14 +164,13 @@ impl Rebinding {
     pub(super) fn new(notifications: OwnedFd, rebind: Rebind) -> Self {
         Self {
             notifications,
-            from: Some(rebind.from),
-            to: rebind.to,
+            turn: Turn::new(rebind),
         }
     }
 
     /// Turns nothing any more: what is left of a child that is forgotten has no claim to its address.
     pub(super) fn release(&mut self) {
-        self.from = None;
+        self.turn.release();
     }
 
     /// Readable when a call waits, hung up when nobody is left who could make one.
@@ -225,7 +219,7 @@ impl Rebinding {
         let [socket, address, length, ..] = call.data.args;
         let caller = Pid::from_raw(call.pid as i32)?;
         let asked = asked(&read_address(caller, address, length)?)?;
-        if !self.concerns(asked.port()) {
+        if !self.turn.concerns(asked.port()) {
             return None;
         }
         let process = pidfd_open(process_of(caller)?, PidfdFlags::empty()).ok()?;
@@ -235,15 +229,7 @@ impl Rebinding {
         if !self.waits(call.id) || sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
             return None;
         }
-        let to = self.bind(&socket, asked);
-        if to.is_ok() {
-            self.from = Some(asked.port());
-        }
-        Some(to.map(|to| Bound { asked, to }))
-    }
-
-    fn concerns(&self, port: u16) -> bool {
-        port != 0 && self.from.is_some_and(|from| from == 0 || from == port)
+        Some(self.turn.bind(&socket, asked))
     }
 
     fn waits(&self, id: u64) -> bool {
@@ -256,48 +242,6 @@ impl Rebinding {
             ) == 0
         }
     }
-
-    /// Binds the socket and says where; in the words of IPv4 if it can be reached by that.
-    fn bind(&self, socket: &OwnedFd, asked: SocketAddr) -> Result<SocketAddr, Errno> {
-        let only_v6 = sockopt::ipv6_v6only(socket)
-            .ok()
-            .map(|only| only || is_only_v6(asked.ip()));
-        let wanted = SocketAddr::new(self.to.ip(), self.port(socket, asked.port())?);
-        let to = turned(wanted, only_v6);
-        let outcome = match bind(socket, &to) {
-            // A signal had interrupted the caller, who asks again.
-            Err(Errno::INVAL) if getsockname(socket).and_then(SocketAddr::try_from) == Ok(to) => Ok(()),
-            // There is one such address. Whoever has a socket for each version is reached by the other one.
-            Err(Errno::ADDRINUSE) if only_v6 == Some(true) => bind(socket, &SocketAddr::new(to.ip(), 0)),
-            outcome => outcome,
-        };
-        outcome?;
-        let bound = getsockname(socket).and_then(SocketAddr::try_from)?;
-        Ok(SocketAddr::new(bound.ip().to_canonical(), bound.port()))
-    }
-
-    /// The port to be bound. Where it is the one that was asked for, whoever listens on every address there may go on,
-    /// if that is one of the same user; otherwise it is any.
-    fn port(&self, socket: &OwnedFd, asked: u16) -> Result<u16, Errno> {
-        if self.to.port() != 0 {
-            return Ok(self.to.port());
-        }
-        if fstat(socket)?.st_uid != geteuid().as_raw() {
-            return Ok(0);
-        }
-        sockopt::set_socket_reuseport(socket, true)?;
-        Ok(asked)
-    }
-}
-
-/// Where a socket can be reached like `to`; `only_v6`: of one of IPv6, whether it takes nothing else.
-fn turned(to: SocketAddr, only_v6: Option<bool>) -> SocketAddr {
-    let ip = match (to.ip(), only_v6) {
-        (IpAddr::V4(ip), Some(false)) => ip.to_ipv6_mapped().into(),
-        (IpAddr::V4(_), Some(true)) => Ipv6Addr::LOCALHOST.into(),
-        (ip, _) => ip,
-    };
-    SocketAddr::new(ip, to.port())
 }
 
 /// The address that a call points to, as far as it is of interest here.
@@ -361,11 +305,6 @@ fn asked(address: &[u8; ADDRESS]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_be_bytes([high, low])))
 }
 
-/// One address of IPv6, and none that stands for one of IPv4.
-fn is_only_v6(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V6(ip) if !ip.is_unspecified() && ip.to_ipv4_mapped().is_none())
-}
-
 /// The process that a thread is of.
 fn process_of(thread: Pid) -> Option<Pid> {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
@@ -376,18 +315,6 @@ fn process_of(thread: Pid) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_version_is_reached_at_the_port() {
-        let to = "127.0.0.1:20123".parse().unwrap();
-        for (only_v6, expected) in [
-            (None, "127.0.0.1:20123"),
-            (Some(false), "[::ffff:127.0.0.1]:20123"),
-            (Some(true), "[::1]:20123"),
-        ] {
-            assert_eq!(turned(to, only_v6), expected.parse().unwrap());
-        }
-    }
 
     #[test]
     fn addresses_as_the_kernel_has_them() {
@@ -401,15 +328,14 @@ mod tests {
             }
             super::asked(&bytes)
         };
-        for (family, ip, only_v6) in [
-            (libc::AF_INET, "127.0.0.5", false),
-            (libc::AF_INET6, "::", false),
-            (libc::AF_INET6, "::ffff:127.0.0.1", false),
-            (libc::AF_INET6, "::1", true),
+        for (family, ip) in [
+            (libc::AF_INET, "127.0.0.5"),
+            (libc::AF_INET6, "::"),
+            (libc::AF_INET6, "::ffff:127.0.0.1"),
+            (libc::AF_INET6, "::1"),
         ] {
             let expected = SocketAddr::new(ip.parse().unwrap(), 3000);
             assert_eq!(asked(family, ip), Some(expected), "{ip}");
-            assert_eq!(is_only_v6(expected.ip()), only_v6, "{ip}");
         }
         assert_eq!(asked(libc::AF_UNIX, "::"), None);
     }

@@ -4,10 +4,17 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 
 use rustix::{net::sockopt::socket_type, process::Signal};
 
-use super::{child::Outputs, connection::Connection, minder::Minder, rebind::Rebinding};
+use super::{
+    channel::{self, Channel, Inherited},
+    child::Outputs,
+    connection::Connection,
+    minder::Minder,
+    rebind::Rebinding,
+    turn::Turn,
+};
 use crate::protocol::{
-    Answer, FrameError, Guarded, Hello, MAX_CHILDREN, MAX_LABEL, MAX_SOCKETS, PAGE_CHILDREN, Refusal, Reply,
-    Request, Spawn, Spawned, VERSION, is_name,
+    Answer, Farewell, FrameError, Guarded, Hello, MAX_CHILDREN, MAX_LABEL, MAX_SOCKETS, NodeChannel,
+    PAGE_CHILDREN, Refusal, Reply, Request, Spawn, Spawned, VERSION, is_name,
 };
 
 /// The longest text of a client that is given back in a refusal, in characters.
@@ -81,6 +88,7 @@ impl Minder {
                 });
             }
             Request::Guard { server } => self.guard(connection, server)?,
+            Request::Part { id, farewell } => self.say_farewell(&id, &farewell)?,
             Request::Shutdown { force } => self.shutdown(force)?,
             Request::Subscribe { binds } => {
                 connection.subscribed = true;
@@ -104,6 +112,7 @@ impl Minder {
             rebinds: self.launcher.rebinds(),
             guards: true,
             learns: true,
+            channels: true,
             confines: true,
         }
     }
@@ -119,11 +128,12 @@ impl Minder {
         }
     }
 
-    fn spawn(&mut self, spawn: Spawn) -> Answer {
+    fn spawn(&mut self, mut spawn: Spawn) -> Answer {
         self.check_spawn(&spawn)?;
+        let (channel, inherited) = self.channel_for(&mut spawn)?.unzip();
         let outputs =
             Outputs::prepare(&self.raw, &spawn).map_err(|error| failed("looking for segments", &error))?;
-        let mut launched = self.launcher.launch(&spawn)?;
+        let mut launched = self.launcher.launch(&spawn, inherited)?;
         let binds = launched.binds.take();
         let child = self.children.insert(outputs, launched, spawn.label, spawn.groups);
         let (serial, spawned) = (child.serial(), child.spawned());
@@ -131,8 +141,31 @@ impl Minder {
         let rebinding = binds
             .zip(spawn.rebind)
             .map(|(binds, rebind)| Rebinding::new(binds, rebind));
+        if let Some(channel) = channel {
+            self.watch_channel(serial, channel);
+        }
         let rebinds = rebinding.is_some_and(|rebinding| self.watch_binds(serial, rebinding));
         Ok(Reply::Spawned(Spawned { rebinds, ..spawned }))
+    }
+
+    /// Both ends of the channel that a child is to have, whose environment then tells of it.
+    fn channel_for(&self, spawn: &mut Spawn) -> Result<Option<(Channel, Inherited)>, Refusal> {
+        let Some(NodeChannel { worker }) = spawn.channel else {
+            return Ok(None);
+        };
+        let turn = worker.and(spawn.rebind).map(Turn::new);
+        let pair = channel::pair(turn).map_err(|error| failed("making a channel", &error.into()))?;
+        spawn.env.extend(pair.1.variables(worker));
+        Ok(Some(pair))
+    }
+
+    fn say_farewell(&mut self, id: &str, farewell: &Farewell) -> Result<(), Refusal> {
+        let serial = self.children.named(id)?.serial();
+        let told = self.channels.get(&serial).map(|channel| channel.part(farewell));
+        match told {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(Refusal::NoChannel { id: id.to_owned() }),
+        }
     }
 
     fn check_spawn(&self, spawn: &Spawn) -> Result<(), Refusal> {

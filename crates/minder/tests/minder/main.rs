@@ -1,6 +1,7 @@
 //! A real minder with real children.
 
 mod binds;
+mod channels;
 mod confinement;
 mod world;
 
@@ -480,7 +481,9 @@ fn a_subscriber_that_does_not_read_holds_nobody_up() {
     let exits: BTreeSet<String> = lazy
         .filter_map(|event| match event.unwrap() {
             protocol::Event::Exited { id, .. } => Some(id),
-            protocol::Event::Output { .. } | protocol::Event::Bound { .. } => None,
+            protocol::Event::Output { .. }
+            | protocol::Event::Bound { .. }
+            | protocol::Event::Ready { .. } => None,
         })
         .take(ids.len())
         .collect();

@@ -34,6 +34,7 @@ pub(crate) struct World {
     events: Option<Events>,
     exits: BTreeMap<String, Exit>,
     bound: BTreeMap<String, Bound>,
+    ready: BTreeSet<String>,
     closed: BTreeSet<(String, Stream)>,
 }
 
@@ -49,6 +50,7 @@ impl World {
             events,
             exits: BTreeMap::new(),
             bound: BTreeMap::new(),
+            ready: BTreeSet::new(),
             closed: BTreeSet::new(),
         }
     }
@@ -107,6 +109,12 @@ impl World {
             self.hear();
         }
         self.bound[id]
+    }
+
+    pub(crate) fn await_ready(&mut self, id: &str) {
+        while !self.ready.contains(id) {
+            self.hear();
+        }
     }
 
     pub(crate) fn await_closed(&mut self, id: &str, stream: Stream) {
@@ -196,6 +204,7 @@ impl World {
                     self.closed.insert((id, stream));
                 }
             }
+            Event::Ready { id, .. } => assert!(self.ready.insert(id), "told twice"),
             Event::Bound { id, bound, .. } => {
                 assert_eq!(self.bound.insert(id, bound), None, "told twice");
             }
