@@ -13,10 +13,10 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use hythe_model::workload::{Replicas, RestartPolicy};
+use hythe_model::workload::{NodeChannel, Replicas, RestartPolicy, RestartRules, RunAs, Watch};
 use hythe_model::{Name, Workload};
 
-use crate::app::{App, ExecMode, Instances, Interpreter, file_name};
+use crate::app::{Account, App, ExecMode, Instances, Interpreter, Pattern, Watch as AppWatch, file_name};
 use crate::ecosystem::Ecosystem;
 use crate::environment::{self, Sources, Variables};
 use crate::problem::{Problem, Severity};
@@ -130,6 +130,15 @@ pub fn plan(app: &App, around: &Surroundings<'_>) -> Result<Planned, Box<Problem
     };
     workload.update.ready_timeout_ms = workload.update.ready_timeout_ms.max(app.listen_timeout_ms);
     workload.ready_after_ms = (app.exec_mode() == ExecMode::Cluster).then_some(app.listen_timeout_ms);
+    workload.channel = channel(app, &program.interpreter);
+    workload.says_ready = app.wait_ready && workload.channel.is_some();
+    if workload.says_ready {
+        workload.ready_after_ms = Some(app.listen_timeout_ms);
+    }
+    workload.stop_message =
+        (app.shutdown_with_message && workload.channel.is_some()).then(|| "shutdown".to_owned());
+    restart_rules(app, &mut workload);
+    workload.user = user(app);
     workload.labels = labels(app, around.chosen, &program.script, &program.interpreter);
     let problems = merged.unknown.map(|chosen| unknown_environment(app, &chosen));
     Ok(Planned {
@@ -283,6 +292,65 @@ fn replicas(app: &App, cores: usize) -> Replicas {
         Some(Instances::All) => Replicas::Max,
         Some(instances) => Replicas::Count(instances.on(cores)),
     }
+}
+
+/// Node has one, which a shell or a package manager in between would take for itself.
+fn channel(app: &App, interpreter: &str) -> Option<NodeChannel> {
+    let program = Path::new(interpreter)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    match app.exec_mode() {
+        _ if !program.starts_with("node") => None,
+        ExecMode::Cluster => Some(NodeChannel::Cluster),
+        ExecMode::Fork => Some(NodeChannel::Messages),
+    }
+}
+
+fn restart_rules(app: &App, workload: &mut Workload) {
+    workload.restart_rules = RestartRules {
+        stop_exit_codes: app.stop_exit_codes.clone(),
+        min_uptime_ms: Some(app.min_uptime_ms),
+        // PM2 never gives up where it waits ever longer.
+        max_quick_exits: match app.exp_backoff_restart_delay_ms {
+            Some(_) => None,
+            None => Some(u32::try_from(app.max_restarts).unwrap_or(u32::MAX)),
+        },
+        delay_ms: (app.restart_delay_ms > 0).then_some(app.restart_delay_ms),
+        backoff_ms: app.exp_backoff_restart_delay_ms,
+    };
+    workload.memory_restart_bytes = app.max_memory_restart_bytes;
+    workload.cron_restart.clone_from(&app.cron_restart);
+    workload.watch = watch(app);
+}
+
+fn watch(app: &App) -> Option<Watch> {
+    let paths = match &app.watch {
+        AppWatch::Off => return None,
+        AppWatch::Folder => Vec::new(),
+        AppWatch::Paths(paths) => paths.iter().map(PathBuf::from).collect(),
+    };
+    let pattern = |pattern: &Pattern| match pattern {
+        Pattern::Glob(glob) => glob.clone(),
+        Pattern::Regex { source, flags } => format!("/{source}/{flags}"),
+    };
+    Some(Watch {
+        paths,
+        ignore: app.ignore_watch.iter().flatten().map(pattern).collect(),
+        extensions: app.ext.clone(),
+        delay_ms: app.watch_delay_ms,
+    })
+}
+
+fn user(app: &App) -> Option<RunAs> {
+    let word = |account: &Account| match account {
+        Account::Id(id) => id.to_string(),
+        Account::Name(name) => name.clone(),
+    };
+    Some(RunAs {
+        user: word(app.uid.as_ref()?),
+        group: app.gid.as_ref().map(word),
+    })
 }
 
 fn labels(app: &App, chosen: Option<&str>, script: &str, interpreter: &str) -> BTreeMap<String, String> {

@@ -273,3 +273,60 @@ fn what_cannot_be_started_is_refused_as_a_whole() {
         !home.processes().iter().any(|process| pids.contains(&process.pid))
     });
 }
+
+#[test]
+fn nodes_cluster_mode_is_as_programs_know_it() {
+    let place = free_place();
+    let home = Home::new();
+    home.write(
+        "worker.js",
+        &"const cluster = require('node:cluster');
+          const server = require('node:http').createServer((request, response) => {
+            response.end(`${cluster.isWorker} ${cluster.worker.id} ${process.env.NODE_APP_INSTANCE}`);
+          });
+          server.listen(@PORT@, () => process.send('ready'));
+          process.on('exit', () => console.log('ended by itself'));"
+            .replace("@PORT@", &place.port().to_string()),
+    );
+    home.ok(&["start", "worker.js", "-i", "2", "--wait-ready"]);
+    let known = ["true 1 0".to_owned(), "true 2 1".to_owned()];
+    assert_eq!(answers(place, 6), known.clone().into());
+    let load = load(place);
+    home.ok(&["restart", "worker"]);
+    none_failed(&load, "a restart of workers of Node's cluster");
+    load.stop();
+    assert_eq!(answers(place, 6), known.into());
+    // Without a handler for signals they end when nothing is left to do.
+    home.ok(&["stop", "worker"]);
+    let said = home.ok(&["logs", "worker"]);
+    assert_eq!(said.matches("ended by itself").count(), 4, "{said}");
+}
+
+#[test]
+fn programs_say_when_they_are_ready_and_hear_when_to_stop() {
+    let home = Home::new();
+    home.write(
+        "job.js",
+        "setTimeout(() => {
+           console.log('says so');
+           process.send('ready');
+         }, 1500);
+         setInterval(() => {}, 1000);
+         process.on('message', (message) => {
+           console.log(`heard ${message}`);
+           if (message === 'shutdown') process.exit(0);
+         });",
+    );
+    home.write(
+        "apps.json",
+        "[{name: 'job', script: 'job.js', wait_ready: true, shutdown_with_message: true, kill_timeout: 60000},
+          {name: 'shy', script: 'shy.js', wait_ready: true, listen_timeout: 300}]",
+    );
+    home.write("shy.js", "setInterval(() => {}, 1000)");
+    home.ok(&["start", "apps.json"]);
+    let said = home.ok(&["logs", "job"]);
+    assert!(said.contains("says so"), "the start has waited for it: {said}");
+    home.ok(&["stop", "all"]);
+    let said = home.ok(&["logs", "job"]);
+    assert!(said.contains("heard shutdown"), "{said}");
+}

@@ -53,6 +53,15 @@ pub struct Workload {
     /// How long after the stop signal the whole process group is killed (Compose: 10 s).
     #[serde(default = "ten_seconds")]
     pub stop_grace_period_ms: u64,
+    /// It is Node, which gets its channel to whoever started it.
+    #[serde(default)]
+    pub channel: Option<NodeChannel>,
+    /// It says `ready` over its channel when it is, within `ready_after_ms` (3 s); after that it counts as ready.
+    #[serde(default)]
+    pub says_ready: bool,
+    /// It is asked to stop by this message over its channel, not by the signal.
+    #[serde(default)]
+    pub stop_message: Option<String>,
     /// How it is known to be ready; `None`: its port accepts connections; without a port, it has
     /// run for a second.
     #[serde(default)]
@@ -97,6 +106,16 @@ pub struct Workload {
     /// Raised by `hythe restart`: a new revision of the same thing.
     #[serde(default)]
     pub restarts_asked: u64,
+}
+
+/// What Node's channel is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeChannel {
+    /// Messages (`process.send`).
+    Messages,
+    /// Messages, and each copy is a worker of Node's cluster: it listens and ends as one.
+    Cluster,
 }
 
 /// How many copies run.
@@ -355,6 +374,9 @@ impl Workload {
             restart: RestartPolicy::default(),
             stop_signal: sigterm(),
             stop_grace_period_ms: ten_seconds(),
+            channel: None,
+            says_ready: false,
+            stop_message: None,
             healthcheck: None,
             ready_after_ms: None,
             depends_on: BTreeMap::new(),
@@ -392,6 +414,9 @@ impl Workload {
         }
         if let Some(user) = &self.user {
             hash = hash.with(b"user").with(user.to_string().as_bytes());
+        }
+        if let Some(channel) = self.channel {
+            hash = hash.with(format!("channel {channel:?}").as_bytes());
         }
         for (name, first) in &self.numbered {
             hash = hash.with(name.as_bytes()).with(&first.to_le_bytes());

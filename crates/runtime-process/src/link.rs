@@ -303,6 +303,15 @@ fn take_events(shared: &Shared, decoder: &mut Decoder) -> io::Result<()> {
                     });
                 }
             }
+            Event::Ready { id, pid } => {
+                if let Some(run) = shared.runs.get(&id) {
+                    let pid = pid.unsigned_abs();
+                    shared.tell(&RuntimeEvent::SaidReady {
+                        id: run.instance,
+                        pid,
+                    });
+                }
+            }
             Event::Bound { id, pid, bound } => {
                 if let Some(run) = shared.runs.get(&id) {
                     shared.tell(&RuntimeEvent::Bound {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use hythe_cgroup::Group;
 use hythe_minder::client::{Client, ClientError};
 use hythe_minder::protocol::{
-    self, ChildState, ChildStatus, Rebind, Refusal, Request, Spawn, SpawnStep, Stream,
+    self, ChildState, ChildStatus, Farewell, Rebind, Refusal, Request, Spawn, SpawnStep, Stream,
 };
 use hythe_model::InstanceId;
+use hythe_model::workload::NodeChannel;
 use hythe_supervisor::runtime::{Found, Listens, Record, RuntimeError, StartSpec, Started};
 use rustix::process::Signal;
 
@@ -91,6 +92,7 @@ pub(crate) fn list(shared: &Shared, connection: &mut Connection) -> Result<Vec<F
                 pid: child.pid.unsigned_abs(),
                 exit,
                 bound: child.bound.map(bound_of),
+                said_ready: child.ready,
                 record: record_of(&child)?,
             })
         });
@@ -127,6 +129,30 @@ pub(crate) fn signal(
         whole_tree::kill(shared, &run);
     }
     Ok(())
+}
+
+/// Whether an instance was told something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Yes,
+    /// It has no channel, or does not listen to it, or has ended.
+    No,
+}
+
+/// Asks an instance to end over its channel.
+pub(crate) fn part(
+    shared: &Shared,
+    connection: &mut Connection,
+    id: &InstanceId,
+    farewell: Farewell,
+) -> Result<Told, RuntimeError> {
+    let run = run_of(shared, id)?;
+    match connection.ask(|client| client.part(&run.name, farewell)) {
+        Ok(()) => Ok(Told::Yes),
+        Err(ClientError::Refused(Refusal::NoChild { .. })) => Err(RuntimeError::Unknown(id.clone())),
+        Err(ClientError::Refused(_)) => Ok(Told::No),
+        Err(error) => Err(unreachable(error)),
+    }
 }
 
 /// Forgets an instance; what is left of it is killed.
@@ -244,6 +270,10 @@ fn spawn_request(
             .record
             .address
             .and_then(|address| rebind(spec.listens, address, learns)),
+        channel: spec.channel.map(|channel| protocol::NodeChannel {
+            // The cluster's numbers begin with 1.
+            worker: (channel == NodeChannel::Cluster).then(|| u64::from(spec.record.slot) + 1),
+        }),
         limits: confinement.limits(),
         groups: confinement.groups(),
         user: confinement.user(),

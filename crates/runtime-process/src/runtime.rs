@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use hythe_minder::protocol::Farewell;
 use hythe_model::InstanceId;
 use hythe_model::workload::Limits;
 use hythe_ports::BoxFuture;
 use hythe_supervisor::runtime::{
     Found, Listens, ProbeResult, ProbeSpec, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started,
-    Usage,
+    StopBy, Usage,
 };
 use tokio::sync::mpsc;
 
+use crate::requests::Told;
 use crate::{ProcessRuntime, addresses, confinement, probe, processes, requests, user};
 
 impl Runtime for ProcessRuntime {
@@ -49,6 +51,23 @@ impl Runtime for ProcessRuntime {
     ) -> BoxFuture<'a, Result<(), RuntimeError>> {
         let (shared, id) = (Arc::clone(&self.shared), id.clone());
         Box::pin(self.run(move |connection| requests::signal(&shared, connection, &id, signal, group)))
+    }
+
+    fn ask_to_end<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        Box::pin(async move {
+            if let Some(farewell) = farewell(&record.stop_by) {
+                let (shared, id) = (Arc::clone(&self.shared), record.id.clone());
+                let told = self
+                    .run(move |connection| requests::part(&shared, connection, &id, farewell))
+                    .await?;
+                match (told, &record.stop_by) {
+                    (Told::Yes, StopBy::Message(_)) => return Ok(()),
+                    (Told::Yes, _) if self.has_ended(&record.id).await => return Ok(()),
+                    (Told::Yes | Told::No, _) => {}
+                }
+            }
+            self.signal(&record.id, record.stop_signal, false).await
+        })
     }
 
     /// An instance that has not ended is killed.
@@ -109,5 +128,30 @@ impl Runtime for ProcessRuntime {
 
     fn events(&self) -> mpsc::Receiver<RuntimeEvent> {
         self.shared.subscribe()
+    }
+}
+
+/// How long a worker of Node's cluster has to end by itself before it gets its stop signal. One that has nothing left to
+/// do takes a few milliseconds; one that keeps timers or connections to others never does.
+const DISCONNECT_PATIENCE: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(5);
+
+impl ProcessRuntime {
+    async fn has_ended(&self, id: &InstanceId) -> bool {
+        let runs = || self.shared.runs.of(id).is_some_and(|run| !run.exited);
+        let ended = async {
+            while runs() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(DISCONNECT_PATIENCE, ended).await.is_ok()
+    }
+}
+
+fn farewell(stop_by: &StopBy) -> Option<Farewell> {
+    match stop_by {
+        StopBy::Signal => None,
+        StopBy::Message(message) => Some(Farewell::Message(message.clone())),
+        StopBy::Disconnect => Some(Farewell::Disconnect),
     }
 }

@@ -119,7 +119,7 @@ async fn start(runtime: &dyn Runtime, launch: Launch) -> Result<StartAnswer, Run
 
 async fn stop(runtime: &dyn Runtime, record: &Record) -> Result<(), RuntimeError> {
     runtime.record(record).await?;
-    runtime.signal(&record.id, record.stop_signal, false).await
+    runtime.ask_to_end(record).await
 }
 
 async fn hear(request: impl Future<Output = Result<(), RuntimeError>>) -> Heard {

@@ -32,6 +32,7 @@ impl Launch {
             working_dir: workload.working_dir.clone(),
             environment: environment(unit, workload, None, gateway_url),
             listens: listens(workload),
+            channel: workload.channel,
             limits: workload.limits.clone(),
             user: workload.user.clone(),
             record,

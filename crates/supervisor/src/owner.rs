@@ -212,6 +212,7 @@ impl Owner {
                     self.note(&id, &format!("listens on {}, as {}", bound.asked, bound.address));
                 }
             }
+            Some(RuntimeEvent::SaidReady { id, pid }) => self.observed.said_ready(&id, pid),
             Some(RuntimeEvent::Lost) | None => {
                 self.runtime_events = None;
                 self.observed.lost(now);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use hythe_model::workload::{Limits, RunAs};
+use hythe_model::workload::{Limits, NodeChannel, RunAs};
 use hythe_model::{Exit, FullName, InstanceId, Revision};
 use hythe_ports::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub trait Runtime: Send + Sync {
         signal: i32,
         group: bool,
     ) -> BoxFuture<'a, Result<(), RuntimeError>>;
+    /// Asks an instance to end, in the way that its record tells.
+    fn ask_to_end<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<(), RuntimeError>>;
     /// Forgets an ended instance and kills everything that is left of it.
     fn forget<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<(), RuntimeError>>;
     /// A free address for an instance; not given out twice while it is in use. With the program's own port if it has one
@@ -58,6 +60,8 @@ pub struct StartSpec {
     pub limits: Limits,
     /// Who it runs as; nobody else if that cannot be.
     pub user: Option<RunAs>,
+    /// It is Node, which gets its channel to whoever started it.
+    pub channel: Option<NodeChannel>,
     /// Kept with the instance.
     pub record: Record,
 }
@@ -117,6 +121,22 @@ pub struct Record {
     pub stop_signal: i32,
     /// Milliseconds.
     pub stop_grace_period_ms: u64,
+    /// In which way it is asked to stop.
+    #[serde(default)]
+    pub stop_by: StopBy,
+}
+
+/// In which way an instance is asked to stop.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopBy {
+    /// By its stop signal.
+    #[default]
+    Signal,
+    /// By a message over its channel; by the signal if it cannot be told.
+    Message(String),
+    /// As a worker of Node's cluster, which ends when nothing is left to do; by the signal soon after that if it does not.
+    Disconnect,
 }
 
 /// A started instance.
@@ -137,6 +157,8 @@ pub struct Found {
     pub exit: Option<Exit>,
     /// Where it meant to listen, if it has bound that.
     pub bound: Option<Bound>,
+    /// Whether it has said that it is ready.
+    pub said_ready: bool,
 }
 
 /// A health check command.
@@ -190,6 +212,13 @@ pub enum RuntimeEvent {
         pid: u32,
         /// From where to where.
         bound: Bound,
+    },
+    /// It has said over its channel that it is ready.
+    SaidReady {
+        /// Which.
+        id: InstanceId,
+        /// Its main process.
+        pid: u32,
     },
     /// Events may have been missed (the minder died or was restarted).
     Lost,

@@ -22,11 +22,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hythe_model::workload::{HealthCheck, Probe, RestartPolicy};
+use hythe_model::workload::{HealthCheck, NodeChannel, Probe, RestartPolicy};
 use hythe_model::{Entry, Exit, FullName, InstanceId, Revision, Workload};
 
 use crate::backoff::{Backoff, millis};
-use crate::runtime::{Bound, Found, Record, Usage};
+use crate::runtime::{Bound, Found, Record, StopBy, Usage};
 
 /// An instance and its history. Times are Unix milliseconds of the supervisor's clock.
 #[derive(Debug, Clone)]
@@ -42,6 +42,7 @@ pub(crate) struct Unit {
     pub(crate) workload: Option<Arc<Entry<Workload>>>,
     pub(crate) stop_signal: i32,
     pub(crate) stop_grace_ms: u64,
+    pub(crate) stop_by: StopBy,
     pub(crate) phase: Phase,
     /// First of a new revision while an old one could go on: if it fails, the update has failed.
     pub(crate) trial: bool,
@@ -52,6 +53,8 @@ pub(crate) struct Unit {
     pub(crate) address: Option<SocketAddr>,
     /// What a process of it has bound, told by the runtime.
     pub(crate) bound: Option<(u32, Bound)>,
+    /// The process that has said that it is ready.
+    pub(crate) said_ready: Option<u32>,
     /// Whether the gateway listens where it means to.
     pub(crate) publish: bool,
     /// Others of its service have listened somewhere, so it is not ready before it does.
@@ -147,6 +150,7 @@ impl Unit {
             revision,
             stop_signal: entry.spec.stop_signal,
             stop_grace_ms: entry.spec.stop_grace_period_ms,
+            stop_by: stop_by(&entry.spec),
             publish: entry.spec.publish,
             workload: Some(entry),
             phase: Phase::Waiting,
@@ -155,6 +159,7 @@ impl Unit {
             pid: None,
             address: None,
             bound: None,
+            said_ready: None,
             has_to_listen: false,
             restarts: 0,
             started_at: None,
@@ -201,12 +206,14 @@ impl Unit {
             workload: None,
             stop_signal: record.stop_signal,
             stop_grace_ms: record.stop_grace_period_ms,
+            stop_by: record.stop_by.clone(),
             phase,
             trial: false,
             busy: false,
             pid: found.exit.is_none().then_some(found.pid),
             address: known(record, found.bound),
             bound: found.bound.map(|bound| (found.pid, bound)),
+            said_ready: found.said_ready.then_some(found.pid),
             publish: record.publish,
             has_to_listen: false,
             restarts: record.restarts,
@@ -229,6 +236,7 @@ impl Unit {
     pub(crate) fn attach(&mut self, entry: &Arc<Entry<Workload>>) {
         self.stop_signal = entry.spec.stop_signal;
         self.stop_grace_ms = entry.spec.stop_grace_period_ms;
+        self.stop_by = stop_by(&entry.spec);
         self.workload = Some(Arc::clone(entry));
     }
 
@@ -247,6 +255,7 @@ impl Unit {
             stopping: matches!(self.phase, Phase::Stopping { .. }),
             stop_signal: self.stop_signal,
             stop_grace_period_ms: self.stop_grace_ms,
+            stop_by: self.stop_by.clone(),
         }
     }
 
@@ -390,9 +399,18 @@ impl Unit {
             return None;
         };
         let workload = &self.workload.as_ref()?.spec;
-        let wait = workload.ready_after_ms.unwrap_or(millis(backoff.quick));
-        let running = self.check() == Some(Check::Running);
-        running.then(|| since + wait.min(workload.update.ready_timeout_ms / 2))
+        let wait = match self.check()? {
+            Check::Running if self.has_said_ready() => 0,
+            Check::Running => workload.ready_after_ms.unwrap_or(millis(backoff.quick)),
+            // As in PM2: one that never says it is taken for ready all the same.
+            Check::Says => workload.ready_after_ms.unwrap_or(SAYS_WITHIN_MS),
+            Check::Listens | Check::Accepts(_) | Check::Health => return None,
+        };
+        Some(since + wait.min(workload.update.ready_timeout_ms / 2))
+    }
+
+    fn has_said_ready(&self) -> bool {
+        self.said_ready.is_some() && self.said_ready == self.pid
     }
 
     /// What a process that has been ready must go on passing, if it can be tried at all.
@@ -406,6 +424,7 @@ impl Unit {
     pub(crate) fn check(&self) -> Option<Check> {
         let workload = &self.workload.as_ref()?.spec;
         match (&workload.healthcheck, self.address) {
+            _ if workload.says_ready && !self.has_said_ready() => Some(Check::Says),
             (_, None) if self.has_to_listen => Some(Check::Listens),
             (None, None) => Some(Check::Running),
             (None, Some(address)) => Some(Check::Accepts(address)),
@@ -415,11 +434,16 @@ impl Unit {
     }
 }
 
+/// How long a program that is to say that it is ready may take (PM2: `listen_timeout`).
+const SAYS_WITHIN_MS: u64 = 3_000;
+
 /// What tells whether a unit is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
     /// That it runs, and goes on running.
     Running,
+    /// That it says so.
+    Says,
     /// That it listens, wherever that is.
     Listens,
     /// That its address accepts a connection, once.
@@ -437,6 +461,14 @@ pub(crate) fn instance_id(service: &FullName, number: u64) -> InstanceId {
 fn known(record: &Record, bound: Option<Bound>) -> Option<SocketAddr> {
     let told = record.address.filter(|address| address.port() != 0);
     told.or(bound.map(|bound| bound.address))
+}
+
+fn stop_by(workload: &Workload) -> StopBy {
+    match (&workload.stop_message, workload.channel) {
+        (Some(message), Some(_)) => StopBy::Message(message.clone()),
+        (None, Some(NodeChannel::Cluster)) => StopBy::Disconnect,
+        _ => StopBy::Signal,
+    }
 }
 
 fn adopted_health(record: &Record) -> Health {

@@ -176,7 +176,7 @@ fn aims(unit: &Unit) -> [Option<Aim>; 2] {
 fn aim(unit: &Unit) -> Option<Aim> {
     match unit.phase {
         Phase::Up { .. } => match unit.check()? {
-            Check::Running | Check::Listens => None,
+            Check::Running | Check::Says | Check::Listens => None,
             Check::Accepts(_) if unit.is_serving() => None,
             Check::Accepts(address) => Some(Aim::Accepts(address)),
             Check::Health => Some(Aim::Health),

@@ -15,7 +15,7 @@ use hythe_model::{Exit, InstanceId, Revision};
 use hythe_runtime_process::{Config, OutputEvent, ProcessRuntime};
 use hythe_spine::Spine;
 use hythe_supervisor::runtime::{
-    Found, Listens, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started,
+    Found, Listens, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started, StopBy,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::sync::mpsc;
@@ -92,7 +92,8 @@ impl Server {
         loop {
             match in_time(self.events.recv()).await.unwrap() {
                 RuntimeEvent::Exited { id: exited, exit, .. } if exited == instance(id) => return exit,
-                RuntimeEvent::Exited { .. } | RuntimeEvent::Bound { .. } => {}
+                RuntimeEvent::Exited { .. } | RuntimeEvent::Bound { .. } | RuntimeEvent::SaidReady { .. } => {
+                }
                 RuntimeEvent::Lost => panic!("the minder was lost"),
             }
         }
@@ -149,12 +150,14 @@ pub(crate) fn record(id: &str, address: Option<SocketAddr>) -> Record {
         stopping: false,
         stop_signal: 15,
         stop_grace_period_ms: 1000,
+        stop_by: StopBy::Signal,
     }
 }
 
 pub(crate) fn shell(id: &str, script: &str) -> StartSpec {
     StartSpec {
         listens: Listens::Nowhere,
+        channel: None,
         limits: Limits::default(),
         user: None,
         command: ["sh", "-c", script].map(str::to_owned).into(),

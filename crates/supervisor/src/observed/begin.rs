@@ -116,6 +116,7 @@ fn begin_on(unit: &mut Unit, action: &Action, now: u64) {
             unit.started_at = Some(now);
             unit.address = None;
             unit.bound = None;
+            unit.said_ready = None;
             unit.recorded_ready = false;
             unit.usage = Measured::default();
         }

@@ -119,6 +119,13 @@ impl Observed {
         self.units.get(id).is_some_and(|unit| unit.pid == Some(pid))
     }
 
+    /// A process has said that it is ready.
+    pub(crate) fn said_ready(&mut self, id: &InstanceId, pid: u32) {
+        if let Some(unit) = self.units.get_mut(id) {
+            unit.said_ready = Some(pid);
+        }
+    }
+
     /// The probes of a unit's process changed their mind. `true` if that is news.
     pub(crate) fn probed(
         &mut self,
@@ -324,7 +331,10 @@ fn meet_again(unit: &mut Unit, found: &Found, backoff: &Backoff, now: u64) {
         }
         (None | Some(_), _) => {}
     }
-    // What an event would have told.
+    // What events would have told.
+    if found.said_ready {
+        unit.said_ready = Some(found.pid);
+    }
     if let Some(bound) = found.bound.filter(|_| unit.bound.is_none()) {
         unit.bound = Some((found.pid, bound));
         unit.take_bound();

@@ -144,12 +144,14 @@ fn adopted(id: &str, revision: &Workload, ready: bool) -> Found {
         stopping: false,
         stop_signal: 2,
         stop_grace_period_ms: 1_000,
+        stop_by: StopBy::Signal,
     };
     Found {
         record,
         pid: 77,
         exit: None,
         bound: None,
+        said_ready: false,
     }
 }
 

@@ -172,6 +172,7 @@ impl FakeRuntime {
                 pid,
                 exit: None,
                 bound: None,
+                said_ready: false,
             },
         );
         state.specs.insert(id.clone(), spec);
@@ -269,6 +270,10 @@ impl Runtime for FakeRuntime {
             }
             Ok(())
         })
+    }
+
+    fn ask_to_end<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        self.signal(&record.id, record.stop_signal, false)
     }
 
     fn forget<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<(), RuntimeError>> {

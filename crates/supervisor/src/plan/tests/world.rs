@@ -162,6 +162,7 @@ impl World {
                 pid: unit.pid?,
                 exit: None,
                 bound: None,
+                said_ready: false,
             })
         });
         self.found = found.collect();
@@ -460,6 +461,7 @@ fn found(id: &str, slot: u32, revision: &str, flags: &[&str]) -> Found {
         stopping: flags.contains(&"stopping"),
         stop_signal: 15,
         stop_grace_period_ms: 10_000,
+        stop_by: StopBy::Signal,
     };
     let exit = Exit {
         code: Some(1),
@@ -472,6 +474,7 @@ fn found(id: &str, slot: u32, revision: &str, flags: &[&str]) -> Found {
         pid: 50 + slot,
         exit: flags.contains(&"exited").then_some(exit),
         bound: None,
+        said_ready: false,
     }
 }
 
