@@ -261,6 +261,29 @@ impl Client {
         })
     }
 
+    /// Starts another server, which is guarded from now on.
+    ///
+    /// # Errors
+    /// A refusal or a failed connection.
+    pub fn replace(&mut self, server: Guarded) -> Result<(), ClientError> {
+        self.done(&Request::Replace {
+            server: Box::new(server),
+        })
+    }
+
+    /// Has the minder go on as another binary. Returns when it no longer is the one it was; the connection has ended.
+    ///
+    /// # Errors
+    /// A refusal, after which it goes on as it was, or a failed connection.
+    pub fn hand_over(mut self, exe: &Path) -> Result<(), ClientError> {
+        let request = Request::HandOver { exe: exe.to_owned() };
+        match self.channel.ask(&request, None) {
+            Ok(_) => Err(ClientError::UnexpectedAnswer),
+            Err(ClientError::Connection(error)) if is_end(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends the minder; with force, its children before it. Returns when that has begun:
     /// [`Self::await_end`] waits for its end.
     ///

@@ -132,6 +132,17 @@ pub enum Request {
         /// In which words.
         farewell: Farewell,
     },
+    /// Starts another server, and guards that one from now on ([`Hello::hands_over`]).
+    Replace {
+        /// How.
+        server: Box<Guarded>,
+    },
+    /// Goes on as another binary in the same process, with everything there is. The connection ends then; the answer is
+    /// a refusal. The binary must take over: see [`crate::server::HANDOVER_VERSION`].
+    HandOver {
+        /// The program, absolute.
+        exe: PathBuf,
+    },
     /// Ends the minder; refused while children run, unless forced.
     Shutdown {
         /// Ends the children first: SIGTERM to their groups, SIGKILL after ten seconds.
@@ -347,6 +358,9 @@ pub struct Hello {
     /// Whether it knows [`Spawn::channel`] and [`Request::Part`].
     #[serde(default)]
     pub channels: bool,
+    /// Whether it knows [`Request::HandOver`] and [`Request::Replace`].
+    #[serde(default)]
+    pub hands_over: bool,
     /// Whether it knows [`Spawn::groups`], [`Spawn::user`] and [`Limits::resources`].
     #[serde(default)]
     pub confines: bool,

@@ -30,7 +30,7 @@ use rustix::{
 };
 use serde_json::{Value, json};
 
-use super::turn::Turn;
+use super::{handover::ChannelLeft, turn::Turn};
 use crate::protocol::{self, Bound, Farewell};
 
 /// The longest line, in bytes. Whoever writes a longer one is not heard any more.
@@ -91,6 +91,23 @@ impl Inherited {
 }
 
 impl Channel {
+    /// As an earlier binary has left it.
+    pub(super) fn left(socket: OwnedFd, left: ChannelLeft) -> Self {
+        Self {
+            socket,
+            line: left.line,
+            turn: left.turn.map(Turn::left),
+        }
+    }
+
+    /// For a later binary.
+    pub(super) fn to_leave(&self) -> ChannelLeft {
+        ChannelLeft {
+            line: self.line.clone(),
+            turn: self.turn.as_ref().map(Turn::to_leave),
+        }
+    }
+
     pub(super) fn socket(&self) -> &OwnedFd {
         &self.socket
     }

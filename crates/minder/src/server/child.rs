@@ -8,6 +8,7 @@ use rustix::{
 };
 
 use super::{
+    handover::{ChildLeft, OutputLeft},
     launch::Launched,
     output::Output,
     segment_writer::{SegmentLimits, SegmentWriter},
@@ -97,6 +98,47 @@ impl Children {
         })
     }
 
+    /// Takes in one that an earlier binary has left.
+    pub(super) fn insert_left(&mut self, folder: &Rc<Path>, left: ChildLeft) -> std::io::Result<()> {
+        let id: Rc<str> = left.id.as_str().into();
+        let output = |stream, left: OutputLeft| {
+            let limits = SegmentLimits {
+                segment: left.segment_limit,
+                unread: left.unread_limit,
+            };
+            let writer = SegmentWriter::adopt(folder.clone(), id.clone(), stream, limits)?;
+            Ok::<_, std::io::Error>(Output::left(stream, writer, left))
+        };
+        let ([out, err], [out_left, err_left]) = (Stream::ALL, left.outputs);
+        let outputs = [output(out, out_left)?, output(err, err_left)?];
+        let pid = Pid::from_raw(left.pid).ok_or(Errno::INVAL)?;
+        let child = Child {
+            serial: left.serial,
+            id,
+            pid,
+            start_time: left.start_time,
+            state: left.state,
+            label: left.label,
+            outputs,
+            bound: left.bound,
+            bound_news: Slots::default(),
+            ready: left.ready,
+            ready_news: Slots::default(),
+            groups: left.groups,
+            exit_news: Slots::default(),
+        };
+        self.by_serial.insert(left.serial, child);
+        Ok(())
+    }
+
+    pub(super) fn last_serial(&self) -> u64 {
+        self.last_serial
+    }
+
+    pub(super) fn go_on_after(&mut self, serial: u64) {
+        self.last_serial = self.last_serial.max(serial);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_serial.len()
     }
@@ -144,6 +186,22 @@ impl Children {
 impl Child {
     pub(super) fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// For a later binary.
+    pub(super) fn to_leave(&self) -> ChildLeft {
+        ChildLeft {
+            serial: self.serial,
+            id: self.id.to_string(),
+            pid: self.pid.as_raw_nonzero().get(),
+            start_time: self.start_time,
+            state: self.state,
+            label: self.label.clone(),
+            outputs: self.outputs.each_ref().map(Output::to_leave),
+            bound: self.bound,
+            ready: self.ready,
+            groups: self.groups.clone(),
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {

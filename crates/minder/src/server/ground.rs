@@ -20,7 +20,11 @@ use rustix::{
     stdio::{dup2_stdin, dup2_stdout},
 };
 
-use super::{launch::Launcher, signals};
+use super::{
+    handover::{self, Estate},
+    launch::Launcher,
+    signals,
+};
 use crate::home;
 
 /// What the event loop stands on.
@@ -29,7 +33,7 @@ pub(super) struct Ground {
     pub(super) listener: UnixListener,
     pub(super) signals: OwnedFd,
     /// Held as long as the minder runs.
-    pub(super) _lock: File,
+    pub(super) lock: File,
 }
 
 /// Leaves the old surroundings, takes the home and listens.
@@ -55,10 +59,22 @@ pub(super) fn prepare(home: &Path) -> io::Result<(Ground, Launcher)> {
             home,
             listener,
             signals,
-            _lock: lock,
+            lock,
         },
         launcher,
     ))
+}
+
+/// The same as an earlier binary has left it in this very process.
+pub(super) fn take_over(home: &Path, estate: &Estate) -> io::Result<(Ground, Launcher)> {
+    let home = home.canonicalize()?;
+    let ground = Ground {
+        home,
+        listener: handover::take(estate.listener).into(),
+        signals: signals::watch()?,
+        lock: handover::take(estate.lock).into(),
+    };
+    Ok((ground, Launcher::left(&estate.launcher)?))
 }
 
 /// Gives freed memory back to the system: a large request leaves pages behind that this process rarely needs again.

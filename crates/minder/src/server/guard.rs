@@ -15,6 +15,7 @@ use rustix::{
 };
 
 use super::{
+    handover::GuardLeft,
     minder::{Minder, Token},
     note,
 };
@@ -49,6 +50,19 @@ enum State {
 }
 
 impl Guard {
+    /// For a later binary in this process.
+    pub(super) fn to_leave(&self) -> GuardLeft {
+        let pid = match self.state {
+            State::Alive { pid, .. } => i32::try_from(pid).ok(),
+            State::Starts { .. } => None,
+        };
+        GuardLeft {
+            server: self.server.clone(),
+            pid,
+            failures: self.failures,
+        }
+    }
+
     /// When it is to be started.
     pub(super) fn starts_at(&self) -> Option<Instant> {
         match self.state {
@@ -102,6 +116,36 @@ impl Minder {
                 failures: 0,
             }),
         }
+    }
+
+    /// The guard that an earlier binary has left. A server that has died meanwhile is started at once.
+    pub(super) fn guard_left(&self, left: GuardLeft) -> Guard {
+        let alive = left.pid.and_then(Pid::from_raw).map(|pid| self.watch(pid));
+        let state = match alive {
+            Some(Ok(state)) => state,
+            _ => State::Starts { at: Instant::now() },
+        };
+        Guard {
+            server: left.server,
+            state,
+            failures: left.failures,
+        }
+    }
+
+    /// Starts another server and guards that one; the one before may go on, and is nobody's concern any more.
+    pub(super) fn replace_server(&mut self, server: Guarded) -> Result<(), Refusal> {
+        if self.is_stopping() {
+            return Err(Refusal::Stopping {});
+        }
+        let (pid, state) = self.start_server(&server)?;
+        note(format_args!("another server was asked for: started as {pid}"));
+        self.launched_server = Some(pid);
+        self.guard = Some(Guard {
+            server,
+            state,
+            failures: 0,
+        });
+        Ok(())
     }
 
     fn watch(&self, process: Pid) -> Result<State, Refusal> {

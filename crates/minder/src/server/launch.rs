@@ -31,6 +31,7 @@ use rustix::{
 use super::{
     channel::Inherited,
     confine::{Birth, Confinement},
+    handover::Launching,
     rebind, signals,
 };
 use crate::protocol::{self, Guarded, Refusal, Spawn, SpawnStep};
@@ -103,6 +104,26 @@ impl Launcher {
             umask: umask(Mode::RWXG | Mode::RWXO),
             rebinds: rebind::works(),
         })
+    }
+
+    /// As an earlier binary in this process remembered it.
+    pub(super) fn left(launching: &Launching) -> io::Result<Self> {
+        let (current, maximum) = launching.descriptors;
+        Ok(Self {
+            null: File::options().read(true).write(true).open("/dev/null")?,
+            descriptors: Rlimit { current, maximum },
+            umask: Mode::from_raw_mode(launching.umask),
+            rebinds: launching.rebinds,
+        })
+    }
+
+    /// For a later binary in this process.
+    pub(super) fn to_leave(&self) -> Launching {
+        Launching {
+            descriptors: (self.descriptors.current, self.descriptors.maximum),
+            umask: self.umask.as_raw_mode(),
+            rebinds: self.rebinds,
+        }
     }
 
     /// Standard input of every child.

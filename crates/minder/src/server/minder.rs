@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::unix::net::UnixStream,
+    os::{fd::AsRawFd, unix::net::UnixStream},
     path::Path,
     rc::Rc,
     time::{Duration, Instant},
@@ -25,6 +25,7 @@ use super::{
     connection::Connection,
     ground::{Ground, give_memory_back},
     guard::Guard,
+    handover::{self, Estate},
     launch::Launcher,
     note,
     output::Pipe,
@@ -32,11 +33,12 @@ use super::{
     requests::KeptSockets,
     signals,
     slots::Slots,
+    turn::Turn,
     unix_ms,
 };
 use crate::{
     home,
-    protocol::{Bound, MAX_CONNECTIONS, Stream},
+    protocol::{Bound, MAX_CONNECTIONS, Refusal, Stream},
 };
 
 /// How much of one output is moved before others get their turn, in bytes.
@@ -127,6 +129,79 @@ impl Minder {
             retry_at: None,
             phase: Phase::Minding,
         })
+    }
+
+    /// With what an earlier binary in this process has left. What ended meanwhile is reaped first.
+    pub(super) fn with_estate(mut self, estate: Estate) -> io::Result<Self> {
+        self.started_at_ms = estate.started_at_ms;
+        self.children.go_on_after(estate.last_serial);
+        for child in estate.children {
+            let serial = child.serial;
+            self.children.insert_left(&self.raw, child)?;
+            self.watch_outputs(serial);
+        }
+        for (serial, descriptor, turn) in estate.rebindings {
+            let rebinding = Rebinding::new(handover::take(descriptor), Turn::left(turn));
+            self.watch_binds(serial, rebinding);
+        }
+        for (serial, descriptor, channel) in estate.channels {
+            self.watch_channel(serial, Channel::left(handover::take(descriptor), channel));
+        }
+        let sockets = estate.sockets.into_iter();
+        self.sockets = sockets
+            .map(|(name, descriptor)| (name, handover::take(descriptor)))
+            .collect();
+        self.guard = estate.guard.map(|guard| self.guard_left(guard));
+        self.launched_server = estate.launched_server.and_then(Pid::from_raw);
+        self.reap();
+        Ok(self)
+    }
+
+    fn to_leave(&self) -> Estate {
+        Estate {
+            started_at_ms: self.started_at_ms,
+            lock: self.ground.lock.as_raw_fd(),
+            listener: self.ground.listener.as_raw_fd(),
+            launcher: self.launcher.to_leave(),
+            last_serial: self.children.last_serial(),
+            children: self.children.iter().map(super::child::Child::to_leave).collect(),
+            rebindings: self
+                .rebindings
+                .iter()
+                .map(|(serial, binds)| {
+                    (
+                        *serial,
+                        binds.notifications().as_raw_fd(),
+                        binds.turn().to_leave(),
+                    )
+                })
+                .collect(),
+            channels: self
+                .channels
+                .iter()
+                .map(|(serial, channel)| (*serial, channel.socket().as_raw_fd(), channel.to_leave()))
+                .collect(),
+            sockets: self
+                .sockets
+                .iter()
+                .map(|(name, socket)| (name.clone(), socket.as_raw_fd()))
+                .collect(),
+            guard: self.guard.as_ref().map(Guard::to_leave),
+            launched_server: self.launched_server.map(|pid| pid.as_raw_nonzero().get()),
+        }
+    }
+
+    /// Goes on as another binary, in this process. Returns only when that could not be done.
+    pub(super) fn hand_over(&self, exe: &Path) -> Refusal {
+        if self.is_stopping() {
+            return Refusal::Stopping {};
+        }
+        let error = self.to_leave().hand_over(exe, &self.ground.home);
+        note(format_args!("cannot go on as {}: {error}", exe.display()));
+        Refusal::Failed {
+            what: format!("executing {}", exe.display()),
+            errno: error.raw_os_error().unwrap_or(0),
+        }
     }
 
     /// Runs until it has been told to end and nobody is left.

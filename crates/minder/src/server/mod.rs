@@ -6,6 +6,7 @@
 //!   client  ──► one request, one answer; subscribers get news when their socket takes them
 //!   bind    ──► of a child, done in its place (`rebind`)
 //!   pidfd   ──► the server has died: start it again (`guard`)
+//!   a newer binary ──► executed in this process, with all there is (`handover`)
 //! ```
 //!
 //! What is not here cannot fail: no configuration, no retry of anything but the disk and the server, no queue. Memory is
@@ -17,6 +18,7 @@ mod confine;
 mod connection;
 mod ground;
 mod guard;
+mod handover;
 mod launch;
 mod minder;
 mod output;
@@ -34,6 +36,8 @@ use std::{
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
+
+pub use handover::VERSION as HANDOVER_VERSION;
 
 /// What a minder must know.
 #[derive(Debug, Clone)]
@@ -54,9 +58,19 @@ pub struct Options {
 /// `AddrInUse` when a minder already runs for this home; else whatever the system refuses at the start, or a
 /// failure of the event loop itself, which nothing but a broken kernel explains.
 pub fn run(options: &Options) -> io::Result<()> {
-    let (ground, launcher) = ground::prepare(&options.home)?;
-    note(format_args!("minding {}", ground.home.display()));
-    let outcome = minder::Minder::new(ground, launcher)?.run();
+    let minder = match handover::inherited()? {
+        Some(estate) => {
+            let (ground, launcher) = ground::take_over(&options.home, &estate)?;
+            note(format_args!("goes on as another binary"));
+            minder::Minder::new(ground, launcher)?.with_estate(estate)?
+        }
+        None => {
+            let (ground, launcher) = ground::prepare(&options.home)?;
+            note(format_args!("minding {}", ground.home.display()));
+            minder::Minder::new(ground, launcher)?
+        }
+    };
+    let outcome = minder.run();
     note(format_args!("ended"));
     outcome
 }

@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -16,7 +16,11 @@ use rustix::{
     pipe::{SpliceFlags, splice},
 };
 
-use super::{segment_writer::SegmentWriter, slots::Slots};
+use super::{
+    handover::{self, OutputLeft},
+    segment_writer::{SegmentLimits, SegmentWriter},
+    slots::Slots,
+};
 use crate::protocol::{Event, Stream, StreamStatus};
 
 #[cfg(test)]
@@ -73,6 +77,43 @@ impl Output {
             stalled: None,
             news: Slots::default(),
             unacknowledged: Slots::default(),
+        }
+    }
+
+    /// As an earlier binary has left it.
+    pub(super) fn left(stream: Stream, mut writer: SegmentWriter, left: OutputLeft) -> Self {
+        writer.left(left.end, left.consumed, left.dropped);
+        let mover = match left.pending.is_empty() {
+            true => Mover::Splice,
+            false => Mover::Copy(left.pending),
+        };
+        Self {
+            pipe: left.pipe.map(handover::take),
+            mover,
+            ..Self::new(stream, writer)
+        }
+    }
+
+    /// For a later binary.
+    pub(super) fn to_leave(&self) -> OutputLeft {
+        let StreamStatus {
+            end,
+            consumed,
+            dropped,
+            ..
+        } = self.writer.status();
+        let SegmentLimits { segment, unread } = self.writer.limits();
+        OutputLeft {
+            pipe: self.pipe.as_ref().map(AsRawFd::as_raw_fd),
+            pending: match &self.mover {
+                Mover::Splice => Vec::new(),
+                Mover::Copy(pending) => pending.clone(),
+            },
+            segment_limit: segment,
+            unread_limit: unread,
+            end,
+            consumed,
+            dropped,
         }
     }
 

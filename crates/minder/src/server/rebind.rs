@@ -100,7 +100,7 @@ fn bind_as_a_child(parent: &OwnedFd) -> Result<bool, Errno> {
 fn answer_child(child: &OwnedFd) -> Option<()> {
     let mut descriptors = Vec::new();
     protocol::receive(child, &mut [0], &mut descriptors).ok()?;
-    let mut rebinding = Rebinding::new(descriptors.pop()?, TRIAL);
+    let mut rebinding = Rebinding::new(descriptors.pop()?, Turn::new(TRIAL));
     let second = Timespec {
         tv_sec: 1,
         tv_nsec: 0,
@@ -161,11 +161,12 @@ fn listen(program: &libc::sock_fprog) -> Result<OwnedFd, Errno> {
 }
 
 impl Rebinding {
-    pub(super) fn new(notifications: OwnedFd, rebind: Rebind) -> Self {
-        Self {
-            notifications,
-            turn: Turn::new(rebind),
-        }
+    pub(super) fn new(notifications: OwnedFd, turn: Turn) -> Self {
+        Self { notifications, turn }
+    }
+
+    pub(super) fn turn(&self) -> &Turn {
+        &self.turn
     }
 
     /// Turns nothing any more: what is left of a child that is forgotten has no claim to its address.
@@ -187,7 +188,7 @@ impl Rebinding {
             error: 0,
             flags: 0,
         };
-        let turned = self.turn(&call);
+        let turned = self.bind_instead(&call);
         match turned {
             None => answer.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
             Some(Ok(_)) => {}
@@ -215,7 +216,7 @@ impl Rebinding {
     }
 
     /// Binds in the caller's place; `None`: the call is none of ours, or the caller cannot be looked into.
-    fn turn(&mut self, call: &libc::seccomp_notif) -> Option<Result<Bound, Errno>> {
+    fn bind_instead(&mut self, call: &libc::seccomp_notif) -> Option<Result<Bound, Errno>> {
         let [socket, address, length, ..] = call.data.args;
         let caller = Pid::from_raw(call.pid as i32)?;
         let asked = asked(&read_address(caller, address, length)?)?;

@@ -89,6 +89,8 @@ impl Minder {
             }
             Request::Guard { server } => self.guard(connection, server)?,
             Request::Part { id, farewell } => self.say_farewell(&id, &farewell)?,
+            Request::Replace { server } => self.replace_server(*server)?,
+            Request::HandOver { exe } => return Err(self.hand_over(&exe)),
             Request::Shutdown { force } => self.shutdown(force)?,
             Request::Subscribe { binds } => {
                 connection.subscribed = true;
@@ -113,6 +115,7 @@ impl Minder {
             guards: true,
             learns: true,
             channels: true,
+            hands_over: true,
             confines: true,
         }
     }
@@ -140,7 +143,7 @@ impl Minder {
         self.watch_outputs(serial);
         let rebinding = binds
             .zip(spawn.rebind)
-            .map(|(binds, rebind)| Rebinding::new(binds, rebind));
+            .map(|(binds, rebind)| Rebinding::new(binds, Turn::new(rebind)));
         if let Some(channel) = channel {
             self.watch_channel(serial, channel);
         }

@@ -58,6 +58,17 @@ impl SegmentWriter {
         })
     }
 
+    /// As an earlier binary has left it: what it wrote last may be consumed and deleted by now.
+    pub(super) fn left(&mut self, end: u64, consumed: u64, dropped: u64) {
+        self.end = self.end.max(end);
+        self.consume(consumed);
+        self.dropped = dropped;
+    }
+
+    pub(super) fn limits(&self) -> SegmentLimits {
+        self.limits
+    }
+
     /// Whether a segment is open: else the next byte needs a new one.
     pub(super) fn has_file(&self) -> bool {
         self.file.is_some()

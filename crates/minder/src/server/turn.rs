@@ -10,6 +10,7 @@ use rustix::{
     process::geteuid,
 };
 
+use super::handover::TurnLeft;
 use crate::protocol::{Bound, Rebind};
 
 /// The rule of one child.
@@ -25,6 +26,20 @@ impl Turn {
         Self {
             from: Some(rebind.from),
             to: rebind.to,
+        }
+    }
+
+    /// As an earlier binary has left it.
+    pub(super) fn left(left: TurnLeft) -> Self {
+        let TurnLeft { from, to } = left;
+        Self { from, to }
+    }
+
+    /// For a later binary.
+    pub(super) fn to_leave(&self) -> TurnLeft {
+        TurnLeft {
+            from: self.from,
+            to: self.to,
         }
     }
 

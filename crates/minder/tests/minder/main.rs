@@ -3,6 +3,7 @@
 mod binds;
 mod channels;
 mod confinement;
+mod handover;
 mod world;
 
 use std::{

@@ -64,6 +64,8 @@ impl World {
         self.events = None;
         self.exits.clear();
         self.closed.clear();
+        self.bound.clear();
+        self.ready.clear();
     }
 
     pub(crate) fn reconnect(&mut self) {
@@ -132,11 +134,19 @@ impl World {
 
     /// The first line of standard output, once it is there.
     pub(crate) fn first_line(&mut self, id: &str) -> String {
+        self.await_line(id, |_| true)
+    }
+
+    /// The first line of its output that `wanted` accepts.
+    pub(crate) fn await_line(&mut self, id: &str, wanted: impl Fn(&str) -> bool) -> String {
         let mut reader = SegmentReader::open(&home::raw_folder(self.home()), id, Stream::Out, 0).unwrap();
         let mut text = String::new();
         loop {
             text += &read_from(&mut reader);
-            if let Some((line, _)) = text.split_once('\n') {
+            let mut lines = text
+                .split_inclusive('\n')
+                .filter_map(|line| line.strip_suffix('\n'));
+            if let Some(line) = lines.find(|line| wanted(line)) {
                 return line.to_owned();
             }
             self.hear();
