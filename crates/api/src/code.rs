@@ -50,6 +50,7 @@ codes! {
     NotAProcess, "not_a_process", UNPROCESSABLE_ENTITY, "the service does not run here: it is only balanced";
     LogsFailed, "logs_failed", INTERNAL_SERVER_ERROR, "the logs cannot be read";
     RuntimeFailed, "runtime_failed", INTERNAL_SERVER_ERROR, "the minder did not do it";
+    UpgradeFailed, "upgrade_failed", INTERNAL_SERVER_ERROR, "the other binary does not take over; everything is as before";
     StoreFailed, "store_failed", INTERNAL_SERVER_ERROR, "the store cannot be read or written";
     Unreadable, "unreadable", INTERNAL_SERVER_ERROR, "a stored document is not one that this version knows";
     StoreClosed, "store_closed", SERVICE_UNAVAILABLE, "the server is stopping";

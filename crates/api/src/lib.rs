@@ -39,7 +39,7 @@ mod wait;
 pub mod wire;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hythe_model::{Desired, Endpoints, InstanceId, Instances, Name, ProjectName};
@@ -130,6 +130,8 @@ pub struct ServerInfo {
     pub version: String,
     /// Unix milliseconds.
     pub started_at: u64,
+    /// The program.
+    pub program: PathBuf,
     /// Data directory.
     pub home: PathBuf,
     /// Gateway workers.
@@ -147,6 +149,10 @@ pub trait Control: Send + Sync {
     /// Begins to stop the server and the minder, with or without ending the services first; returns at
     /// once. The API has made sure that nothing runs, unless `with_services`.
     fn stop(&self, with_services: bool);
+
+    /// Has the minder go on as another binary, then begins to hand this server over to it; returns when the first was
+    /// done. The error is a text for people, after which everything is as before.
+    fn upgrade<'a>(&'a self, binary: &'a Path) -> BoxFuture<'a, Result<(), String>>;
 
     /// Kills the instances of a project with everything they started; their ids. Returns when they were sent
     /// the signal. The error is a text for people.

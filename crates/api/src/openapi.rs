@@ -87,6 +87,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(wait::wait))
         .routes(routes!(status::status))
         .routes(routes!(server::stop))
+        .routes(routes!(server::upgrade))
         .routes(routes!(status::metrics))
         .routes(routes!(status::healthz))
 }

@@ -1,5 +1,7 @@
 //! The server's own end.
 
+use std::path::Path;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -8,7 +10,7 @@ use hythe_model::view::ServiceView;
 use crate::code::Code;
 use crate::extract::Body;
 use crate::problem::{Answer, Refusal};
-use crate::wire::{Problem, StopServerRequest};
+use crate::wire::{Problem, StopServerRequest, UpgradeRequest};
 
 /// Begins to stop the server and the minder. Refused while services run, unless they shall end too.
 ///
@@ -29,6 +31,29 @@ pub(crate) async fn stop(
         return Err(refusal.hint("`hythe server stop --with-services` ends them too"));
     }
     api.inputs.control.stop(request.with_services);
+    Ok((StatusCode::ACCEPTED, Json(serde_json::json!({}))))
+}
+
+/// Goes on as another binary: the minder at once, this server as soon as the next one has been started. Nothing that runs
+/// is touched, and no connection refused; requests in flight are finished here.
+///
+/// The answer comes when the minder goes on and the server begins to. Who wants to see the end waits until another process
+/// answers `/v1/status`.
+#[utoipa::path(
+    post, path = "/v1/server/upgrade", operation_id = "upgrade_server", tag = "server",
+    request_body = UpgradeRequest,
+    responses((status = 202, description = "The next server is on its way."), (status = "default", response = Problem)),
+)]
+pub(crate) async fn upgrade(
+    State(api): crate::State,
+    Body(request): Body<UpgradeRequest>,
+) -> Answer<(StatusCode, Json<serde_json::Value>)> {
+    let binary = Path::new(&request.binary);
+    if !binary.is_absolute() {
+        return Err(Refusal::new(Code::Invalid, "the binary's path must be absolute"));
+    }
+    let upgraded = api.inputs.control.upgrade(binary).await;
+    upgraded.map_err(|why| Refusal::new(Code::UpgradeFailed, why))?;
     Ok((StatusCode::ACCEPTED, Json(serde_json::json!({}))))
 }
 

@@ -24,6 +24,7 @@ pub(crate) async fn status(State(api): crate::State) -> Answer<Json<StatusView>>
     Ok(Json(StatusView {
         version: 1,
         server: ServerView {
+            program: info.program.display().to_string(),
             pid: info.pid,
             version: info.version.clone(),
             started_at: info.started_at,

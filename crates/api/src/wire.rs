@@ -113,6 +113,14 @@ pub struct StopServerRequest {
     pub with_services: bool,
 }
 
+/// Goes on as another binary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// Its path on the server's machine; absolute.
+    pub binary: String,
+}
+
 /// How far a change is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WaitView {

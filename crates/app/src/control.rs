@@ -1,14 +1,17 @@
 //! What the API may ask of the server as a whole.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use hythe_model::{InstanceId, Instances, ProjectName};
 use hythe_ports::BoxFuture;
+use hythe_runtime_process::ProcessRuntime;
 use hythe_spine::Latest;
 use hythe_supervisor::runtime::{Runtime, RuntimeError};
 use tokio::sync::mpsc;
 
 use crate::shutdown::Ending;
+use crate::upgrade;
 
 /// The number of SIGKILL, which is the same on every platform.
 const SIGKILL: i32 = 9;
@@ -16,13 +19,13 @@ const SIGKILL: i32 = 9;
 struct Control {
     asked: mpsc::Sender<Ending>,
     instances: Latest<Instances>,
-    runtime: Arc<dyn Runtime>,
+    runtime: ProcessRuntime,
 }
 
 /// What the API gets, and where its wish to stop the server arrives.
 pub(crate) fn control(
     instances: Latest<Instances>,
-    runtime: Arc<dyn Runtime>,
+    runtime: ProcessRuntime,
 ) -> (Arc<dyn hythe_api::Control>, mpsc::Receiver<Ending>) {
     let (asked, receiver) = mpsc::channel(1);
     let control = Control {
@@ -37,6 +40,19 @@ impl hythe_api::Control for Control {
     fn stop(&self, with_services: bool) {
         // When one is already waiting, the server is stopping.
         let _ = self.asked.try_send(Ending::ServerAndMinder { with_services });
+    }
+
+    fn upgrade<'a>(&'a self, binary: &'a Path) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            upgrade::check(binary)
+                .await
+                .map_err(|error| format!("{error:#}"))?;
+            let handed = self.runtime.hand_over_minder(binary.to_owned()).await;
+            handed.map_err(|error| format!("the minder does not go on: {}", hythe_stdx::chain(&error)))?;
+            let binary = binary.to_owned();
+            let asked = self.asked.try_send(Ending::Upgrade { binary });
+            asked.map_err(|_| "the server is stopping".to_owned())
+        })
     }
 
     fn kill<'a>(&'a self, project: &'a ProjectName) -> BoxFuture<'a, Result<Vec<InstanceId>, String>> {

@@ -17,6 +17,7 @@ mod output;
 mod published;
 mod readiness;
 mod shutdown;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -107,7 +108,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
         },
         hythe_supervisor::Inputs {
             desired: desired.clone(),
-            traffic: endpoint_table.clone(),
+            traffic: Arc::new(upgrade::WithPredecessor::of(endpoint_table.clone())),
             logs: logs.clone(),
             runtime: Arc::new(runtime.clone()),
             ids: Arc::new(InstanceIds::open(config.home.join("instance-ids.json"))?),
@@ -136,7 +137,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
         },
         &spine,
     )?;
-    let (control, stop_asked) = control::control(supervisor.instances.clone(), Arc::new(runtime.clone()));
+    let (control, stop_asked) = control::control(supervisor.instances.clone(), runtime.clone());
     hythe_api::serve(
         api,
         hythe_api::Inputs {
@@ -159,7 +160,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
     let workers = gateway.serve()?;
     if is_guarded {
         runtime
-            .guard(command)
+            .guard(command.clone())
             .await
             .context("have the minder guard this server")?;
     }
@@ -168,6 +169,12 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
 
     let ending = signals.wait(stop_asked).await;
     tracing::info!(?ending, "stopping");
+    if let Ending::Upgrade { binary } = ending {
+        traffic.succession.is_settled();
+        end_tasks(&spine).await;
+        store.close().await;
+        return upgrade::hand_over(&config.home, &binary, command, workers).await;
+    }
     readiness::tell(State::Stopping);
     if is_guarded && let Err(error) = runtime.guard(None).await {
         tracing::warn!(
@@ -200,12 +207,16 @@ async fn end(spine: &Spine, workers: Vec<std::thread::JoinHandle<()>>, signals: 
             let _ = worker.join();
         }
     });
-    if !spine.stop(TASKS_END).await {
-        tracing::warn!("some tasks did not end in time");
-    }
+    end_tasks(spine).await;
     tokio::select! {
         _ = workers_ended => {}
         () = signals.again() => tracing::warn!("a second signal: open requests are cut off"),
+    }
+}
+
+async fn end_tasks(spine: &Spine) {
+    if !spine.stop(TASKS_END).await {
+        tracing::warn!("some tasks did not end in time");
     }
 }
 
@@ -335,6 +346,7 @@ fn server_info(
 ) -> hythe_api::ServerInfo {
     let runtime = runtime.clone();
     hythe_api::ServerInfo {
+        program: std::env::current_exe().unwrap_or_default(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at,

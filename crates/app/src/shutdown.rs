@@ -1,14 +1,21 @@
 //! The ways a server ends.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 
 /// How far a stop goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// A signal: the server ends, services and minder go on, connections wait for the next server.
     Server,
+    /// `hythe upgrade`: the next server is another binary.
+    Upgrade {
+        /// Its path.
+        binary: PathBuf,
+    },
     /// `hythe server stop`.
     ServerAndMinder {
         /// End the services first.

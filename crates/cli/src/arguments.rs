@@ -181,6 +181,13 @@ pub(crate) enum Verb {
     /// The platform's own life
     #[command(subcommand)]
     Server(ServerVerb),
+    /// Go on as another binary, without ending anything
+    ///
+    /// The server and the minder are replaced; services, their connections and requests in flight go on, and no new
+    /// connection is refused. A binary that does not come to serve is replaced by the one before. Without a path it is
+    /// the binary that is called: `./new/hythe upgrade`.
+    #[command(after_help = "Examples:\n  hythe upgrade\n  hythe upgrade /usr/local/bin/hythe")]
+    Upgrade(UpgradeOptions),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  hythe completions bash > /etc/bash_completion.d/hythe")]
     Completions {
@@ -189,7 +196,11 @@ pub(crate) enum Verb {
     },
     /// Be the parent of service processes
     #[command(hide = true)]
-    Minder,
+    Minder {
+        /// Only print which version of a running minder's things this binary takes over
+        #[arg(long)]
+        handover: bool,
+    },
 }
 
 /// `hythe server ...`
@@ -451,6 +462,13 @@ pub(crate) struct RunOptions {
     /// Leave the terminal's session
     #[arg(long, hide = true)]
     pub(crate) detached: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeOptions {
+    /// The other binary
+    #[arg(value_name = "BINARY")]
+    pub(crate) binary: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -32,6 +32,7 @@ mod terminal;
 mod top;
 mod tree;
 mod up;
+mod upgrade;
 mod wait;
 
 use std::ffi::OsString;
@@ -137,7 +138,13 @@ fn dispatch(arguments: Arguments, hooks: Hooks) -> Outcome {
         Verb::Server(ServerVerb::Start(options)) => server::start(&mut context, &options),
         Verb::Server(ServerVerb::Stop(options)) => server::stop(&mut context, &options),
         Verb::Completions { shell } => completions::run(&mut context, shell),
-        Verb::Minder => (hooks.run_minder)(&context.home).map_err(|error| Failure::new(Exit::Failed, error)),
+        Verb::Upgrade(options) => upgrade::run(&mut context, &options),
+        Verb::Minder { handover: true } => context
+            .out
+            .line(hythe_minder::server::HANDOVER_VERSION.to_string()),
+        Verb::Minder { handover: false } => {
+            (hooks.run_minder)(&context.home).map_err(|error| Failure::new(Exit::Failed, error))
+        }
     }
 }
 

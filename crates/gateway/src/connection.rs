@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hythe_http1::Progress;
@@ -94,6 +95,9 @@ pub(crate) enum Served {
 const LAST_FIRST: Duration = Duration::from_secs(1);
 /// And for a further one, which may have been sent before the end was decided.
 const LAST_NEXT: Duration = Duration::from_millis(50);
+/// The same while another server serves already: a client that keeps its connection and sees it closed at the wrong moment
+/// has lost a request. It is told with the next answer.
+const LINGERING: Duration = Duration::from_secs(10);
 /// A connection on which nothing comes for this long is idle. Meanwhile it does not notice a shutdown.
 const SOON: Duration = Duration::from_millis(100);
 
@@ -247,7 +251,12 @@ async fn bytes_come(worker: &Worker, client: &mut Client, course: &Course) -> bo
     let arrived = match shutdown.unless_requested(reader.readable()).await {
         Some(arrived) => arrived,
         None => {
-            reader.set_deadline(Instant::now() + if first { LAST_FIRST } else { LAST_NEXT });
+            let last = match worker.shared.lingers.load(Ordering::Relaxed) {
+                true => LINGERING,
+                false if first => LAST_FIRST,
+                false => LAST_NEXT,
+            };
+            reader.set_deadline((course.quiet_since + patience).min(Instant::now() + last));
             reader.readable().await
         }
     };

@@ -87,6 +87,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hythe_balance::EndpointTable;
@@ -189,6 +190,19 @@ pub struct Outputs {
     pub explainer: Explainer,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// Whether it has a successor.
+    pub succession: Succession,
+}
+
+/// Tells the gateway that another server serves when it stops, so that it can be patient with connections that are kept.
+#[derive(Debug, Clone)]
+pub struct Succession(Arc<AtomicBool>);
+
+impl Succession {
+    /// From now on. To be told before it is stopped.
+    pub fn is_settled(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A gateway that knows its routes and does not accept yet.
@@ -206,6 +220,8 @@ pub(crate) struct Shared {
     pub(crate) crowd: Arc<crowd::Crowd>,
     pub(crate) endpoints: Arc<EndpointTable>,
     pub(crate) tls: Arc<tls::ServerTls>,
+    /// Another server serves already when this one stops.
+    pub(crate) lingers: Arc<AtomicBool>,
 }
 
 impl Default for Limits {
@@ -255,8 +271,10 @@ pub fn build(config: Config, mut inputs: Inputs, spine: &Spine) -> std::io::Resu
     let workers = config.workers.max(1);
     let metrics = Arc::new(Metrics::default());
     let tls = Arc::new(tls::ServerTls::new(config.default_certificate).map_err(std::io::Error::other)?);
+    let lingers = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared {
         workers,
+        lingers: Arc::clone(&lingers),
         crowd: Arc::new(crowd::Crowd::new(config.limits.connections_per_client)),
         limits: config.limits,
         trust: config.trust,
@@ -296,6 +314,7 @@ pub fn build(config: Config, mut inputs: Inputs, spine: &Spine) -> std::io::Resu
             listeners,
             explainer: Explainer::new(snapshot),
             metrics,
+            succession: Succession(lingers),
         },
     ))
 }

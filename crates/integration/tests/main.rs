@@ -37,5 +37,6 @@ mod stopping;
 mod streams;
 mod swaps;
 mod tls;
+mod upgrades;
 mod verbs;
 mod world;

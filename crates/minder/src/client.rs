@@ -261,13 +261,14 @@ impl Client {
         })
     }
 
-    /// Starts another server, which is guarded from now on.
+    /// Starts another server, which is guarded from now on; the fallback if it ends before it asks for that itself.
     ///
     /// # Errors
     /// A refusal or a failed connection.
-    pub fn replace(&mut self, server: Guarded) -> Result<(), ClientError> {
+    pub fn replace(&mut self, server: Guarded, fallback: Option<Guarded>) -> Result<(), ClientError> {
         self.done(&Request::Replace {
             server: Box::new(server),
+            fallback: fallback.map(Box::new),
         })
     }
 

@@ -117,6 +117,9 @@ pub struct ServerView {
     pub version: String,
     /// Unix milliseconds.
     pub started_at: u64,
+    /// The program's path.
+    #[serde(default)]
+    pub program: String,
     /// Data directory.
     pub home: String,
     /// Gateway workers.

@@ -42,11 +42,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use hythe_minder::client::ClientError;
+use hythe_minder::client::{Client, ClientError};
 use hythe_minder::home;
 use hythe_minder::protocol::{Refusal, Stream};
 use hythe_spine::Spine;
@@ -200,6 +200,26 @@ impl ProcessRuntime {
             .await
     }
 
+    /// Has the minder go on as another binary. Whoever has a connection to it connects again.
+    ///
+    /// # Errors
+    /// When it is an older one that cannot do that, cannot execute the program, or does not answer.
+    pub async fn hand_over_minder(&self, exe: PathBuf) -> Result<(), RuntimeError> {
+        let home = self.shared.home.clone();
+        self.ask(move |_| {
+            let client = Client::connect(&home)?;
+            if !client.hello().hands_over {
+                return Err(ClientError::Refused(Refusal::BadField {
+                    field: "request: this minder is an older one, which ends with `hythe server stop` only"
+                        .to_owned(),
+                }));
+            }
+            client.hand_over(&exe)?;
+            Client::connect(&home).map(drop)
+        })
+        .await
+    }
+
     /// The minder's process id, while there is one.
     pub fn minder_pid(&self) -> Option<u32> {
         u32::try_from(self.shared.minder_pid())
@@ -248,6 +268,15 @@ impl ProcessRuntime {
             .await
             .map_err(unreachable)?
     }
+}
+
+/// Has the minder of a home start another server, which it guards from then on; the fallback if that one does not come to
+/// serve. Blocks.
+///
+/// # Errors
+/// When the minder does not answer, or cannot start it.
+pub fn replace_server(home: &Path, server: Guarded, fallback: Guarded) -> Result<(), ClientError> {
+    Client::connect(home)?.replace(server, Some(fallback))
 }
 
 fn prepare(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -263,6 +263,7 @@ fn inputs(folder: &std::path::Path) -> (Inputs, Publishers, Arc<Recorded>) {
         logs: Arc::new(MadeUp),
         metrics: Arc::new(|| "hythe_up 1\n".to_owned()),
         info: ServerInfo {
+            program: "/usr/bin/hythe".into(),
             pid: 7,
             version: "0.0.0".to_owned(),
             started_at: 1,
@@ -333,6 +334,9 @@ struct Recorded(Mutex<Option<bool>>);
 impl Control for Recorded {
     fn stop(&self, with_services: bool) {
         *self.0.lock().unwrap() = Some(with_services);
+    }
+    fn upgrade<'a>(&'a self, binary: &'a Path) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { Err(format!("{} is not executable", binary.display())) })
     }
     fn kill<'a>(&'a self, project: &'a ProjectName) -> BoxFuture<'a, Result<Vec<InstanceId>, String>> {
         let id = InstanceId(format!("{project}-1").into());

@@ -136,6 +136,8 @@ pub enum Request {
     Replace {
         /// How.
         server: Box<Guarded>,
+        /// Started instead if that one ends before it has asked to be guarded itself.
+        fallback: Option<Box<Guarded>>,
     },
     /// Goes on as another binary in the same process, with everything there is. The connection ends then; the answer is
     /// a refusal. The binary must take over: see [`crate::server::HANDOVER_VERSION`].

@@ -32,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The server and how it is started.
 pub(super) struct Guard {
     server: Guarded,
+    /// Started instead if the server ends before it has asked to be guarded.
+    fallback: Option<Guarded>,
     state: State,
     /// Starts in a row that came to nothing.
     failures: u32,
@@ -58,6 +60,7 @@ impl Guard {
         };
         GuardLeft {
             server: self.server.clone(),
+            fallback: self.fallback.clone(),
             pid,
             failures: self.failures,
         }
@@ -78,6 +81,12 @@ impl Guard {
 
     /// Notes that it is gone, or could not be started.
     fn failed(&mut self, now: Instant) {
+        if let Some(fallback) = self.fallback.take() {
+            note(format_args!(
+                "the server that was asked for does not serve: the one before is started again"
+            ));
+            self.server = fallback;
+        }
         if let State::Alive { since, .. } = self.state
             && now.duration_since(since) >= STEADY
         {
@@ -109,9 +118,14 @@ impl Minder {
     pub(super) fn guarded_by(&mut self, process: Pid, server: Guarded) -> Result<Guard, Refusal> {
         match self.guard.take() {
             // Started by this minder: how often that was in vain is not forgotten.
-            Some(known) if known.is_over(number(process)) => Ok(Guard { server, ..known }),
+            Some(known) if known.is_over(number(process)) => Ok(Guard {
+                server,
+                fallback: None,
+                ..known
+            }),
             _ => Ok(Guard {
                 server,
+                fallback: None,
                 state: self.watch(process)?,
                 failures: 0,
             }),
@@ -127,13 +141,18 @@ impl Minder {
         };
         Guard {
             server: left.server,
+            fallback: left.fallback,
             state,
             failures: left.failures,
         }
     }
 
     /// Starts another server and guards that one; the one before may go on, and is nobody's concern any more.
-    pub(super) fn replace_server(&mut self, server: Guarded) -> Result<(), Refusal> {
+    pub(super) fn replace_server(
+        &mut self,
+        server: Guarded,
+        fallback: Option<Guarded>,
+    ) -> Result<(), Refusal> {
         if self.is_stopping() {
             return Err(Refusal::Stopping {});
         }
@@ -142,6 +161,7 @@ impl Minder {
         self.launched_server = Some(pid);
         self.guard = Some(Guard {
             server,
+            fallback,
             state,
             failures: 0,
         });

@@ -114,6 +114,8 @@ pub(super) struct ChannelLeft {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct GuardLeft {
     pub(super) server: Guarded,
+    #[serde(default)]
+    pub(super) fallback: Option<Guarded>,
     /// While it lives.
     pub(super) pid: Option<i32>,
     pub(super) failures: u32,

@@ -1,0 +1,163 @@
+//! `hythe upgrade`: this server goes on as another binary.
+//!
+//! ```text
+//!   minder: executes the binary in its own process, with everything that runs
+//!   server: ends its tasks and gives up the store ──► the minder starts the next server ──► finishes what is in flight
+//! ```
+//!
+//! What is in flight there the next server does not see, nor what comes on connections that clients keep. So it stops no
+//! instance that it has taken out of traffic before the one before has ended ([`WithPredecessor`]).
+//!
+//! Between the second and the third step nobody accepts; connections wait in sockets that the minder keeps. A next server
+//! that does not come to serve is answered by the minder with this one again. A server in the foreground, which belongs to
+//! somebody else than the minder (a terminal, systemd, a container), executes the binary in its own process, once what is
+//! in flight has ended.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use hythe_model::FullName;
+use hythe_ports::{BoxFuture, Traffic};
+use hythe_runtime_process::Guarded;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// Names the process of the server before, in the environment of the next one.
+const PREDECESSOR: &str = "HYTHE_PREDECESSOR";
+
+/// How long a binary may take to tell what it is.
+const TELLS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether the binary is one that takes over from this.
+///
+/// # Errors
+/// When it cannot be run, or does not say so.
+pub(crate) async fn check(binary: &Path) -> anyhow::Result<()> {
+    let program = binary.to_owned();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(&program);
+        command
+            .args(["minder", "--handover"])
+            .stdin(Stdio::null())
+            .output()
+    });
+    let answer = tokio::time::timeout(TELLS_WITHIN, asked)
+        .await
+        .with_context(|| format!("{} does not answer", binary.display()))?
+        .context("ask it")?
+        .with_context(|| format!("{} cannot be run", binary.display()))?;
+    let told = String::from_utf8_lossy(&answer.stdout);
+    let Ok(version) = told.trim().parse::<u32>() else {
+        bail!(
+            "{} is no Hythe that takes over from a running one",
+            binary.display()
+        );
+    };
+    let needed = hythe_minder::server::HANDOVER_VERSION;
+    ensure!(
+        version >= needed,
+        "{} is older: it understands version {version} of what is handed over, this is {needed}",
+        binary.display()
+    );
+    Ok(())
+}
+
+/// Has the next server started and finishes what is in flight. `command`: how this one is started again, if the minder does
+/// that. Tasks have ended, and the store is nobody's.
+///
+/// # Errors
+/// When the next server could not be started; the minder then starts this one again.
+pub(crate) async fn hand_over(
+    home: &Path,
+    binary: &Path,
+    command: Option<Guarded>,
+    workers: Vec<JoinHandle<()>>,
+) -> anyhow::Result<()> {
+    let Some(command) = command else {
+        finish(workers).await;
+        return Err(execute(binary)).with_context(|| format!("go on as {}", binary.display()));
+    };
+    let next = successor(&command, binary);
+    let (home, started) = (home.to_owned(), tokio::task::spawn_blocking);
+    started(move || hythe_runtime_process::replace_server(&home, next, command))
+        .await
+        .context("ask the minder")?
+        .context("have the next server started")?;
+    finish(workers).await;
+    Ok(())
+}
+
+async fn finish(workers: Vec<JoinHandle<()>>) {
+    let finished = tokio::task::spawn_blocking(move || {
+        for worker in workers {
+            let _ = worker.join();
+        }
+    });
+    let _ = finished.await;
+}
+
+/// Returns only when it could not be executed.
+fn execute(binary: &Path) -> std::io::Error {
+    Command::new(binary).args(std::env::args_os().skip(1)).exec()
+}
+
+fn successor(command: &Guarded, binary: &Path) -> Guarded {
+    let mut next = command.clone();
+    if let (Some(program), Some(path)) = (next.argv.first_mut(), binary.to_str()) {
+        path.clone_into(program);
+    }
+    next.env.retain(|(name, _)| name != PREDECESSOR);
+    next.env
+        .push((PREDECESSOR.to_owned(), std::process::id().to_string()));
+    next
+}
+
+/// Traffic as this server sees it, and as little known as that of the one before it is while that still ends.
+pub(crate) struct WithPredecessor {
+    own: Arc<dyn Traffic>,
+    before: Option<OwnedFd>,
+}
+
+impl WithPredecessor {
+    /// With the one that the environment names, if it does and that one lives.
+    pub(crate) fn of(own: Arc<dyn Traffic>) -> Self {
+        let pid = std::env::var(PREDECESSOR).ok().and_then(|pid| pid.parse().ok());
+        let before = pid
+            .and_then(Pid::from_raw)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        Self { own, before }
+    }
+
+    fn predecessor_lives(&self) -> bool {
+        self.before.as_ref().is_some_and(|process| {
+            let mut ended = [PollFd::new(process, PollFlags::IN)];
+            poll(&mut ended, Some(&Timespec::default())) == Ok(0)
+        })
+    }
+}
+
+impl Traffic for WithPredecessor {
+    fn in_flight(&self, endpoint: SocketAddr) -> u64 {
+        self.own.in_flight(endpoint)
+    }
+
+    fn requests(&self, endpoint: SocketAddr) -> u64 {
+        self.own.requests(endpoint)
+    }
+
+    fn is_listed(&self, endpoint: SocketAddr) -> bool {
+        self.own.is_listed(endpoint) || self.predecessor_lives()
+    }
+
+    fn awaited(&self) -> BoxFuture<'_, BTreeSet<FullName>> {
+        self.own.awaited()
+    }
+}
