@@ -12,7 +12,7 @@ use hythe_model::workload::{HealthCheck, Probe, Replicas, RestartPolicy};
 use hythe_model::{Desired, Entry, FullName, Instance, InstanceId, InstanceState, Instances, Workload};
 use hythe_spine::{Publisher, Spine, latest};
 
-use crate::runtime::{Found, Record};
+use crate::runtime::{Found, Record, StopBy};
 use crate::{Config, Inputs, Outputs, VolatileIds, build};
 
 struct Supervised {

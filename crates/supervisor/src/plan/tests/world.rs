@@ -28,7 +28,7 @@ use hythe_stdx::{parse_duration, parse_size};
 use crate::backoff::millis;
 use crate::observed::{Due, Heard, Observed, Renewal, StopAll, Sync};
 use crate::plan::{Action, plan};
-use crate::runtime::{Found, Record, Usage};
+use crate::runtime::{Found, Record, StopBy, Usage};
 use crate::unit::{Health, Phase};
 use crate::view::view;
 use crate::{Backoff, Rules};
