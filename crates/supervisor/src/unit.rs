@@ -270,11 +270,16 @@ impl Unit {
         let Some((pid, bound)) = self.bound.filter(|_| self.address.is_none()) else {
             return;
         };
-        if self.pid == Some(pid) {
-            self.address = Some(bound.address);
-            if let Phase::Up { health, .. } = &mut self.phase {
-                *health = Health::Pending;
-            }
+        if self.pid != Some(pid) {
+            return;
+        }
+        // A check that goes on has its own mind of it, and tells only when it changes.
+        let is_checked = self.check() == Some(Check::Health);
+        self.address = Some(bound.address);
+        if let Phase::Up { health, .. } = &mut self.phase
+            && !is_checked
+        {
+            *health = Health::Pending;
         }
     }
 

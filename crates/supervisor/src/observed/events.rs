@@ -190,6 +190,7 @@ impl Observed {
             {
                 memory.causes.insert(unit.slot, cause);
             }
+            self.remember_published();
         }
     }
 

@@ -468,3 +468,145 @@ async fn without_a_port_and_a_check_running_is_ready() {
     assert_eq!(find(&now, "worker-1").unwrap().address, None);
     assert!(!supervised.runtime.environment("worker-1").contains_key("PORT"));
 }
+
+/// Listens nobody knows where, and is probed with a command.
+fn script(revision: &str) -> Workload {
+    let mut script = workload(1, revision);
+    (script.port, script.publish) = (None, true);
+    script
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_program_binds_is_where_it_is_reached_and_where_the_gateway_is_to_listen() {
+    let supervised = Supervised::new(FakeRuntime::new(&[]));
+    let published = |now: &Instances| now.services.values().next().unwrap().published.clone();
+    let generation = supervised.want("web", Some(script("a")));
+    let now = supervised.until_settled("web", generation).await;
+    assert_eq!(
+        (find(&now, "web-1").unwrap().address, published(&now)),
+        (None, Vec::new())
+    );
+    assert!(!supervised.runtime.environment("web-1").contains_key("PORT"));
+
+    supervised.runtime.bind("web-1", "[::]:3000", "127.64.0.1:3000");
+    supervised.until(|now| !published(now).is_empty()).await;
+    let bound = supervised.until_state("web-1", InstanceState::Ready).await;
+    assert_eq!(bound.address, Some("127.64.0.1:3000".parse().unwrap()));
+
+    // From now on a copy that does not listen is not ready, whatever its check says.
+    let generation = supervised.want("web", Some(script("b")));
+    supervised.until_state("web-2", InstanceState::Starting).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let now = supervised.outputs.instances.get();
+    let states = ["web-1", "web-2"].map(|id| find(&now, id).unwrap().state);
+    assert_eq!(states, [InstanceState::Ready, InstanceState::Starting]);
+    supervised
+        .runtime
+        .bind("web-2", "0.0.0.0:4000", "127.64.0.2:4000");
+    let now = supervised.until_settled("web", generation).await;
+    assert_eq!(published(&now), ["0.0.0.0:4000".parse().unwrap()]);
+
+    let mut stopped = script("b");
+    stopped.stopped = true;
+    let generation = supervised.want("web", Some(stopped));
+    let now = supervised.until_settled("web", generation).await;
+    assert_eq!(published(&now), [], "nobody listens for what was stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_known_to_the_next_server_and_kept_while_an_instance_is_restarted() {
+    let runtime = FakeRuntime::new(&[]);
+    let mut found = adopted("web-7", &script("a"), true);
+    found.record.address = Some("127.64.0.1:0".parse().unwrap());
+    found.record.publish = true;
+    found.bound = Some(crate::runtime::Bound {
+        asked: "[::]:3000".parse().unwrap(),
+        address: "127.64.0.1:3000".parse().unwrap(),
+    });
+    runtime.add(found);
+    let supervised = Supervised::new(runtime);
+    let published = |now: &Instances| now.services.values().next().unwrap().published.clone();
+    let generation = supervised.want("web", Some(script("a")));
+    let now = supervised.until_settled("web", generation).await;
+    let place = ["[::]:3000".parse().unwrap()];
+    assert_eq!(published(&now), place);
+    assert_eq!(
+        find(&now, "web-7").unwrap().address,
+        Some("127.64.0.1:3000".parse().unwrap())
+    );
+    supervised.runtime.exit("web-7", 1);
+    supervised.until_state("web-7", InstanceState::Starting).await;
+    assert_eq!(published(&supervised.outputs.instances.get()), place);
+    supervised.runtime.bind("web-7", "[::]:3000", "127.64.0.9:3000");
+    let again = supervised.until_state("web-7", InstanceState::Ready).await;
+    assert_eq!(again.address, Some("127.64.0.9:3000".parse().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_says_when_it_is_ready_or_is_taken_for_it_after_a_while() {
+    let supervised = Supervised::new(FakeRuntime::new(&[]));
+    let mut worker = workload(1, "a");
+    (worker.port, worker.healthcheck, worker.says_ready) = (None, None, true);
+    for (service, says) in [("says", true), ("shy", false)] {
+        let begun = tokio::time::Instant::now();
+        let generation = supervised.want(service, Some(worker.clone()));
+        let id = format!("{service}-1");
+        supervised.until_state(&id, InstanceState::Starting).await;
+        supervised.until_asked(&format!("start {id}"), 1).await;
+        if says {
+            supervised.runtime.say_ready(&id);
+        }
+        supervised.until_settled(service, generation).await;
+        let took = begun.elapsed();
+        assert_eq!(took < Duration::from_millis(500), says, "{service}: {took:?}");
+        assert!(took < Duration::from_secs(4), "{service}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_asks_for_sleeps_until_somebody_waits_for_it() {
+    let supervised = Supervised::new(FakeRuntime::new(&[]));
+    let mut sleepy = workload(2, "a");
+    sleepy.sleep_after_ms = Some(10_000);
+    let generation = supervised.want("sleepy", Some(sleepy));
+    let now = supervised.until_settled("sleepy", generation).await;
+    let busy = find(&now, "sleepy-1").unwrap().address.unwrap();
+    supervised.traffic.in_flight.lock().unwrap().insert(busy);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let awake = |now: &Instances| now.services.values().next().unwrap().instances.len();
+    assert_eq!(
+        awake(&supervised.outputs.instances.get()),
+        2,
+        "somebody is served"
+    );
+    supervised.traffic.in_flight.lock().unwrap().clear();
+    let asleep = supervised
+        .until(|now| {
+            now.services
+                .values()
+                .any(|service| service.asleep && service.instances.is_empty())
+        })
+        .await;
+    assert!(
+        asleep
+            .services
+            .values()
+            .all(|service| service.settled && service.failure.is_none())
+    );
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(awake(&supervised.outputs.instances.get()), 0);
+    supervised
+        .traffic
+        .awaited
+        .lock()
+        .unwrap()
+        .insert("sleepy".parse().unwrap());
+    let now = supervised
+        .until(|now| {
+            now.services
+                .values()
+                .any(|service| service.settled && !service.asleep)
+        })
+        .await;
+    assert_eq!(awake(&now), 2);
+}

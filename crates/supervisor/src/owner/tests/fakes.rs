@@ -11,8 +11,8 @@ use hythe_ports::{BoxFuture, LogQuery, Logs, Traffic};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::runtime::{
-    Found, Listens, ProbeResult, ProbeSpec, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started,
-    Usage,
+    Bound, Found, Listens, ProbeResult, ProbeSpec, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec,
+    Started, Usage,
 };
 
 /// Instances without processes.
@@ -141,6 +141,33 @@ impl FakeRuntime {
         self.state.lock().unwrap().end(&InstanceId(id.into()), exit);
     }
 
+    /// The process of `id` means to listen at `asked` and does at `address`.
+    pub(super) fn bind(&self, id: &str, asked: &str, address: &str) {
+        let bound = Bound {
+            asked: asked.parse().unwrap(),
+            address: address.parse().unwrap(),
+        };
+        self.state.lock().unwrap().tell(id, |found| {
+            found.bound = Some(bound);
+            RuntimeEvent::Bound {
+                id: found.record.id.clone(),
+                pid: found.pid,
+                bound,
+            }
+        });
+    }
+
+    /// The process of `id` says that it is ready.
+    pub(super) fn say_ready(&self, id: &str) {
+        self.state.lock().unwrap().tell(id, |found| {
+            found.said_ready = true;
+            RuntimeEvent::SaidReady {
+                id: found.record.id.clone(),
+                pid: found.pid,
+            }
+        });
+    }
+
     /// The process of `id` ends and nobody hears of it.
     pub(super) fn exit_unheard(&self, id: &str) {
         let exit = Exit {
@@ -204,6 +231,12 @@ impl FakeRuntime {
 }
 
 impl State {
+    fn tell(&mut self, id: &str, change: impl FnOnce(&mut Found) -> RuntimeEvent) {
+        let event = change(self.found.get_mut(&InstanceId(id.into())).unwrap());
+        self.listeners
+            .retain(|listener| listener.try_send(event.clone()).is_ok());
+    }
+
     fn end(&mut self, id: &InstanceId, exit: Exit) {
         let Some(found) = self.found.get_mut(id).filter(|found| found.exit.is_none()) else {
             return;
@@ -284,11 +317,14 @@ impl Runtime for FakeRuntime {
         })
     }
 
-    fn allocate_address(&self, _: Listens) -> BoxFuture<'_, Result<Option<SocketAddr>, RuntimeError>> {
-        Box::pin(async {
+    fn allocate_address(&self, listens: Listens) -> BoxFuture<'_, Result<Option<SocketAddr>, RuntimeError>> {
+        Box::pin(async move {
             let mut state = self.ask("allocate".to_owned())?;
             state.next_pid += 1;
-            let port = 20_000 + u16::try_from(state.next_pid).unwrap();
+            let port = match listens {
+                Listens::Somewhere => 0,
+                _ => 20_000 + u16::try_from(state.next_pid).unwrap(),
+            };
             Ok(Some(([127, 0, 0, 1], port).into()))
         })
     }
