@@ -89,7 +89,7 @@ pub(crate) enum Verb {
     Describe(ServiceOptions),
     /// Show the output of services
     #[command(
-        after_help = "Examples:\n  hythe logs\n  hythe logs -f users\n  hythe logs --since 10m users web"
+        after_help = "Examples:\n  hythe logs\n  hythe logs -f users\n  hythe logs --since 10m users web\n  hythe logs --flush users"
     )]
     Logs(LogOptions),
     /// Replace every instance by a new one, without losing a request
@@ -356,6 +356,9 @@ pub(crate) struct LogOptions {
     /// At most this many of the last lines [default: 100; all with --since]
     #[arg(short = 'n', long = "lines", value_name = "NUMBER")]
     pub(crate) lines: Option<usize>,
+    /// Delete what is kept instead, also of services that run
+    #[arg(long, conflicts_with_all = ["follow", "since", "lines", "json"])]
+    pub(crate) flush: bool,
     /// Of every project
     #[arg(short = 'a', long)]
     pub(crate) all_projects: bool,
