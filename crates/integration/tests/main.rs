@@ -8,6 +8,7 @@
 
 mod apps;
 mod changes;
+mod containers;
 mod crashes;
 mod databases;
 mod dependencies;
@@ -33,6 +34,7 @@ mod rollouts;
 mod scaling;
 mod security;
 mod server_loss;
+mod startups;
 mod stopping;
 mod streams;
 mod swaps;
