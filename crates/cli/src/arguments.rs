@@ -178,6 +178,11 @@ pub(crate) enum Verb {
     Status(ReadOptions),
     /// Watch services and instances: CPU, memory, requests in flight
     Top(TopOptions),
+    /// A dashboard: services, instances, what they use, and their lines as they come
+    ///
+    /// `?` shows the keys. Restarts, stops, starts and scales the selected service; what takes something away is asked
+    /// about first. Needs a terminal of 80 by 24 or more; NO_COLOR is respected.
+    Monit(MonitOptions),
     /// The platform's own life
     #[command(subcommand)]
     Server(ServerVerb),
@@ -468,6 +473,13 @@ pub(crate) struct TopOptions {
     /// Print JSON, once
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MonitOptions {
+    /// Of every project
+    #[arg(short = 'a', long)]
+    pub(crate) all_projects: bool,
 }
 
 #[derive(Debug, Args)]

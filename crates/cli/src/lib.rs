@@ -20,6 +20,7 @@ mod init;
 mod interrupt;
 mod listing;
 mod manifest_file;
+mod monit;
 mod nginx;
 mod pm2;
 mod progress;
@@ -139,6 +140,7 @@ fn dispatch(arguments: Arguments, hooks: Hooks) -> Outcome {
         Verb::Server(ServerVerb::Run(options)) => server::run(&context, options),
         Verb::Server(ServerVerb::Start(options)) => server::start(&mut context, &options),
         Verb::Server(ServerVerb::Stop(options)) => server::stop(&mut context, &options),
+        Verb::Monit(options) => monit::run(&mut context, &options),
         Verb::Startup(options) => startup::run(&mut context, &options),
         Verb::Unstartup(options) => startup::undo(&mut context, &options),
         Verb::Completions { shell } => completions::run(&mut context, shell),

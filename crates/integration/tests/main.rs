@@ -10,6 +10,7 @@ mod apps;
 mod changes;
 mod containers;
 mod crashes;
+mod dashboard;
 mod databases;
 mod dependencies;
 mod deploys;
