@@ -1,5 +1,6 @@
 //! Output of services, a JSON object a line.
 
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
@@ -66,6 +67,45 @@ pub(crate) async fn logs(State(api): crate::State, Params(params): Params<LogPar
     }
     let lines = api.inputs.logs.tail(&query).await.map_err(failed)?;
     Ok(ndjson(Body::from(text(&lines))))
+}
+
+/// Whose logs.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FlushParams {
+    /// Services, separated by commas; all if not given.
+    service: Option<String>,
+    /// Only services of this project.
+    #[param(value_type = Option<String>)]
+    project: Option<ProjectName>,
+}
+
+/// Deletes the lines that are kept of services. Files at paths of their own are emptied.
+#[utoipa::path(
+    delete, path = "/v1/logs", operation_id = "flush_logs", tag = "services", params(FlushParams),
+    responses((status = 200, description = "They are gone."), (status = "default", response = Problem)),
+)]
+pub(crate) async fn flush(
+    State(api): crate::State,
+    Params(params): Params<FlushParams>,
+) -> Answer<Json<serde_json::Value>> {
+    let services = services(&api, params.service.as_deref(), params.project.as_ref())?;
+    if !(services.is_empty() && params.project.is_some()) {
+        let failed = |error: std::io::Error| Refusal::failed(Code::LogsFailed, &error);
+        api.inputs.logs.flush(&services).await.map_err(failed)?;
+    }
+    Ok(Json(serde_json::json!({})))
+}
+
+/// Has every log file opened anew for its next line, after others have renamed some. A file that was renamed or deleted
+/// is noticed without this, with the next line.
+#[utoipa::path(
+    post, path = "/v1/logs/reopen", operation_id = "reopen_logs", tag = "services",
+    responses((status = 200, description = "They are closed."), (status = "default", response = Problem)),
+)]
+pub(crate) async fn reopen(State(api): crate::State) -> Json<serde_json::Value> {
+    api.inputs.logs.reopen();
+    Json(serde_json::json!({}))
 }
 
 fn services(api: &Api, names: Option<&str>, project: Option<&ProjectName>) -> Answer<Vec<FullName>> {

@@ -384,6 +384,28 @@ async fn logs_are_lines_of_json() {
 }
 
 #[tokio::test]
+async fn logs_are_flushed() {
+    let server = server().await;
+    server
+        .delete("/v1/logs?service=users")
+        .await
+        .ok::<serde_json::Value>();
+    server
+        .delete("/v1/logs?project=empty")
+        .await
+        .ok::<serde_json::Value>();
+    refused(
+        &server.delete("/v1/logs?service=nosuch").await,
+        StatusCode::NOT_FOUND,
+        "no_such_service",
+    );
+    server
+        .post("/v1/logs/reopen", &serde_json::json!({}))
+        .await
+        .ok::<serde_json::Value>();
+}
+
+#[tokio::test]
 async fn a_server_with_running_services_does_not_just_stop() {
     let server = server().await;
     server.run(&[

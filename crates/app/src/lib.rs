@@ -96,7 +96,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
     let listeners = listen(&config, &runtime).await?;
     let (proxy_tls, proxy) = addresses(&listeners);
 
-    let logs = output::collect(&config.home, &runtime, output, &spine)?;
+    let logs = output::collect(&config, desired.clone(), &runtime, output, &spine)?;
     let (observer, observations) = tokio::sync::mpsc::channel(OBSERVATIONS);
     let endpoint_table = Arc::new(EndpointTable::observed_by(observer));
     let supervisor = hythe_supervisor::build(

@@ -89,7 +89,7 @@ pub(crate) enum Verb {
     Describe(ServiceOptions),
     /// Show the output of services
     #[command(
-        after_help = "Examples:\n  hythe logs\n  hythe logs -f users\n  hythe logs --since 10m users web"
+        after_help = "Examples:\n  hythe logs\n  hythe logs -f users\n  hythe logs --since 10m users web\n  hythe logs --flush users"
     )]
     Logs(LogOptions),
     /// Replace every instance by a new one, without losing a request
@@ -178,6 +178,11 @@ pub(crate) enum Verb {
     Status(ReadOptions),
     /// Watch services and instances: CPU, memory, requests in flight
     Top(TopOptions),
+    /// A dashboard: services, instances, what they use, and their lines as they come
+    ///
+    /// `?` shows the keys. Restarts, stops, starts and scales the selected service; what takes something away is asked
+    /// about first. Needs a terminal of 80 by 24 or more; NO_COLOR is respected.
+    Monit(MonitOptions),
     /// The platform's own life
     #[command(subcommand)]
     Server(ServerVerb),
@@ -188,6 +193,18 @@ pub(crate) enum Verb {
     /// the binary that is called: `./new/hythe upgrade`.
     #[command(after_help = "Examples:\n  hythe upgrade\n  hythe upgrade /usr/local/bin/hythe")]
     Upgrade(UpgradeOptions),
+    /// Have systemd run the server at every boot
+    ///
+    /// Writes a unit, enables it, and starts it if no server runs; every step is told. A unit of the machine is root's to
+    /// write: for anybody else the command that does it is printed, and the exit code is 1. Settings of the server that
+    /// are given here, or in the environment, are the unit's.
+    #[command(
+        after_help = "Examples:\n  hythe startup\n  hythe startup --print --proxy-listen 80\n  \
+        sudo hythe startup --run-as deploy --home /home/deploy/.hythe"
+    )]
+    Startup(Box<StartupOptions>),
+    /// Remove what `startup` has written; a server that runs goes on
+    Unstartup(UnstartupOptions),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  hythe completions bash > /etc/bash_completion.d/hythe")]
     Completions {
@@ -356,6 +373,9 @@ pub(crate) struct LogOptions {
     /// At most this many of the last lines [default: 100; all with --since]
     #[arg(short = 'n', long = "lines", value_name = "NUMBER")]
     pub(crate) lines: Option<usize>,
+    /// Delete what is kept instead, also of services that run
+    #[arg(long, conflicts_with_all = ["follow", "since", "lines", "json"])]
+    pub(crate) flush: bool,
     /// Of every project
     #[arg(short = 'a', long)]
     pub(crate) all_projects: bool,
@@ -456,6 +476,13 @@ pub(crate) struct TopOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct MonitOptions {
+    /// Of every project
+    #[arg(short = 'a', long)]
+    pub(crate) all_projects: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -469,6 +496,36 @@ pub(crate) struct UpgradeOptions {
     /// The other binary
     #[arg(value_name = "BINARY")]
     pub(crate) binary: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnitOptions {
+    /// A unit of your own user manager, which runs while you are logged in
+    #[arg(long)]
+    pub(crate) user: bool,
+    /// The unit's name
+    #[arg(long, value_name = "NAME", default_value = "hythe")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartupOptions {
+    #[command(flatten)]
+    pub(crate) unit: UnitOptions,
+    /// The user who runs it [default: you]
+    #[arg(long, value_name = "USER", conflicts_with = "user")]
+    pub(crate) run_as: Option<String>,
+    /// Only print the unit
+    #[arg(long, visible_alias = "dry-run")]
+    pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnstartupOptions {
+    #[command(flatten)]
+    pub(crate) unit: UnitOptions,
 }
 
 #[derive(Debug, Args)]

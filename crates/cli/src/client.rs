@@ -152,6 +152,13 @@ impl Client {
     }
 }
 
+impl Lines {
+    /// The connection: who shuts it down ends the lines.
+    pub(crate) fn connection(&self) -> std::io::Result<UnixStream> {
+        self.body.stream.try_clone()
+    }
+}
+
 impl Iterator for Lines {
     type Item = Outcome<String>;
 

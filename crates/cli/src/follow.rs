@@ -18,13 +18,11 @@ const USUAL: usize = 100;
 const LAST_WORDS: usize = 10;
 
 pub(crate) fn run(context: &mut Context, options: &LogOptions) -> Outcome {
-    let mut query = Vec::new();
-    if !options.services.is_empty() {
-        let scope = context.scope()?;
-        let services = scope.services(&context.client, &options.services)?;
-        query.push(format!("service={}", encode(&services.join(","))));
-    } else if !options.all_projects {
-        query.push(format!("project={}", context.scope()?.project));
+    let mut query = whose(context, options)?;
+    if options.flush {
+        let path = format!("/v1/logs?{}", query.join("&"));
+        let _: serde_json::Value = context.client.send("DELETE", &path, &())?;
+        return Ok(());
     }
     if let Some(since) = &options.since {
         query.push(format!("since={}", read_since(since)?));
@@ -43,6 +41,18 @@ pub(crate) fn run(context: &mut Context, options: &LogOptions) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// The part of the query that says whose lines.
+fn whose(context: &Context, options: &LogOptions) -> Outcome<Vec<String>> {
+    if !options.services.is_empty() {
+        let services = context.scope()?.services(&context.client, &options.services)?;
+        return Ok(vec![format!("service={}", encode(&services.join(",")))]);
+    }
+    if options.all_projects {
+        return Ok(Vec::new());
+    }
+    Ok(vec![format!("project={}", context.scope()?.project)])
 }
 
 /// Opens the lines of a project as they come, without those that are there.

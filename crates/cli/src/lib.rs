@@ -16,9 +16,11 @@ mod explain;
 mod failure;
 mod follow;
 mod history;
+mod init;
 mod interrupt;
 mod listing;
 mod manifest_file;
+mod monit;
 mod nginx;
 mod pm2;
 mod progress;
@@ -27,6 +29,7 @@ mod routes;
 mod scope;
 mod server;
 mod start;
+mod startup;
 mod status;
 mod terminal;
 mod top;
@@ -137,6 +140,9 @@ fn dispatch(arguments: Arguments, hooks: Hooks) -> Outcome {
         Verb::Server(ServerVerb::Run(options)) => server::run(&context, options),
         Verb::Server(ServerVerb::Start(options)) => server::start(&mut context, &options),
         Verb::Server(ServerVerb::Stop(options)) => server::stop(&mut context, &options),
+        Verb::Monit(options) => monit::run(&mut context, &options),
+        Verb::Startup(options) => startup::run(&mut context, &options),
+        Verb::Unstartup(options) => startup::undo(&mut context, &options),
         Verb::Completions { shell } => completions::run(&mut context, shell),
         Verb::Upgrade(options) => upgrade::run(&mut context, &options),
         Verb::Minder { handover: true } => context

@@ -16,7 +16,7 @@ use hythe_model::view::StatusView;
 use crate::arguments::{RunOptions, StopServerOptions};
 use crate::client::Presence;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::{Context, status};
+use crate::{Context, init, status};
 
 /// How long a server may take to answer, and how long to end.
 const START: Duration = Duration::from_secs(20);
@@ -27,6 +27,9 @@ const OTHER_START: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(5);
 
 pub(crate) fn run(context: &Context, options: RunOptions) -> Outcome {
+    if init::is_needed() {
+        return init::run(context);
+    }
     if options.detached {
         // Fails only for a group leader, which a shell's job is; then it stays in its session.
         let _ = rustix::process::setsid();
@@ -110,7 +113,7 @@ fn await_other(context: &Context) -> bool {
 }
 
 /// Settings that cannot be used are a mistake of who calls, and known before anything is started.
-fn check(arguments: &ServerArgs) -> Outcome {
+pub(crate) fn check(arguments: &ServerArgs) -> Outcome {
     match hythe_config::resolve(arguments) {
         Ok(_) => Ok(()),
         Err(problems) => Err(Failure::new(Exit::Usage, problems.to_string())),
@@ -191,6 +194,11 @@ fn end_minder(mut minder: Minder, with_services: bool) -> Outcome {
         }
         Err(error) => return Err(Failure::new(Exit::Failed, error.to_string())),
     }
+    await_minder_end(minder)
+}
+
+/// Waits until a minder that was told to end has done so.
+pub(crate) fn await_minder_end(minder: Minder) -> Outcome {
     minder
         .await_end()
         .map_err(|error| Failure::new(Exit::TimedOut, format!("the minder does not end: {error}")))

@@ -65,6 +65,9 @@ pub struct ServerArgs {
     /// The access log's file [default: logs/access.log in the data directory]
     #[arg(long, env = "HYTHE_ACCESS_LOG_PATH", value_name = "FILE")]
     pub access_log_path: Option<String>,
+    /// The most that logs of services may take on the disk, the oldest lines go first: `500M`, `2G` [default: 1G]
+    #[arg(long, env = "HYTHE_LOGS_BUDGET", value_name = "SIZE")]
+    pub logs_budget: Option<String>,
     /// How long open requests may hold up a stop: `10s`, `1m` [default: 30s]
     #[arg(long, env = "HYTHE_DRAIN_TIMEOUT", value_name = "DURATION")]
     pub drain_timeout: Option<String>,
@@ -95,6 +98,7 @@ impl ServerArgs {
             ("workers", one(&self.workers)),
             ("access_log", one(&self.access_log)),
             ("access_log_path", one(&self.access_log_path)),
+            ("logs_budget", one(&self.logs_budget)),
             ("drain_timeout", one(&self.drain_timeout)),
             ("resolver", self.resolver.clone()),
             ("log", one(&self.log)),

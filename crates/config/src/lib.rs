@@ -48,6 +48,8 @@ pub struct NodeConfig {
     pub workers: usize,
     /// The gateway's access log; `None`: off.
     pub access_log: Option<AccessLog>,
+    /// The most bytes that logs of services may take on the disk, at least 1 MiB.
+    pub logs_budget: u64,
     /// How long open requests may hold up a stop, of an instance or of the server.
     pub drain_timeout: Duration,
     /// DNS servers for names of upstreams; empty: those of the system.

@@ -14,6 +14,7 @@ const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MOST_WORKERS: usize = 1024;
 const DNS_PORT: u16 = 53;
+const LEAST_LOGS_BUDGET: u64 = 1 << 20;
 
 /// Reads the node file in `args.home`, if there is one, and resolves everything.
 ///
@@ -68,6 +69,7 @@ pub fn resolve_with_file(args: &ServerArgs, file: &str) -> Result<NodeConfig, Co
             .unwrap_or(Some(SocketAddr::new(LOOPBACK, 8002))),
         workers: sources.one("workers", workers).unwrap_or_else(cores),
         access_log: access_log(&mut sources, &args.home),
+        logs_budget: sources.one("logs_budget", logs_budget).unwrap_or(1 << 30),
         drain_timeout: sources
             .one("drain_timeout", duration)
             .unwrap_or(Duration::from_secs(30)),
@@ -185,6 +187,14 @@ fn workers(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|number| (1..=MOST_WORKERS).contains(number));
     number.ok_or_else(|| format!("`{text}` is not a number of workers, 1 to {MOST_WORKERS}"))
+}
+
+fn logs_budget(text: &str) -> Result<u64, String> {
+    let bytes = hythe_stdx::parse_size(text).map_err(|error| error.to_string())?;
+    if bytes < LEAST_LOGS_BUDGET {
+        return Err(format!("`{text}` is too little for logs: at least 1M"));
+    }
+    Ok(bytes)
 }
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {

@@ -95,7 +95,7 @@ fn every_problem_is_told_with_its_source() {
 hythe.toml:2: unknown setting `worker`; did you mean `workers`?
 hythe.toml:4: expected a text, a number, or a list of texts
 hythe.toml:5: unknown setting `keys`; there are proxy_listen, proxy_tls_listen, trusted_proxies, real_ip_header, real_ip_recursive, api_listen, workers, \
-access_log, access_log_path, drain_timeout, resolver, log, head_timeout, idle_timeout, body_timeout, body_rate, client_write_timeout, max_line, max_head, max_headers, max_requests_per_connection, max_connections, max_connections_per_client, upstream_idle_timeout, upstream_idle_connections
+access_log, access_log_path, logs_budget, drain_timeout, resolver, log, head_timeout, idle_timeout, body_timeout, body_rate, client_write_timeout, max_line, max_head, max_headers, max_requests_per_connection, max_connections, max_connections_per_client, upstream_idle_timeout, upstream_idle_connections
 hythe.toml:5: string values must be quoted, expected literal string
 --proxy-listen (HYTHE_PROXY_LISTEN): `nowhere` is not an address to listen on; write it like `8000`, \
 `127.0.0.1:8000` or `[::]:8000`
@@ -230,4 +230,17 @@ fn the_data_directory_is_absolute() {
     );
     assert!(home(Some("x"), None).unwrap().is_absolute());
     assert!(home(None, None).is_err());
+}
+
+#[test]
+fn logs_have_a_budget() {
+    let budget = |text: &str| {
+        let file = format!("logs_budget = '{text}'");
+        resolve_with_file(&args(|_| ()), &file).map(|config| config.logs_budget)
+    };
+    assert_eq!(budget("").unwrap(), 1 << 30);
+    assert_eq!(budget("2M").unwrap(), 2 << 20);
+    for refused in ["10k", "much"] {
+        assert_eq!(budget(refused).unwrap_err().0.len(), 1, "{refused}");
+    }
 }

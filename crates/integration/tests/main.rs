@@ -8,7 +8,9 @@
 
 mod apps;
 mod changes;
+mod containers;
 mod crashes;
+mod dashboard;
 mod databases;
 mod dependencies;
 mod deploys;
@@ -33,6 +35,7 @@ mod rollouts;
 mod scaling;
 mod security;
 mod server_loss;
+mod startups;
 mod stopping;
 mod streams;
 mod swaps;

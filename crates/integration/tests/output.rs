@@ -1,6 +1,7 @@
 //! What services print: each line once, in order, whatever happens to the server.
 
 use std::fs;
+use std::process::Command;
 
 use hythe_model::view::LogLine;
 use hythe_testkit::home::Home;
@@ -8,11 +9,11 @@ use hythe_testkit::wait::until;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world::{ECHO_MANIFEST, up};
+use crate::world::{ECHO_MANIFEST, home_with, up};
 
 const CRASHES: usize = 4;
 
-const NUMBERS: &str = "services: {numbers: {command: node numbers.js}}\n";
+const NUMBERS: &str = "services: {numbers: {command: node numbers.js, logs: {compress: false}}}\n";
 
 #[test]
 fn no_line_is_lost_or_doubled_when_the_server_is_killed() {
@@ -155,6 +156,77 @@ fn the_life_of_an_instance_is_told_among_its_lines() {
             .iter()
             .any(|line| line.stream == "hythe" && line.message.contains("signal 9"))
     });
+}
+
+#[test]
+fn a_service_that_prints_without_end_takes_no_more_than_the_budget() {
+    let mut home = home_with(
+        "services:\n  flood:\n    command: [sh, -c, 'yes some output | head -n 200000; echo done; exec sleep 100000']\n    \
+         logs: {max_size: 100k}\n",
+    );
+    home.set("HYTHE_LOGS_BUDGET", "1M");
+    home.ok(&["up", "-d"]);
+    let folder = home.path().join("logs");
+    let files = || -> Vec<(String, u64)> {
+        fs::read_dir(&folder)
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| {
+                Some((
+                    entry.file_name().into_string().ok()?,
+                    entry.metadata().ok()?.len(),
+                ))
+            })
+            .filter(|(name, _)| name.starts_with("default.flood"))
+            .collect()
+    };
+    until("it has said everything, and what is old is compressed", || {
+        let size: u64 = files().iter().map(|(_, size)| size).sum();
+        assert!(size <= (1 << 20) + (1 << 21), "a budget and one write: {size}");
+        let written = lines(&home.ok(&["logs", "flood", "--json", "-n", "1"]));
+        let compressed = files().iter().any(|(name, _)| name.ends_with(".gz"));
+        written.first().is_some_and(|line| line.message == "done") && compressed
+    });
+    assert!(
+        files().iter().map(|(_, size)| size).sum::<u64>() <= 1 << 20,
+        "{:?}",
+        files()
+    );
+    let compressed = files()
+        .into_iter()
+        .find(|(name, _)| name.ends_with(".gz"))
+        .unwrap()
+        .0;
+    let unpacked = Command::new("zcat")
+        .arg(folder.join(compressed))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(unpacked.stdout).unwrap();
+    assert!(unpacked.status.success() && text.lines().all(|line| line.contains("some output")));
+
+    home.ok(&["logs", "--flush", "flood"]);
+    assert_eq!(home.ok(&["logs", "flood"]), "");
+    assert_eq!(home.run(&["logs", "--flush", "other"]).code, Some(3));
+}
+
+#[test]
+fn a_service_has_files_at_paths_of_its_own() {
+    let home = up("\
+services:
+  talk:
+    command: [sh, -c, 'echo one; echo two >&2; while [ ! -e more ]; do sleep 0.05; done; echo three; exec sleep 100000']
+    logs: {out_file: own/out.log, log_file: own/all.log, per_instance: true}
+");
+    let read = |file: &str| fs::read_to_string(home.folder().join("own").join(file)).unwrap_or_default();
+    until("both lines are there", || read("all-0.log").lines().count() == 2);
+    assert_eq!(read("out-0.log"), "one\n");
+    let moved = |file: &str| home.folder().join("own").join(file);
+    fs::rename(moved("out-0.log"), moved("rotated")).unwrap();
+    home.write("more", "");
+    until("it goes on in a new file", || read("out-0.log") == "three\n");
+    assert_eq!(read("rotated"), "one\n");
+    home.ok(&["logs", "--flush"]);
+    assert_eq!(read("out-0.log") + &read("all-0.log"), "");
 }
 
 fn lines(text: &str) -> Vec<LogLine> {

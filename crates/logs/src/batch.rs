@@ -11,13 +11,17 @@ pub(crate) struct Origin {
     pub(crate) service: Arc<str>,
     pub(crate) instance: Arc<str>,
     pub(crate) run: Arc<str>,
+    /// Its place among the copies, if that is known.
+    pub(crate) slot: Option<u32>,
 }
 
 /// What is written at once.
 #[derive(Debug)]
 pub(crate) struct Batch {
     /// When it was read, Unix milliseconds.
-    at: u64,
+    pub(crate) at: u64,
+    /// The place of the instance that it is from.
+    pub(crate) slot: Option<u32>,
     pub(crate) bytes: Vec<u8>,
     /// With the index in `bytes` at which each begins.
     pub(crate) lines: Vec<(u64, Arc<Line>)>,
@@ -27,12 +31,14 @@ impl Batch {
     pub(crate) fn new(at: u64) -> Self {
         Self {
             at,
+            slot: None,
             bytes: Vec::new(),
             lines: Vec::new(),
         }
     }
 
     pub(crate) fn push(&mut self, origin: &Origin, source: Source, piece: &Piece) {
+        self.slot = origin.slot;
         self.add(
             &origin.service,
             &Entry {

@@ -164,6 +164,7 @@ impl Collector {
                 service: output.service.to_string().into(),
                 instance: output.instance.0,
                 run: Arc::clone(&id),
+                slot: output.slot,
             };
             self.runs.insert(
                 Arc::clone(&id),

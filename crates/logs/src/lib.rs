@@ -2,11 +2,16 @@
 //! the server dies.
 //!
 //! ```text
-//! minder ── raw segments ──► collector (one thread) ──► <project>.<service>.log, .1, .2 ...
-//!                                 │    one lock  ├────► memory: the last lines of each service
+//! minder ── raw segments ──► collector (one thread) ──► <project>.<service>.log, .1, .2.gz ...
+//!                                 │    one lock  ├────► files at paths of the user's choice
+//!                                 │              ├────► memory: the last lines of each service
 //!                                 ▼              └────► followers: bounded queues
 //!                       Progress: consumed, released
 //! ```
+//!
+//! What a service's files may be is said by its workload ([`hythe_model::LogRules`]), read anew for every write. All logs
+//! together have a budget: above it, the oldest file of all services goes first, at once. A full disk has the same
+//! effect; when nothing is left that may go, output waits with the minder.
 //!
 //! Raw bytes stay with the minder until the lines made of them are in a file, and every line in a file carries
 //! the address in the raw stream after it. So there is no state of its own to keep: after a crash the collector
@@ -16,22 +21,30 @@
 //! where lines end then never depends on when the server looked. Nothing is synced to the disk: a crash of the
 //! server loses nothing, a crash of the machine may lose what the kernel had not written yet.
 //!
-//! Deliberately left out: who runs what and why (whoever attaches says so), rendering, search, and deleting the
-//! files of services that are gone.
+//! Deliberately left out: who runs what and why (whoever attaches says so), rendering for terminals, and search. Files of
+//! services that are gone stay until they are the oldest above the budget.
 
+mod backwards;
 mod batch;
+mod budget;
 mod collector;
 mod entry;
 mod follower;
+mod gzip;
 mod hub;
 mod inbox;
+mod keeper;
+mod numbered;
+mod own_files;
 mod raw_stream;
 mod recent;
 mod rotated_files;
 mod selection;
+mod service_log;
 mod splitter;
 #[cfg(test)]
 mod tests;
+mod timestamp;
 
 use std::io;
 use std::path::PathBuf;
@@ -39,9 +52,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hythe_minder::protocol::Stream;
 use hythe_model::view::LogLine;
-use hythe_model::{FullName, InstanceId};
+use hythe_model::{Desired, FullName, InstanceId};
 use hythe_ports::{BoxFuture, LogQuery};
-use hythe_spine::Spine;
+use hythe_spine::{Latest, Spine};
 use tokio::sync::mpsc;
 
 use crate::collector::Collector;
@@ -49,7 +62,6 @@ use crate::entry::Line;
 use crate::hub::Hub;
 use crate::inbox::{Inbox, Order};
 use crate::recent::RecentLimits;
-use crate::rotated_files::FileLimits;
 use crate::selection::{Selection, read_merged};
 
 /// How many lines wait between a follower's queue and its reader.
@@ -62,10 +74,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// Folder of the minder's raw segments.
     pub raw_dir: PathBuf,
-    /// A file is rotated before it grows beyond this, bytes.
-    pub file_bytes: u64,
-    /// Files for each service, the written one included; at least 1.
-    pub files: usize,
+    /// The most bytes that the log files of all services take together.
+    pub budget: u64,
     /// Lines in memory for each service.
     pub tail_lines: usize,
     /// Bytes in memory for each service.
@@ -81,6 +91,8 @@ pub struct RunOutput {
     pub instance: InstanceId,
     /// Service.
     pub service: FullName,
+    /// Place among the copies, if that is known.
+    pub slot: Option<u32>,
     /// Addresses before which everything is known to have been taken over.
     pub from: Offsets,
     /// An earlier server may have taken over more than that.
@@ -124,13 +136,12 @@ pub struct Logs {
 }
 
 impl Config {
-    /// The usual bounds: 5 files of 10 MiB, and 1000 lines or 1 MiB in memory, for each service.
+    /// The usual bounds: 1 GiB in files, and 1000 lines or 1 MiB in memory for each service.
     pub fn new(dir: PathBuf, raw_dir: PathBuf) -> Self {
         Self {
             dir,
             raw_dir,
-            file_bytes: 10 << 20,
-            files: 5,
+            budget: 1 << 30,
             tail_lines: 1000,
             tail_bytes: 1 << 20,
         }
@@ -138,24 +149,24 @@ impl Config {
 }
 
 impl Logs {
-    /// Opens the logs that are there and starts to collect. Needs a tokio runtime.
+    /// Opens the logs that are there and starts to collect. What is kept of a service is said by its workload in
+    /// `desired`. Needs a tokio runtime.
     ///
     /// # Errors
     /// When the folder cannot be made or a log in it cannot be read.
     pub fn open(
         config: Config,
+        desired: Latest<Desired>,
         progress: impl Fn(Progress) + Send + 'static,
         spine: &Spine,
     ) -> io::Result<Self> {
-        let file_limits = FileLimits {
-            bytes: config.file_bytes,
-            files: config.files,
-        };
         let recent_limits = RecentLimits {
             lines: config.tail_lines,
             bytes: config.tail_bytes,
         };
-        let hub = Arc::new(Mutex::new(Hub::open(config.dir, file_limits, recent_limits)?));
+        let hub = Hub::open(config.dir, config.budget, recent_limits, desired)?;
+        let hub = Arc::new(Mutex::new(hub));
+        keeper::keep(Arc::clone(&hub), spine);
         let collector = Collector::new(Arc::clone(&hub), config.raw_dir, Box::new(progress));
         let inbox = Arc::new(Inbox::default());
         collect(collector, Arc::clone(&inbox), spine);
@@ -211,6 +222,15 @@ impl hythe_ports::Logs for Logs {
             });
             Ok(receiver)
         })
+    }
+
+    fn flush<'a>(&'a self, services: &'a [FullName]) -> BoxFuture<'a, io::Result<()>> {
+        let (hub, services) = (Arc::clone(&self.hub), services.to_vec());
+        Box::pin(blocking(move || lock(&hub).flush(&services)))
+    }
+
+    fn reopen(&self) {
+        lock(&self.hub).reopen();
     }
 
     fn note(&self, service: &FullName, instance: &str, message: &str) {

@@ -9,10 +9,12 @@ use hythe_minder::segments::SegmentReader;
 use crate::batch::{Batch, Origin};
 use crate::splitter::Splitter;
 
-const READ_BUFFER: usize = 64 * 1024;
+/// What is read at once: of short lines, it makes several times as much.
+const READ_BUFFER: usize = 16 * 1024;
 
-/// The most bytes of lines that are written at once.
-const TURN: usize = 1024 * 1024;
+/// When this many bytes of lines are there, they are written. It is far below the least budget, since what is written at
+/// once is never divided.
+const TURN: usize = 128 * 1024;
 
 /// Where reading stands. The only truth is the end of the last line that was written: whatever fails, reading
 /// goes back there and on.

@@ -4,8 +4,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::backwards::{Part, visit_backwards};
 use crate::entry::{Entry, Line};
-use crate::rotated_files::{Part, visit_backwards};
 
 /// The lines of one service that a query selects, as of one moment.
 #[derive(Debug)]
@@ -56,9 +56,9 @@ impl Selection {
 }
 
 impl Older {
-    fn read(&self, service: &Arc<str>, since: u64) -> io::Result<Vec<Arc<Line>>> {
+    fn read(self, service: &Arc<str>, since: u64) -> io::Result<Vec<Arc<Line>>> {
         let mut lines = Vec::new();
-        visit_backwards(&self.parts, self.before, |bytes| {
+        visit_backwards(self.parts, self.before, |bytes| {
             let Some(entry) = Entry::parse(bytes) else {
                 return ControlFlow::Continue(());
             };

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use hythe_minder::segments;
+use hythe_model::desired::{DocumentChange, Kind as _};
+use hythe_model::{LogRules, Workload};
 use hythe_ports::Logs as _;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -75,12 +77,32 @@ fn users() -> FullName {
     "users".parse().unwrap()
 }
 
+/// A service `users` whose logs have these rules.
+fn desired(rules: LogRules) -> Latest<Desired> {
+    let mut workload = Workload::new(vec!["users".to_owned()], "/".into());
+    workload.logs = rules;
+    let body = serde_json::to_value(workload).unwrap();
+    let change = DocumentChange {
+        kind: Workload::KIND,
+        scope: "default",
+        name: "users",
+        uid: "1",
+        generation: 1,
+        created_at: 1,
+        body: Some(&body),
+    };
+    let mut desired = Desired::default();
+    desired.apply(&change).unwrap();
+    hythe_spine::constant(desired)
+}
+
 fn output(run: &str, from: Offsets, resumed: bool) -> RunOutput {
     let instance = run.split('.').next().unwrap();
     RunOutput {
         run: run.to_owned(),
         instance: InstanceId(instance.into()),
         service: users(),
+        slot: Some(0),
         from,
         resumed,
     }
@@ -99,15 +121,20 @@ struct Bench {
 
 impl Bench {
     fn open(place: &Place, file_bytes: u64) -> Self {
-        let file_limits = FileLimits {
-            bytes: file_bytes,
-            files: 200,
+        let rules = LogRules {
+            max_size: file_bytes,
+            max_files: 200,
+            ..LogRules::default()
         };
+        Self::open_with(place, rules, 1 << 30)
+    }
+
+    fn open_with(place: &Place, rules: LogRules, budget: u64) -> Self {
         let recent_limits = RecentLimits {
             lines: 5,
             bytes: 10_000,
         };
-        let hub = Hub::open(place.config().dir, file_limits, recent_limits).unwrap();
+        let hub = Hub::open(place.config().dir, budget, recent_limits, desired(rules)).unwrap();
         let hub = Arc::new(Mutex::new(hub));
         let (sender, progress) = sync_channel(10_000);
         let tell = Box::new(move |progress| sender.send(progress).unwrap());
@@ -141,6 +168,8 @@ enum Step {
     },
     Work,
     Note,
+    /// Older files are compressed.
+    Tidy,
     /// The server dies; of the last write so many bytes (from 255: all) reached the file.
     Crash {
         written: u8,
@@ -158,6 +187,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => produce,
         4 => Just(Step::Work),
         1 => Just(Step::Note),
+        1 => Just(Step::Tidy),
         2 => any::<u8>().prop_map(|written| Step::Crash { written }),
     ];
     prop::collection::vec(step, 1..40)
@@ -216,6 +246,7 @@ proptest! {
                     hear(&place, &bench, &mut consumed);
                     notes += 1;
                 }
+                Step::Tidy => keeper::tidy(&bench.hub),
                 Step::Crash { written } => {
                     tear_last_write(&place, &mut bench, written);
                     bench = Bench::open(&place, 2000);
@@ -403,11 +434,14 @@ async fn tail_reads_memory_then_files() {
     let spine = Spine::default();
     let config = Config {
         tail_lines: 3,
-        file_bytes: 400,
-        files: 3,
         ..place.config()
     };
-    let logs = Logs::open(config, |_| {}, &spine).unwrap();
+    let rules = LogRules {
+        max_size: 400,
+        max_files: 3,
+        ..LogRules::default()
+    };
+    let logs = Logs::open(config, desired(rules), |_| {}, &spine).unwrap();
     for number in 0..20 {
         let run = format!("users-1.{number}");
         place.produce(&run, Stream::Out, format!("line {number}\n").as_bytes(), false);
@@ -459,6 +493,7 @@ async fn follow_has_no_gap_and_no_double() {
             tail_lines: 10,
             ..place.config()
         },
+        hythe_spine::constant(Desired::default()),
         |_| {},
         &spine,
     )
@@ -515,4 +550,167 @@ fn logs_of_the_last_server_are_found() {
     }
     let bench = Bench::open(&place, 2000);
     assert_eq!(bench.texts(), ["one"]);
+}
+
+/// Every file of the folder of logs, with its size.
+fn files(place: &Place) -> BTreeMap<String, u64> {
+    fs::read_dir(place.config().dir)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                entry.metadata().unwrap().len(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_flood_of_several_services_stays_in_the_budget() {
+    const BUDGET: u64 = 300_000;
+    let place = Place::new();
+    let rules = LogRules {
+        max_size: 40_000,
+        max_files: 100,
+        ..LogRules::default()
+    };
+    let mut bench = Bench::open_with(&place, rules, BUDGET);
+    let instances = [("users", "users-1.1"), ("web", "web-2.1"), ("jobs", "jobs-3.1")];
+    for (service, run) in instances {
+        let mut output = output(run, Offsets::default(), false);
+        output.service = service.parse().unwrap();
+        bench.collector.carry_out(Order::Attach(output));
+    }
+    let mut most = 0;
+    for round in 0..60 {
+        for (service, run) in instances {
+            let text = format!("{service} {round} {}\n", "x".repeat(100)).repeat(100);
+            place.produce(run, Stream::Out, text.as_bytes(), false);
+            bench.collector.wake(run, Stream::Out, None);
+            bench.work();
+            most = most.max(files(&place).values().sum());
+        }
+        if round % 7 == 0 {
+            keeper::tidy(&bench.hub);
+        }
+    }
+    assert!((BUDGET / 2..=BUDGET).contains(&most), "{most}");
+    let names = files(&place);
+    for service in ["users", "web", "jobs"] {
+        assert!(names.contains_key(&format!("default.{service}.log")), "{names:?}");
+    }
+    let newest = bench.texts();
+    assert!(
+        newest.iter().any(|line| line.starts_with("users 59 ")),
+        "the newest are there"
+    );
+    assert!(
+        !newest.iter().any(|line| line.contains(" 0 x")),
+        "the oldest are not"
+    );
+    drop(bench);
+    let smaller = Bench::open_with(&place, LogRules::default(), 1000);
+    assert!(
+        files(&place).values().sum::<u64>() <= 1000,
+        "a smaller budget counts at once"
+    );
+    assert!(smaller.lines().len() < 10);
+}
+
+#[test]
+fn lines_are_read_from_compressed_files() {
+    let place = Place::new();
+    let mut bench = Bench::open(&place, 1000);
+    let attach = |resumed| Order::Attach(output(RUN, Offsets::default(), resumed));
+    bench.collector.carry_out(attach(false));
+    for number in 0..30 {
+        place.produce(
+            RUN,
+            Stream::Out,
+            format!("line {number} {}\n", "x".repeat(200)).as_bytes(),
+            false,
+        );
+        bench.collector.wake(RUN, Stream::Out, None);
+        bench.work();
+    }
+    let before = bench.lines();
+    keeper::tidy(&bench.hub);
+    let names = files(&place);
+    let compressed = names.keys().filter(|name| name.ends_with(".gz")).count();
+    assert_eq!(compressed, names.len() - 1, "{names:?}");
+    assert_eq!((bench.lines().len(), bench.lines()), (30, before.clone()));
+    // The run's last line is in a compressed file, and nothing is taken over twice.
+    let mut log = lock(&bench.hub);
+    log.flush(&["other".parse().unwrap()]).unwrap();
+    drop(log);
+    fs::rename(place.log(), place.folder.path().join("away")).unwrap();
+    let mut again = Bench::open(&place, 1000);
+    again.collector.carry_out(attach(true));
+    again.work();
+    assert_eq!(again.lines().len(), before.len());
+}
+
+#[test]
+fn old_lines_go_and_flushing_takes_all() {
+    let place = Place::new();
+    let rules = LogRules {
+        max_age_ms: Some(60_000),
+        ..LogRules::default()
+    };
+    let mut bench = Bench::open_with(&place, rules, 1 << 30);
+    bench
+        .collector
+        .carry_out(Order::Attach(output(RUN, Offsets::default(), false)));
+    let say = |bench: &mut Bench, text: &str| {
+        place.produce(RUN, Stream::Out, text.as_bytes(), false);
+        bench.collector.wake(RUN, Stream::Out, None);
+        bench.work();
+    };
+    say(&mut bench, "one\n");
+    let soon = hythe_stdx::unix_ms() + 50_000;
+    lock(&bench.hub).forget_old(soon);
+    assert!(
+        !files(&place).contains_key("default.users.log.1"),
+        "it is not old"
+    );
+    lock(&bench.hub).forget_old(soon + 20_000);
+    assert_eq!(files(&place).len(), 0, "{:?}", files(&place));
+    say(&mut bench, "two\n");
+    assert_eq!(bench.texts(), ["one", "two"], "in memory it stays");
+    lock(&bench.hub).flush(&[]).unwrap();
+    assert!(bench.lines().is_empty() && files(&place).is_empty());
+    say(&mut bench, "three\n");
+    assert_eq!(bench.texts(), ["three"]);
+}
+
+#[test]
+fn a_service_may_write_to_its_own_files_or_to_none() {
+    let place = Place::new();
+    let own = place.folder.path().join("own/out.log");
+    let rules = |disabled| LogRules {
+        out_file: Some(own.clone()),
+        per_instance: true,
+        disabled,
+        ..LogRules::default()
+    };
+    for disabled in [false, true] {
+        let mut bench = Bench::open_with(&place, rules(disabled), 1 << 30);
+        bench
+            .collector
+            .carry_out(Order::Attach(output(RUN, Offsets { out: 4, err: 0 }, true)));
+        place.produce(RUN, Stream::Out, b"one\n", false);
+        place.produce(RUN, Stream::Out, b"two\n", false);
+        bench.collector.wake(RUN, Stream::Out, None);
+        bench.work();
+        assert_eq!(bench.texts().last().unwrap(), "two");
+        let said = bench
+            .progress
+            .try_iter()
+            .any(|progress| matches!(progress, Progress::Consumed { up_to: 8 | 16, .. }));
+        assert!(said, "it counts as taken over");
+        let first = place.folder.path().join("own/out-0.log");
+        assert_eq!(fs::read_to_string(&first).unwrap(), "two\n");
+        assert_eq!(fs::read_to_string(place.log()).unwrap().lines().count(), 1);
+    }
 }

@@ -37,6 +37,7 @@ mod interpolate;
 mod keys;
 mod limits;
 mod listener;
+mod logs;
 #[cfg(test)]
 mod manual;
 mod matcher;

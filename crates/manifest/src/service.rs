@@ -14,7 +14,7 @@ use crate::plugin::Scope;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::{
-    autoscale, dependency, deploy, environment, folder, gateway_service, healthcheck, limits, plugin, route,
+    autoscale, dependency, deploy, environment, folder, gateway_service, healthcheck, limits, logs, plugin, route,
     rules, upstream, workload,
 };
 
@@ -161,6 +161,11 @@ pub(crate) static SERVICE: Table = Table {
             "What the kernel limits for each of its processes.",
         ),
         key(
+            "logs",
+            Shape::Block(&logs::LOGS),
+            "How much of its output is kept, and which files get it besides.",
+        ),
+        key(
             "profiles",
             TEXTS,
             "Only with one of these profiles (`--profile`, `COMPOSE_PROFILES`). Default: always.",
@@ -266,7 +271,7 @@ pub(crate) static SERVICE: Table = Table {
 };
 
 /// Keys that say how something runs here, and nothing about a service elsewhere.
-const OF_WORKLOADS: [&str; 26] = [
+const OF_WORKLOADS: [&str; 27] = [
     "working_dir",
     "port",
     "rebind",
@@ -293,6 +298,7 @@ const OF_WORKLOADS: [&str; 26] = [
     "cpus",
     "pids_limit",
     "ulimits",
+    "logs",
 ];
 /// Keys that say where a service is that does not run here.
 const PLACES: [&str; 3] = ["url", "targets", "files"];

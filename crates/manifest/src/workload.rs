@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::service::Service;
-use crate::{autoscale, dependency, deploy, environment, healthcheck, rules, signal, words};
+use crate::{autoscale, dependency, deploy, environment, healthcheck, logs, rules, signal, words};
 
 pub(crate) const RESTART: Shape = Shape::Either(&[
     Shape::OneOf(&["no", "always", "on-failure", "unless-stopped"]),
@@ -39,6 +39,7 @@ pub(crate) fn read(service: &Service<'_>, draft: &mut Draft) -> Option<Workload>
         .duration("stop_grace_period")
         .unwrap_or(workload.stop_grace_period_ms);
     workload.healthcheck = healthcheck::read(block, "healthcheck");
+    workload.logs = logs::read(block);
     workload.depends_on = dependency::read(service, draft);
     let restart = restart(block);
     let condition;

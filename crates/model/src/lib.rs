@@ -4,7 +4,7 @@
 //! caller hands in.
 //!
 //! - [`name`]: names and projects, parsed once.
-//! - [`workload`]: what this node runs. [`traffic`]: routes, services, upstreams, targets, consumers,
+//! - [`workload`]: what this node runs, [`log_rules`]: what becomes of its output. [`traffic`]: routes, services, upstreams, targets, consumers,
 //!   plugins, and [`listener`] (shared by every gateway node). [`desired`]: all of it at one generation.
 //! - [`balancing`]: by what requests are told apart, and what becomes of those that fail.
 //! - [`project`]: what one manifest says.
@@ -20,6 +20,7 @@ pub mod endpoint;
 pub mod health;
 pub mod instance;
 pub mod listener;
+pub mod log_rules;
 pub mod name;
 pub mod project;
 pub mod schedule;
@@ -34,6 +35,7 @@ pub use endpoint::{Endpoint, Endpoints};
 pub use health::HealthChecks;
 pub use instance::{Exit, Instance, InstanceId, InstanceState, Instances};
 pub use listener::{ClientVerify, Listener, ListenerProtocol, ProxyProtocol};
+pub use log_rules::LogRules;
 pub use name::{FullName, Name, NameError, ProjectName};
 pub use project::ProjectSpec;
 pub use schedule::Schedule;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use hythe_stdx::StableHash;
 use serde::{Deserialize, Serialize};
 
+use crate::log_rules::LogRules;
 use crate::name::Name;
 
 /// What to run, resolved: paths absolute, variables interpolated, the environment complete but for what
@@ -78,6 +79,9 @@ pub struct Workload {
     /// Limits per copy.
     #[serde(default)]
     pub limits: Limits,
+    /// What becomes of its output.
+    #[serde(default, skip_serializing_if = "LogRules::is_usual")]
+    pub logs: LogRules,
     /// What tools remember about it; no meaning here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -382,6 +386,7 @@ impl Workload {
             depends_on: BTreeMap::new(),
             update: UpdatePolicy::default(),
             limits: Limits::default(),
+            logs: LogRules::default(),
             labels: BTreeMap::new(),
             user: None,
             restart_rules: RestartRules::default(),

@@ -13,6 +13,11 @@ pub trait Logs: Send + Sync {
     /// The same, then every new line, without a gap or a double between the two. A reader that does not
     /// keep up is told so in a line of the stream `hythe` that counts what it missed.
     fn follow<'a>(&'a self, query: &'a LogQuery) -> BoxFuture<'a, std::io::Result<mpsc::Receiver<LogLine>>>;
+    /// Deletes what is kept of services, in files and in memory; files at paths of their own are emptied. No service: of
+    /// all.
+    fn flush<'a>(&'a self, services: &'a [FullName]) -> BoxFuture<'a, std::io::Result<()>>;
+    /// Lets go of every open file, to be opened anew for the next line: after others have renamed or deleted some.
+    fn reopen(&self);
     /// Adds a note of the supervisor (`started`, `exited with code 1`) to an instance's log.
     fn note(&self, service: &FullName, instance: &str, message: &str);
 }

@@ -207,6 +207,7 @@ fn end_leftovers(shared: &Shared, children: &[(ChildStatus, Record)]) {
             run: &file.run,
             instance: &file.instance,
             service: &file.service,
+            slot: None,
             from: shared.output.starts(&file.run),
             adopted: true,
         });
@@ -234,6 +235,7 @@ fn adopt(shared: &Shared, connection: &mut Connection, children: &[(ChildStatus,
             run: &child.id,
             instance: &record.id,
             service: &record.service,
+            slot: Some(record.slot),
             from: [child.out.consumed, child.err.consumed],
             adopted: true,
         });

@@ -28,6 +28,8 @@ pub enum OutputEvent {
         instance: InstanceId,
         /// Service.
         service: FullName,
+        /// Place among the copies; not known of what a dead minder has left.
+        slot: Option<u32>,
         /// Address in standard output before which everything was consumed.
         out_from: u64,
         /// The same of standard error.
@@ -57,6 +59,7 @@ pub(crate) struct NewRun<'a> {
     pub(crate) run: &'a str,
     pub(crate) instance: &'a InstanceId,
     pub(crate) service: &'a FullName,
+    pub(crate) slot: Option<u32>,
     /// Standard output and standard error.
     pub(crate) from: [u64; 2],
     pub(crate) adopted: bool,
@@ -97,6 +100,7 @@ impl Output {
             run: new.run.to_owned(),
             instance: new.instance.clone(),
             service: new.service.clone(),
+            slot: new.slot,
             out_from,
             err_from,
             adopted: new.adopted,

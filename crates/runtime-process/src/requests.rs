@@ -306,6 +306,7 @@ fn started(shared: &Shared, name: &Arc<str>, record: &Record, spawned: protocol:
         run: name,
         instance: &record.id,
         service: &record.service,
+        slot: Some(record.slot),
         from: [spawned.out_start, spawned.err_start],
         adopted: false,
     };

@@ -9,7 +9,7 @@ mod quantity;
 mod shared_map;
 mod text;
 
-pub use atomic_file::write_atomically;
+pub use atomic_file::{write_atomically, write_atomically_with_mode};
 pub use hash::StableHash;
 pub use lines::Lines;
 pub use quantity::{

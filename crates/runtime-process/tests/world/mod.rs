@@ -210,7 +210,15 @@ pub(crate) fn collect(home: &Home, server: &mut Server) -> Arc<Logs> {
         Progress::Consumed { run, stream, up_to } => runtime.consumed(&run, stream, up_to),
         Progress::Released { run } => runtime.released(&run),
     };
-    let logs = Arc::new(Logs::open(config, progress, &server.spine).unwrap());
+    let logs = Arc::new(
+        Logs::open(
+            config,
+            hythe_spine::constant(hythe_model::Desired::default()),
+            progress,
+            &server.spine,
+        )
+        .unwrap(),
+    );
     let mut events = std::mem::replace(&mut server.output, tokio::sync::mpsc::channel(1).1);
     let for_task = Arc::clone(&logs);
     server.spine.spawn("output", |shutdown| async move {
@@ -220,6 +228,7 @@ pub(crate) fn collect(home: &Home, server: &mut Server) -> Arc<Logs> {
                     run,
                     instance,
                     service,
+                    slot,
                     out_from,
                     err_from,
                     adopted,
@@ -232,6 +241,7 @@ pub(crate) fn collect(home: &Home, server: &mut Server) -> Arc<Logs> {
                         run,
                         instance,
                         service,
+                        slot,
                         from,
                         resumed: adopted,
                     });

@@ -420,6 +420,12 @@ impl Logs for FakeLogs {
         Box::pin(async { Ok(mpsc::channel(1).1) })
     }
 
+    fn flush<'a>(&'a self, _: &'a [FullName]) -> BoxFuture<'a, std::io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn reopen(&self) {}
+
     fn note(&self, _: &FullName, instance: &str, message: &str) {
         self.notes.lock().unwrap().push(format!("{instance}: {message}"));
     }
