@@ -364,11 +364,20 @@ fn labels(app: &App, chosen: Option<&str>, script: &str, interpreter: &str) -> B
         ExecMode::Fork => "fork_mode",
     };
     let list = |words: &[String]| serde_json::json!(words).to_string();
+    let script = match app.interpreter {
+        Some(Interpreter::Shell) => script.to_owned(),
+        // One script has one name, however its path was written.
+        _ => Path::new(script)
+            .components()
+            .collect::<PathBuf>()
+            .display()
+            .to_string(),
+    };
     [
         (label::NAME, app.process_name(chosen)),
         (label::NAMESPACE, app.namespace.clone()),
         (label::EXEC_MODE, mode.to_owned()),
-        (label::SCRIPT, script.to_owned()),
+        (label::SCRIPT, script),
         (label::INTERPRETER, interpreter.to_owned()),
         (label::ARGS, list(&app.args)),
         (label::NODE_ARGS, list(&app.node_args)),

@@ -93,7 +93,17 @@ pub(crate) fn replace(pm2: &mut Pm2, which: &str, request: &Request<'_>) -> Outc
     let change = if changes {
         start::put(pm2, changed(&processes, &services, request)?)?
     } else {
-        act(pm2, &services, "restart")?
+        // What is stopped starts, which is no restart to count.
+        let is_stopped = |service: &&String| {
+            let known = processes.services.get(service.as_str());
+            known.is_some_and(|known| known.workload.stopped)
+        };
+        let (stopped, running): (Vec<&String>, Vec<_>) = services.iter().partition(is_stopped);
+        let stopped = stopped.into_iter().map(|service| (service, "start"));
+        ask(
+            pm2,
+            stopped.chain(running.into_iter().map(|service| (service, "restart"))),
+        )?
     };
     await_live(pm2, &services, &change)?;
     tick(pm2, &processes, &meant)?;
@@ -163,9 +173,7 @@ fn changed_one(service: &Service, options: &Options, shell: Option<&Variables>) 
 
 pub(crate) fn stop(pm2: &mut Pm2, which: &[String]) -> Outcome {
     for word in which {
-        each(pm2, word, "stopProcessId", |pm2, services| {
-            act(pm2, services, "stop")
-        })?;
+        each(pm2, word, "stopProcessId", stop_all)?;
     }
     list::show(pm2)
 }
@@ -190,8 +198,7 @@ fn each(
         None => processes.select(word)?,
     };
     if let Some((service, count)) = in_part(&processes, &meant).first() {
-        let message =
-            format!("[{service}] is one service with {count} instances, which are told apart by nobody");
+        let message = format!("[{service}] is one service: its {count} instances end together");
         return Err(Failure::new(Exit::Usage, message).hint(format!(
             "`pm2 scale {service} -1` takes one away, the name `{service}` means all"
         )));
@@ -320,15 +327,19 @@ pub(crate) fn kill(pm2: &mut Pm2) -> Outcome {
     pm2.say("[v] PM2 Daemon Stopped")
 }
 
-fn act(pm2: &Pm2, services: &[String], verb: &str) -> Outcome<ChangeView> {
+fn stop_all(pm2: &Pm2, services: &[String]) -> Outcome<ChangeView> {
+    ask(pm2, services.iter().map(|service| (service, "stop")))
+}
+
+/// Asks for something to be done to each service.
+fn ask<'a>(pm2: &Pm2, services: impl Iterator<Item = (&'a String, &'static str)>) -> Outcome<ChangeView> {
     let request = ActionRequest {
         actor: Some(Context::actor()),
     };
-    let ask = |service: &String| {
+    last(services.map(|(service, verb)| {
         let path = format!("/v1/services/{}/{verb}", encode(service));
         pm2.context.client.send("POST", &path, &request)
-    };
-    last(services.iter().map(ask))
+    }))
 }
 
 fn remove(pm2: &Pm2, services: &[String]) -> Outcome<ChangeView> {

@@ -121,13 +121,14 @@ fn read(path: &Path) -> Outcome<Book> {
 }
 
 impl Book {
-    /// Gives a number to each of the first `count` places of a service; the first one's number.
-    pub(crate) fn reserve(&mut self, service: &str, count: u32) -> u32 {
+    /// Gives a number to each of the first `count` places of a service; the first one's number. A new place has not seen
+    /// the restarts that were `asked` for before.
+    pub(crate) fn reserve(&mut self, service: &str, count: u32, asked: u64) -> u32 {
         let mut first = self.next;
         for place in 0..count.max(1) {
             let id = match self.id(service, place) {
                 Some(id) => id,
-                None => self.give(service, place, first),
+                None => self.give(service, place, first, asked),
             };
             if place == 0 {
                 first = id;
@@ -138,13 +139,16 @@ impl Book {
 
     /// The number after the one of the place before if it is free, as `pm_id` of the environment has it; otherwise the
     /// next one.
-    fn give(&mut self, service: &str, place: u32, first: u32) -> u32 {
+    fn give(&mut self, service: &str, place: u32, first: u32, asked: u64) -> u32 {
         let wanted = first.saturating_add(place);
         let id = if self.is_used(wanted) { self.next } else { wanted };
         self.next = self.next.max(id.saturating_add(1));
         let new = Place {
             id,
-            ..Place::default()
+            forgiven: Restarts {
+                asked,
+                ..Restarts::default()
+            },
         };
         let record = self.services.entry(service.to_owned()).or_default();
         record.places.insert(place, new);
@@ -156,19 +160,20 @@ impl Book {
         places.any(|place| place.id == id)
     }
 
-    /// Keeps the numbers of these services, each with so many places, and gives those that are missing.
-    pub(crate) fn keep(&mut self, services: &BTreeMap<String, u32>) {
+    /// Keeps the numbers of these services, each with so many places and asked to restart so often, and gives those that
+    /// are missing.
+    pub(crate) fn keep(&mut self, services: &BTreeMap<String, (u32, u64)>) {
         self.services.retain(|service, record| {
-            let count = services.get(service).copied().unwrap_or(0);
+            let count = services.get(service).map_or(0, |(count, _)| *count);
             record.places.retain(|place, _| *place < count);
             count > 0
         });
         if self.services.is_empty() {
             self.next = 0;
         }
-        for (service, count) in services {
+        for (service, (count, asked)) in services {
             if *count > 0 {
-                self.reserve(service, *count);
+                self.reserve(service, *count, *asked);
             }
         }
     }
@@ -222,7 +227,7 @@ mod tests {
     fn kept(book: &mut Book, services: &[(&str, u32)]) -> String {
         let services = services
             .iter()
-            .map(|(name, count)| ((*name).to_owned(), *count))
+            .map(|(name, count)| ((*name).to_owned(), (*count, 0)))
             .collect();
         book.keep(&services);
         let places = |(name, record): (&String, &Record)| {
@@ -253,16 +258,16 @@ mod tests {
     #[test]
     fn what_is_reserved_stands_in_a_row() {
         let mut book = Book::default();
-        assert_eq!(book.reserve("web", 2), 0);
-        assert_eq!(book.reserve("api", 3), 2);
-        assert_eq!(book.reserve("web", 2), 0);
+        assert_eq!(book.reserve("web", 2, 0), 0);
+        assert_eq!(book.reserve("api", 3, 0), 2);
+        assert_eq!(book.reserve("web", 2, 0), 0);
         assert_eq!(book.id("api", 2), Some(4));
     }
 
     #[test]
     fn restarts_are_counted_from_the_last_reset() {
         let mut book = Book::default();
-        book.reserve("api", 1);
+        book.reserve("api", 1, 0);
         let now = |asked, instance: &str, exits| Restarts {
             asked,
             instance: instance.to_owned(),
@@ -273,6 +278,12 @@ mod tests {
         assert_eq!(book.counted("api", 0, &now(1, "api-1", 2)), 0);
         assert_eq!(book.counted("api", 0, &now(1, "api-1", 5)), 3);
         assert_eq!(book.counted("api", 0, &now(2, "api-2", 1)), 2);
+        book.reserve("api", 2, 2);
+        assert_eq!(
+            book.counted("api", 1, &now(2, "api-3", 1)),
+            1,
+            "it came after those"
+        );
         assert_eq!(book.counted("gone", 0, &now(2, "gone-1", 1)), 3);
     }
 
@@ -281,7 +292,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let home = tempfile::tempdir().unwrap();
         let mut ids = Ids::open(home.path()).unwrap();
-        ids.book.reserve("api", 2);
+        ids.book.reserve("api", 2, 0);
         ids.book.flush("api", 7);
         ids.save().unwrap();
         drop(ids);

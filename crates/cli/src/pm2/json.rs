@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use hythe_dialect_pm2::workload::label;
-use hythe_dialect_pm2::{Account, LogFile, Watch};
+use hythe_dialect_pm2::{Account, FilterEnv, LogFile, Watch};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -31,8 +31,8 @@ struct Entry<'a> {
 #[derive(Serialize)]
 struct Monit {
     memory: u64,
-    /// Percent of a core, with one decimal.
-    cpu: f64,
+    /// Percent of a core, with one decimal where there is one.
+    cpu: Value,
 }
 
 pub(crate) fn jlist(pm2: &mut Pm2) -> Outcome {
@@ -58,11 +58,28 @@ fn entries<'a>(processes: &'a Processes, home: &Path) -> Vec<Entry<'a>> {
             pm_id: process.id,
             monit: Monit {
                 memory: process.memory_bytes,
-                cpu: f64::from(process.cpu_millis) / 10.0,
+                cpu: percent(process.cpu_millis),
             },
         })
     };
     processes.list.iter().filter_map(entry).collect()
+}
+
+/// As JavaScript writes numbers.
+fn percent(cpu_millis: u32) -> Value {
+    match cpu_millis % 10 {
+        0 => Value::from(cpu_millis / 10),
+        _ => Value::from(f64::from(cpu_millis) / 10.0),
+    }
+}
+
+/// What of the shell's environment was left out, as a file says it.
+fn filter(filter: &FilterEnv) -> Value {
+    match filter {
+        FilterEnv::Nothing => json!([]),
+        FilterEnv::Everything => json!(true),
+        FilterEnv::Containing(parts) => json!(parts),
+    }
 }
 
 /// `pm2_env`: the environment, and over it what PM2 says of the process.
@@ -108,7 +125,7 @@ fn of_app(service: &Service) -> Value {
         "pm_cwd": service.workload.working_dir,
         "args": list(label::ARGS),
         "node_args": list(label::NODE_ARGS),
-        "filter_env": app.filter_env,
+        "filter_env": filter(&app.filter_env),
         "merge_logs": true,
         "vizion": true,
         "autostart": app.autostart,
@@ -295,6 +312,7 @@ mod tests {
             assert_eq!(env[field], expected, "{field}");
         }
         assert_eq!(env["env"], json!({"USER": "web", "SECRET": "it's"}));
+        assert_eq!((percent(0), percent(120)), (json!(0), json!(12)));
         assert_eq!(env["unique_id"].as_str().unwrap().len(), 36);
         let nothing = serde_json::to_string(&entries(&Processes::default(), Path::new("/h"))).unwrap();
         assert_eq!(nothing, "[]");

@@ -83,7 +83,7 @@ impl Processes {
         book.keep(
             &services
                 .iter()
-                .map(|(name, service)| (name.clone(), service.count()))
+                .map(|(name, service)| (name.clone(), (service.count(), service.workload.restarts_asked)))
                 .collect(),
         );
         let mut list = Vec::new();
@@ -212,9 +212,24 @@ impl Service {
                 .and_then(|instance| instance.started_at),
             last_exit: instance.and_then(|instance| instance.last_exit),
             cpu_millis: instance.map_or(0, |instance| instance.cpu_millis),
-            memory_bytes: instance.map_or(0, |instance| instance.memory_bytes),
+            memory_bytes: instance.map_or(0, memory),
         })
     }
+}
+
+/// What an instance uses; one that was just started is looked at here, before the server has.
+fn memory(instance: &InstanceView) -> u64 {
+    match (instance.memory_bytes, instance.pid) {
+        (0, Some(pid)) => resident(pid).unwrap_or(0),
+        (known, _) => known,
+    }
+}
+
+/// Resident memory of a process, bytes.
+fn resident(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
 }
 
 /// What fills a place: one that is replaced gives way to the one that replaces it, as soon as that serves.

@@ -158,9 +158,9 @@ pub(crate) fn launch(pm2: &mut Pm2, mut apps: Apps, keep_env: bool) -> Outcome<V
             continue;
         };
         let known = processes.services.get(name.as_str());
-        let first = ids
-            .book
-            .reserve(name.as_str(), workload.replicas.on(crate::start::cores()));
+        let count = workload.replicas.on(crate::start::cores());
+        let asked = known.map_or(0, |known| known.workload.restarts_asked);
+        let first = ids.book.reserve(name.as_str(), count, asked);
         complete(workload, known.filter(|_| keep_env), first, &pm2.folder);
         created(workload, known, hythe_stdx::unix_ms());
         announce(pm2, &processes, name, workload)?;
