@@ -27,6 +27,7 @@ mod json;
 mod list;
 mod processes;
 mod refused;
+mod serve;
 mod settings;
 mod signals;
 mod start;
@@ -43,7 +44,7 @@ use crate::pm2::ids::Ids;
 use crate::pm2::processes::Processes;
 use crate::pm2::words::{Verb, Words};
 use crate::terminal::{Terminal, Tone, complain};
-use crate::{Context, Hooks, server};
+use crate::{Context, Hooks, deploy, server};
 
 pub(crate) use check::{check, is_ecosystem, tell};
 
@@ -151,6 +152,8 @@ impl Pm2 {
             Verb::Save(words) => dump::save(self, words.force),
             Verb::Cleardump => dump::clear(self),
             Verb::Resurrect => dump::resurrect(self),
+            Verb::Serve(words) => serve::serve(self, &words),
+            Verb::Deploy(options) => deploy::run(&mut self.context, &options),
             Verb::Ecosystem(words) => init::write(self, &words),
             Verb::Set(words) => settings::set(self, &words),
             Verb::Get(words) => settings::get(self, words.key.as_deref()),

@@ -89,9 +89,8 @@ impl Processes {
         let mut list = Vec::new();
         for (name, service) in &services {
             let view = views.iter().find(|view| view.name == *name);
-            let instances = view.map(|view| view.instances.as_slice()).unwrap_or_default();
             for place in 0..service.count() {
-                list.extend(service.process(name, place, instances, book));
+                list.extend(service.process(name, place, view, book));
             }
         }
         list.sort_by_key(|process| process.id);
@@ -192,8 +191,9 @@ impl Service {
         self.app.interpreter == Some(Interpreter::Shell)
     }
 
-    fn process(&self, name: &str, place: u32, instances: &[InstanceView], book: &Book) -> Option<Process> {
-        let instance = current(instances, place);
+    fn process(&self, name: &str, place: u32, view: Option<&ServiceView>, book: &Book) -> Option<Process> {
+        let instance = view.and_then(|view| current(&view.instances, place));
+        let is_asleep = view.is_some_and(|view| view.asleep);
         let counted = Restarts {
             asked: self.workload.restarts_asked,
             instance: instance.map(|instance| instance.id.clone()).unwrap_or_default(),
@@ -203,7 +203,7 @@ impl Service {
             id: book.id(name, place)?,
             service: name.to_owned(),
             place,
-            status: Status::of(instance, self.workload.stopped),
+            status: Status::of(instance, self.workload.stopped || is_asleep),
             restarts: book.counted(name, place, &counted),
             counted,
             pid: instance.and_then(|instance| instance.pid),
@@ -227,9 +227,10 @@ fn memory(instance: &InstanceView) -> u64 {
 
 /// Resident memory of a process, bytes.
 fn resident(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    kibibytes.checked_mul(1_024)
 }
 
 /// What fills a place: one that is replaced gives way to the one that replaces it, as soon as that serves.
@@ -321,6 +322,7 @@ pub(crate) mod tests {
             revision: String::new(),
             started_at: Some(1_000),
             last_exit: None,
+            cause: None,
             message: None,
             cpu_millis: 123,
             memory_bytes: 54_128_640,
@@ -334,7 +336,9 @@ pub(crate) mod tests {
             desired: 0,
             settled: true,
             stopped,
+            asleep: false,
             failure: None,
+            warnings: Vec::new(),
             instances: instances.collect(),
             routes: Vec::new(),
             published: Vec::new(),

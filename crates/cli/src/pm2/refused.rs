@@ -6,7 +6,7 @@ use super::{Pm2, words};
 use crate::failure::{Exit, Failure, Outcome};
 
 /// Words, why there is no such thing, and what to do.
-const REFUSED: [(&[&str], &str, &str); 15] = [
+const REFUSED: &[(&[&str], &str, &str)] = &[
     (
         &[
             "link",
@@ -73,11 +73,6 @@ const REFUSED: [(&[&str], &str, &str); 15] = [
         "`hythe status` tells about the server",
     ),
     (
-        &["deploy"],
-        "it has a verb of its own",
-        "`hythe deploy` takes the same words",
-    ),
-    (
         &["monit", "dash", "dashboard"],
         "it has a verb of its own",
         "`hythe monit`",
@@ -97,11 +92,6 @@ const REFUSED: [(&[&str], &str, &str); 15] = [
         &["multiset"],
         "several values at once are not taken",
         "`pm2 set module:key value` for each",
-    ),
-    (
-        &["serve", "expose"],
-        "folders are not served from here",
-        "a manifest's `files` serves one: see `hythe check`",
     ),
 ];
 

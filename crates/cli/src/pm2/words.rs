@@ -1,9 +1,12 @@
 //! What may be typed after `pm2`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use hythe_dialect_pm2::Options;
+
+use crate::arguments::DeployOptions;
 
 /// Shown when nothing that is known was typed.
 pub(crate) const USAGE: &str = "usage: pm2 [options] <command>
@@ -115,6 +118,11 @@ pub(crate) enum Verb {
     Cleardump,
     /// Start what was remembered
     Resurrect,
+    /// Serve a folder
+    #[command(alias = "expose")]
+    Serve(ServeWords),
+    /// Bring a release to other machines over SSH
+    Deploy(DeployOptions),
     /// Write an ecosystem file to begin with
     #[command(alias = "init")]
     Ecosystem(InitWords),
@@ -261,6 +269,28 @@ pub(crate) struct Force {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ServeWords {
+    /// The folder
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// The port
+    #[arg(value_name = "PORT", default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Name of the project that it becomes
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Answer with index.html for what is not there
+    #[arg(long)]
+    pub(crate) spa: bool,
+    /// Ask for this name
+    #[arg(long, value_name = "NAME", requires = "basic_auth_password")]
+    pub(crate) basic_auth_username: Option<String>,
+    /// Ask for this password
+    #[arg(long, value_name = "PASSWORD", requires = "basic_auth_username")]
+    pub(crate) basic_auth_password: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InitWords {
     /// `simple` for the shortest one
     #[arg(value_name = "KIND", value_parser = ["simple"])]
@@ -354,6 +384,10 @@ mod tests {
             "save --force",
             "init simple",
             "conf a:b c",
+            "serve",
+            "serve public 8000 --spa --basic-auth-username me --basic-auth-password x",
+            "deploy ecosystem.config.js production exec ls",
+            "deploy production --force",
             "pid",
         ] {
             if let Err(kind) = read(line) {
