@@ -388,6 +388,42 @@ fn signals_reach_the_app_and_restarts_are_counted_until_a_reset() {
 }
 
 #[test]
+fn what_is_attached_to_is_heard_and_may_end_with_it() {
+    let mut site = Site::new();
+    let folder = site.folder().display().to_string();
+    site.home.set("PM2_HOME", &folder);
+    let mut attached = site.home.spawn(&["pm2", "start", "worker.js", "--attach"]);
+    attached.await_line("0|worker  | working");
+    attached.signal(Signal::INT);
+    attached.wait();
+    assert_eq!(site.list(), ["0 worker online"]);
+    site.ok(&["delete", "worker"]);
+
+    let mut foreground = site.home.spawn(&["pm2", "start", "worker.js", "--no-daemon"]);
+    foreground.await_line("0|worker  | working");
+    foreground.signal(Signal::INT);
+    assert!(foreground.wait().success());
+    assert_eq!(site.ok(&["jlist"]), "[]");
+
+    let mut logs = site.home.spawn(&["pm2", "logs", "--format"]);
+    let starts = ["one", "two", "three"].map(|name| {
+        let mut start = site.command(&["start", "worker.js", "--name", name]);
+        start.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    });
+    for mut start in starts {
+        assert!(start.wait().unwrap().success());
+    }
+    let line = logs.await_line("message=working");
+    assert!(line.contains(" type=out "), "{line}");
+    let ids: Vec<Value> = site
+        .jlist()
+        .iter()
+        .map(|process| process["pm_id"].clone())
+        .collect();
+    assert_eq!(ids, [0, 1, 2], "each number once");
+}
+
+#[test]
 fn what_is_written_is_not_written_over() {
     let site = Site::new();
     site.ok(&["init", "simple"]);
@@ -416,11 +452,20 @@ fn a_folder_is_served() {
     for path in ["/", "/index.html", "/no/such/page"] {
         assert_eq!(get(site.place, path).unwrap().body, "home", "{path}");
     }
-    let guarded = ["serve", "public", &port, "--basic-auth-username", "me", "--basic-auth-password", "x"];
+    let guarded = [
+        "serve",
+        "public",
+        &port,
+        "--basic-auth-username",
+        "me",
+        "--basic-auth-password",
+        "x",
+    ];
     site.ok(&guarded);
     assert_eq!(get(site.place, "/").unwrap().status, 401);
     assert_eq!(site.run(&["serve", "nowhere"]).code, Some(1));
-    site.home.ok(&["down", "-p", &format!("static-page-server-{port}")]);
+    site.home
+        .ok(&["down", "-p", &format!("static-page-server-{port}")]);
     assert!(get(site.place, "/").is_err());
 }
 
@@ -532,7 +577,10 @@ fn a_running_pm2_is_taken_over() {
     );
     assert!(looked.stdout.contains("  web: 2 instances of "), "{looked:?}");
     let refused = site.run(&["cleardump"]);
-    assert!(refused.code == Some(1) && refused.stderr.contains("was written by PM2 itself"), "{refused:?}");
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains("was written by PM2 itself"),
+        "{refused:?}"
+    );
     assert!(get(site.place, "/").is_ok(), "it was left alone");
 
     let taken = site.home.run(&[&import[..], &["--take-over"]].concat());

@@ -40,13 +40,22 @@ pub(crate) fn serve(pm2: &mut Pm2, words: &ServeWords) -> Outcome {
         dry_run: false,
         force: false,
     };
-    let change: ChangeView = pm2.context.client.send("PUT", &format!("/v1/projects/{project}"), &request)?;
+    let change: ChangeView = pm2
+        .context
+        .client
+        .send("PUT", &format!("/v1/projects/{project}"), &request)?;
     let options = WaitOptions {
         no_wait: false,
         timeout: "30s".to_owned(),
         json: true,
     };
-    wait::until_live(&mut pm2.context, &Subject::Project(&project), &change, &options, &Interrupt::never())?;
+    wait::until_live(
+        &mut pm2.context,
+        &Subject::Project(&project),
+        &change,
+        &options,
+        &Interrupt::never(),
+    )?;
     pm2.say(&format!("Serving {} on port {}", folder.display(), words.port))?;
     pm2.say(&format!("`hythe down -p {project}` ends that"))
 }

@@ -35,8 +35,7 @@ pm2 save; pm2 resurrect               remember what runs, and start it again";
 #[command(
     name = "pm2",
     about = "Runs apps: PM2's command line, spoken by Hythe",
-    disable_help_subcommand = true,
-    allow_negative_numbers = true
+    disable_help_subcommand = true
 )]
 pub(crate) struct Words {
     /// Say nothing but what was asked for
@@ -208,6 +207,7 @@ pub(crate) struct ScaleWords {
     /// The app
     pub(crate) app: String,
     /// How many; +2 for two more, -1 for one less
+    #[arg(allow_negative_numbers = true)]
     pub(crate) number: String,
 }
 
