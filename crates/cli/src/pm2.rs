@@ -25,8 +25,10 @@ mod init;
 mod inspect;
 mod json;
 mod list;
+mod log_line;
 mod processes;
 mod refused;
+mod restart;
 mod serve;
 mod settings;
 mod signals;
@@ -130,8 +132,8 @@ impl Pm2 {
                 start::start_or_restart(self, &words)
             }
             Verb::Stop(words) => change::stop(self, &words.which),
-            Verb::Restart(words) => change::restart(self, &words, change::Way::Restart),
-            Verb::Reload(words) => change::restart(self, &words, change::Way::Reload),
+            Verb::Restart(words) => restart::restart(self, &words, restart::Way::Restart),
+            Verb::Reload(words) => restart::restart(self, &words, restart::Way::Reload),
             Verb::Delete(words) => change::delete(self, &words.which),
             Verb::Scale(words) => change::scale(self, &words),
             Verb::SendSignal(words) => signals::send(self, &words),

@@ -54,16 +54,12 @@ const KEPT: [&str; 24] = [
 ///
 /// # Errors
 /// It is none.
-pub fn parse(text: &str) -> Result<Dump, Problem> {
-    let processes: Vec<Map<String, Value>> = serde_json::from_str(text)
-        .map_err(|error| Problem::error(None, format!("it is no dump of PM2: {error}")))?;
+pub fn parse(text: &str) -> Result<Dump, Box<Problem>> {
+    let processes: Vec<Map<String, Value>> = serde_json::from_str(text).map_err(|error| no_dump(&error))?;
     let mut apps: Vec<(String, Vec<&Map<String, Value>>)> = Vec::new();
     for process in &processes {
         let Some(name) = process.get("name").and_then(Value::as_str) else {
-            return Err(Problem::error(
-                None,
-                "it is no dump of PM2: a process has no `name`",
-            ));
+            return Err(no_dump(&"a process has no `name`"));
         };
         match apps.iter_mut().find(|(known, _)| known == name) {
             Some((_, processes)) => processes.push(process),
@@ -86,11 +82,15 @@ pub fn parse(text: &str) -> Result<Dump, Problem> {
             problems,
             left_out,
         }),
-        None => Err(problems
-            .into_iter()
-            .max_by_key(|problem| std::cmp::Reverse(problem.severity))
-            .unwrap_or_else(|| Problem::error(None, "it is no dump of PM2"))),
+        None => {
+            let worst = problems.into_iter().min_by_key(|problem| problem.severity);
+            Err(worst.map_or_else(|| no_dump(&"its apps cannot be read"), Box::new))
+        }
     }
+}
+
+fn no_dump(why: &dyn std::fmt::Display) -> Box<Problem> {
+    Box::new(Problem::error(None, format!("it is no dump of PM2: {why}")))
 }
 
 /// Places are those of a text that nobody has written.

@@ -73,7 +73,7 @@ impl Site {
     }
 
     fn run(&self, words: &[&str]) -> Ran {
-        ran(self.command(words).output().unwrap())
+        ran(&self.command(words).output().unwrap())
     }
 
     #[track_caller]
@@ -112,7 +112,7 @@ impl Site {
     }
 }
 
-fn ran(output: std::process::Output) -> Ran {
+fn ran(output: &std::process::Output) -> Ran {
     Ran {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -284,7 +284,7 @@ fn files_say_what_runs_and_with_what() {
     assert_eq!((&told["SECRET"], &told["NODE_ENV"]), (&Value::Null, &Value::Null));
 
     let mut restart = site.command(&["restart", "web", "--update-env", "-i", "1"]);
-    let restarted = ran(restart.env("SECRET", "shell").output().unwrap());
+    let restarted = ran(&restart.env("SECRET", "shell").output().unwrap());
     assert_eq!(restarted.code, Some(0), "{restarted:?}");
     assert_eq!(site.answer()["SECRET"], "shell");
     assert_eq!(site.list(), ["0 web online", "2 job online"]);
@@ -314,7 +314,7 @@ fn a_configuration_comes_through_stdin() {
         .unwrap()
         .write_all(b"{name: 'piped', script: 'worker.js'}")
         .unwrap();
-    let started = ran(child.wait_with_output().unwrap());
+    let started = ran(&child.wait_with_output().unwrap());
     assert_eq!(started.code, Some(0), "{started:?}");
     assert_eq!(site.list(), ["0 piped online"]);
 }
@@ -325,7 +325,7 @@ fn a_dump_brings_everything_back_and_shows_no_secret() {
     let saved = site.ok(&["save"]);
     assert!(!site.folder().join("dump.pm2").exists(), "nothing runs: {saved}");
     let mut start = site.command(&["start", "app.js", "-i", "2", "--name", "web"]);
-    let started = ran(start.env("SECRET", "hunter2").output().unwrap());
+    let started = ran(&start.env("SECRET", "hunter2").output().unwrap());
     assert_eq!(started.code, Some(0), "{started:?}");
     site.ok(&["start", "worker.js"]);
     site.ok(&["stop", "worker"]);
@@ -528,7 +528,7 @@ impl RealPm2<'_> {
             .env("PM2_HOME", &self.folder)
             .env("SECRET", "hunter2")
             .current_dir(self.work);
-        ran(output.output().unwrap())
+        ran(&output.output().unwrap())
     }
 }
 

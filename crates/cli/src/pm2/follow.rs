@@ -11,9 +11,10 @@ use std::sync::mpsc;
 use hythe_model::view::LogLine;
 
 use super::ids::Ids;
+use super::log_line::{Form, Origin};
 use super::processes::{Process, Processes};
 use super::words::LogWords;
-use super::{PROJECT, Pm2, change};
+use super::{Pm2, change};
 use crate::client::{Client, Lines, encode};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::follow::parse;
@@ -23,28 +24,6 @@ use crate::terminal::{Terminal, Tone};
 /// Lines of a service among which the last of a stream are looked for.
 const LOOKED_AT: usize = 10_000;
 
-/// The stream of the server's own notes.
-const NOTES: &str = "hythe";
-
-/// How a line looks.
-#[derive(Debug, Clone, Default)]
-struct Form {
-    raw: bool,
-    json: bool,
-    format: bool,
-    timestamp: Option<String>,
-    highlight: Option<String>,
-    /// Of what stands before the bar.
-    width: usize,
-}
-
-/// Whose line it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Origin {
-    id: u32,
-    name: String,
-}
-
 /// Shows lines as they come.
 struct Follower {
     client: Client,
@@ -53,7 +32,8 @@ struct Follower {
     form: Form,
     /// `stdout`, `stderr`; `None`: both, and notes.
     stream: Option<&'static str>,
-    origins: BTreeMap<String, Origin>,
+    /// By instance; `None` for one of a service that is no app.
+    origins: BTreeMap<String, Option<Origin>>,
     /// Only of this process.
     only: Option<u32>,
 }
@@ -105,17 +85,18 @@ pub(crate) fn attach(pm2: &mut Pm2, services: &[String], begun: u64) -> Outcome 
 pub(crate) fn until_interrupted(pm2: &mut Pm2, services: &[String], begun: u64) -> Outcome {
     let mut follower = Follower::attached(pm2)?;
     let lines = follower.open(Some(services), Some(begun))?;
-    let (tell, told) = mpsc::channel();
+    // Whoever is first to tell has told enough.
+    let (tell, told) = mpsc::sync_channel(1);
     let at_end = tell.clone();
     let _interrupt = Interrupt::listen(move || {
-        let _ = tell.send(());
+        let _ = tell.try_send(());
     })?;
     std::thread::Builder::new()
         .name("logs".to_owned())
         .spawn(move || {
             // Whatever ends the lines, what was started is still there to be removed.
             let _ = follower.follow(lines);
-            let _ = at_end.send(());
+            let _ = at_end.try_send(());
         })?;
     // Both senders are gone only when both threads are, and then there is nothing to wait for either.
     let _ = told.recv();
@@ -204,22 +185,18 @@ impl Follower {
     /// Remembers who is who. An instance that is gone keeps the number it had.
     fn learn(&mut self, processes: &Processes) {
         let origin = |process: &Process| {
-            let service = processes.service(process)?;
-            Some((
-                process.counted.instance.clone(),
-                Origin {
-                    id: process.id,
-                    name: service.name.clone(),
-                },
-            ))
+            let name = processes.service(process)?.name.clone();
+            let id = process.id;
+            Some((process.counted.instance.clone(), Some(Origin { id, name })))
         };
         self.origins.extend(processes.list.iter().filter_map(origin));
-        let widest = self.origins.values().map(|origin| origin.label().chars().count());
+        let known = self.origins.values().flatten();
+        let widest = known.map(|origin| origin.label().chars().count());
         self.form.width = widest.max().unwrap_or(0) + 2;
     }
 
-    /// Whose line it is: what is not known, is asked for once.
-    fn origin(&mut self, line: &LogLine) -> Outcome<Origin> {
+    /// Whose line it is, if it is an app's: what is not known, is asked for once.
+    fn origin(&mut self, line: &LogLine) -> Outcome<Option<Origin>> {
         if let Some(origin) = self.origins.get(&line.instance) {
             return Ok(origin.clone());
         }
@@ -230,14 +207,10 @@ impl Follower {
         self.learn(&processes);
         // One that was replaced stands for its service.
         let first = processes.of_service(&line.service).next();
-        let name = processes
-            .services
-            .get(&line.service)
-            .map(|service| service.name.clone());
-        let other = Origin {
-            id: first.map_or(0, |process| process.id),
-            name: name.unwrap_or_else(|| line.service.clone()),
-        };
+        let other = first.and_then(|first| {
+            let name = processes.service(first)?.name.clone();
+            Some(Origin { id: first.id, name })
+        });
         Ok(self.origins.entry(line.instance.clone()).or_insert(other).clone())
     }
 
@@ -250,11 +223,12 @@ impl Follower {
                     "no process is meant, so there is nothing to follow",
                 ));
             }
-            Some(services) => format!("service={}", encode(&services.join(","))),
-            None => format!("project={PROJECT}"),
+            Some(services) => format!("&service={}", encode(&services.join(","))),
+            // All there are and will be; what is no app's is left out here.
+            None => String::new(),
         };
         let from = since.map_or_else(|| "last=0".to_owned(), |since| format!("since={since}"));
-        self.client.lines(&format!("/v1/logs?{of}&{from}&follow=true"))
+        self.client.lines(&format!("/v1/logs?{from}&follow=true{of}"))
     }
 
     /// The last lines of each stream of a service.
@@ -266,12 +240,12 @@ impl Follower {
         let mut lines = Vec::new();
         for line in self.client.lines(&path)? {
             let line = parse(&line?)?;
-            if line.at <= until && self.is_meant(&line)? {
-                lines.push(line);
+            if line.at <= until {
+                lines.extend(self.meant(&line)?.map(|origin| (line, origin)));
             }
         }
         for (stream, title) in [("stdout", "out"), ("stderr", "error")] {
-            let of_stream: Vec<&LogLine> = lines.iter().filter(|line| line.stream == stream).collect();
+            let of_stream: Vec<_> = lines.iter().filter(|(line, _)| line.stream == stream).collect();
             if of_stream.is_empty() {
                 continue;
             }
@@ -280,8 +254,8 @@ impl Follower {
                 self.out.line(Tone::Faint.paint(&title))?;
             }
             let from = of_stream.len().saturating_sub(count);
-            for line in of_stream.get(from..).unwrap_or_default() {
-                self.show(line)?;
+            for (line, origin) in of_stream.get(from..).unwrap_or_default() {
+                self.out.line(self.form.render(line, origin))?;
             }
             if !self.form.is_for_programs() {
                 self.out.line("")?;
@@ -293,190 +267,19 @@ impl Follower {
     fn follow(&mut self, lines: Lines) -> Outcome {
         for line in lines {
             let line = parse(&line?)?;
-            if self.is_meant(&line)? {
-                self.show(&line)?;
+            if let Some(origin) = self.meant(&line)? {
+                self.out.line(self.form.render(&line, &origin))?;
             }
         }
         Ok(())
     }
 
-    fn is_meant(&mut self, line: &LogLine) -> Outcome<bool> {
+    /// Whose line it is, if it is to be shown.
+    fn meant(&mut self, line: &LogLine) -> Outcome<Option<Origin>> {
         if self.stream.is_some_and(|stream| stream != line.stream) {
-            return Ok(false);
+            return Ok(None);
         }
-        match self.only {
-            Some(id) => Ok(self.origin(line)?.id == id),
-            None => Ok(true),
-        }
-    }
-
-    fn show(&mut self, line: &LogLine) -> Outcome {
         let origin = self.origin(line)?;
-        let text = self.form.render(line, &origin);
-        self.out.line(text)
-    }
-}
-
-impl Origin {
-    fn label(&self) -> String {
-        format!("{}|{}", self.id, self.name)
-    }
-}
-
-impl Form {
-    /// Whether programs read it: nothing but lines then.
-    fn is_for_programs(&self) -> bool {
-        self.json || self.format
-    }
-
-    fn render(&self, line: &LogLine, origin: &Origin) -> String {
-        let kind = match line.stream.as_str() {
-            "stdout" => "out",
-            "stderr" => "err",
-            _ => "PM2",
-        };
-        let form = self.timestamp.as_deref().unwrap_or("YYYY-MM-DDTHH:mm:ss.SSSZ");
-        if self.json {
-            let message = format!("{}\n", line.message);
-            let value = serde_json::json!({
-                "message": message, "timestamp": time(line.at, form), "type": kind, "process_id": origin.id,
-                "app_name": origin.name,
-            });
-            return value.to_string();
-        }
-        if self.format {
-            let (at, Origin { id, name }) = (time(line.at, form), origin);
-            return format!(
-                "timestamp={at} app={name} id={id} type={kind} message={}",
-                line.message
-            );
-        }
-        if self.raw {
-            return line.message.clone();
-        }
-        let (label, tone) = match line.stream.as_str() {
-            NOTES => ("PM2".to_owned(), Tone::Faint),
-            "stderr" => (origin.label(), Tone::Bad),
-            _ => (origin.label(), Tone::Good),
-        };
-        let at = match &self.timestamp {
-            Some(form) => format!("{}: ", time(line.at, form)),
-            None => String::new(),
-        };
-        let width = self.width;
-        let prefix = tone.paint(&format!("{label:width$}| "));
-        format!("{prefix}{at}{}", self.marked(&line.message))
-    }
-
-    fn marked(&self, message: &str) -> String {
-        match self.highlight.as_deref().filter(|mark| !mark.is_empty()) {
-            Some(mark) => {
-                let inverted = anstyle::Style::new().invert();
-                message.replace(mark, &format!("{inverted}{mark}{inverted:#}"))
-            }
-            None => message.to_owned(),
-        }
-    }
-}
-
-/// A time of this machine, in the letters of dayjs.
-fn time(unix_ms: u64, form: &str) -> String {
-    let milliseconds = i64::try_from(unix_ms).unwrap_or(i64::MAX);
-    let Ok(time) = jiff::Timestamp::from_millisecond(milliseconds) else {
-        return String::new();
-    };
-    write_time(&time.to_zoned(jiff::tz::TimeZone::system()), form)
-}
-
-fn write_time(time: &jiff::Zoned, form: &str) -> String {
-    const LETTERS: [(&str, &str); 10] = [
-        ("YYYY", "%Y"),
-        ("SSS", "%3f"),
-        ("YY", "%y"),
-        ("MM", "%m"),
-        ("DD", "%d"),
-        ("HH", "%H"),
-        ("hh", "%I"),
-        ("mm", "%M"),
-        ("ss", "%S"),
-        ("Z", "%:z"),
-    ];
-    let (mut text, mut rest) = (String::new(), form);
-    while let Some(letter) = rest.chars().next() {
-        match LETTERS.iter().find(|(letters, _)| rest.starts_with(letters)) {
-            Some((letters, directive)) => {
-                text.push_str(&time.strftime(directive).to_string());
-                rest = rest.strip_prefix(letters).unwrap_or_default();
-            }
-            None => {
-                text.push(letter);
-                rest = rest.strip_prefix(letter).unwrap_or_default();
-            }
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(stream: &str) -> LogLine {
-        LogLine {
-            at: 1_000,
-            service: "api".to_owned(),
-            instance: "api-1".to_owned(),
-            stream: stream.to_owned(),
-            message: "hi there".to_owned(),
-        }
-    }
-
-    #[test]
-    fn lines_look_as_pm2_shows_them() {
-        let origin = Origin {
-            id: 0,
-            name: "two".to_owned(),
-        };
-        let base = Form {
-            width: 7,
-            timestamp: None,
-            ..Form::default()
-        };
-        let plain = |form: &Form, stream: &str| {
-            let text = form.render(&line(stream), &origin);
-            anstream::adapter::strip_str(&text).to_string()
-        };
-        assert_eq!(plain(&base, "stdout"), "0|two  | hi there");
-        assert_eq!(plain(&base, "hythe"), "PM2    | hi there");
-        let form = |change: fn(&mut Form)| {
-            let mut form = base.clone();
-            form.timestamp = Some("[T]".to_owned());
-            change(&mut form);
-            form
-        };
-        assert_eq!(plain(&form(|_| {}), "stderr"), "0|two  | [T]: hi there");
-        assert_eq!(plain(&form(|form| form.raw = true), "stderr"), "hi there");
-        assert_eq!(
-            plain(&form(|form| form.format = true), "stderr"),
-            "timestamp=[T] app=two id=0 type=err message=hi there"
-        );
-        assert_eq!(
-            plain(&form(|form| form.json = true), "stdout"),
-            r#"{"app_name":"two","message":"hi there\n","process_id":0,"timestamp":"[T]","type":"out"}"#
-        );
-        let marked = form(|form| form.highlight = Some("there".to_owned())).render(&line("stdout"), &origin);
-        assert!(marked.contains("\u{1b}[7mthere"), "{marked:?}");
-    }
-
-    #[test]
-    fn times_are_written_in_dayjs_letters() {
-        let time: jiff::Zoned = "2026-11-22T03:04:05.678+01:00[+01:00]".parse().unwrap();
-        for (form, expected) in [
-            ("YYYY-MM-DDTHH:mm:ss", "2026-11-22T03:04:05"),
-            ("DD/MM/YY HH:mm:ss.SSS Z", "22/11/26 03:04:05.678 +01:00"),
-            ("at hh", "at 03"),
-        ] {
-            assert_eq!(write_time(&time, form), expected);
-        }
+        Ok(origin.filter(|origin| self.only.is_none_or(|only| only == origin.id)))
     }
 }

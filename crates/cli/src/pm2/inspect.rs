@@ -31,8 +31,8 @@ fn print(value: &Value, indentation: usize) -> Printed {
         Value::Number(number) => leaf(number.to_string()),
         Value::String(text) => leaf(quoted(text)),
         Value::Array(items) => {
-            let parts = items.iter().map(|item| print(item, indentation + 2)).collect();
-            joined(parts, indentation, ["[", "]"])
+            let parts: Vec<Printed> = items.iter().map(|item| print(item, indentation + 2)).collect();
+            joined(&parts, indentation, ["[", "]"])
         }
         Value::Object(fields) => {
             let part = |(name, value): (&String, &Value)| {
@@ -42,12 +42,16 @@ fn print(value: &Value, indentation: usize) -> Printed {
                     levels,
                 }
             };
-            joined(fields.iter().map(part).collect(), indentation, ["{", "}"])
+            joined(
+                &fields.iter().map(part).collect::<Vec<_>>(),
+                indentation,
+                ["{", "}"],
+            )
         }
     }
 }
 
-fn joined(parts: Vec<Printed>, indentation: usize, [open, close]: [&str; 2]) -> Printed {
+fn joined(parts: &[Printed], indentation: usize, [open, close]: [&str; 2]) -> Printed {
     if parts.is_empty() {
         return Printed {
             text: format!("{open}{close}"),

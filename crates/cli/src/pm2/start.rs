@@ -14,9 +14,10 @@ use hythe_dialect_pm2::{Parsed, file};
 use hythe_model::view::ChangeView;
 use hythe_model::{Name, Workload};
 
-use super::change::{self, Request, Way};
+use super::change;
 use super::ids::Ids;
 use super::processes::{Processes, Service, Status};
+use super::restart::{self, Request, Way};
 use super::words::StartWords;
 use super::{PROJECT, Pm2, follow, list};
 use crate::Context;
@@ -81,7 +82,7 @@ fn start_one(pm2: &mut Pm2, word: &str, words: &StartWords) -> Outcome<Vec<Strin
             environment: words.environment,
             way: Way::Restart,
         };
-        return change::replace(pm2, word, &request);
+        return restart::replace(pm2, word, &request);
     }
     if word == "all" {
         return Err(Failure::new(Exit::NotFound, "No process found"));
