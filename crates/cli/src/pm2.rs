@@ -40,13 +40,14 @@ use std::path::{Path, PathBuf};
 
 use hythe_config::ServerArgs;
 
+use crate::arguments::UpgradeOptions;
 use crate::client::{Client, Presence};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::pm2::ids::Ids;
 use crate::pm2::processes::Processes;
 use crate::pm2::words::{Verb, Words};
 use crate::terminal::{Terminal, Tone, complain};
-use crate::{Context, Hooks, deploy, server};
+use crate::{Context, Hooks, deploy, server, upgrade};
 
 pub(crate) use check::{check, is_ecosystem, tell};
 
@@ -201,11 +202,10 @@ impl Pm2 {
         self.context.out.line("{ msg: 'pong' }")
     }
 
-    /// PM2 would save, end, and start everything again.
+    /// PM2 would save, end, and start everything again; here this program takes over from the one that serves.
     fn update(&mut self) -> Outcome {
         self.ensure_server()?;
-        self.say("services run on whatever becomes of the server: there is nothing to save and start again")?;
-        self.say("a server of another version takes over at its next start")
+        upgrade::run(&mut self.context, &UpgradeOptions { binary: None })
     }
 }
 

@@ -381,6 +381,9 @@ fn signals_reach_the_app_and_restarts_are_counted_until_a_reset() {
         let pids = site.home.pids("app");
         pids.len() == 1 && pids[0] != pid
     });
+    let pids = site.home.pids("app");
+    assert!(site.ok(&["update"]).contains("1 services noticed nothing"));
+    assert_eq!(site.home.pids("app"), pids);
     let restarts = || site.jlist()[0]["pm2_env"]["restart_time"].clone();
     assert_eq!(restarts(), 1);
     site.ok(&["reset", "app"]);
