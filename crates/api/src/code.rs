@@ -34,6 +34,7 @@ codes! {
     TokenRequired, "token_required", UNAUTHORIZED, "a change over TCP, or a read from off this machine, without the token";
     TokenWrong, "token_wrong", UNAUTHORIZED, "this is not the token";
     HostNotAllowed, "host_not_allowed", FORBIDDEN, "`Host` does not name this listener";
+    SocketOnly, "socket_only", FORBIDDEN, "the answer has secrets in it: only the Unix socket gives it";
     OriginNotAllowed, "origin_not_allowed", FORBIDDEN, "a change from a page of another origin";
     NoSuchPath, "no_such_path", NOT_FOUND, "there is nothing at this path";
     NoSuchService, "no_such_service", NOT_FOUND, "there is no service of this name; `hint` may have a guess";

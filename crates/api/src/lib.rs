@@ -31,12 +31,14 @@ mod routes;
 mod serve;
 mod server;
 mod service;
+mod signal;
 mod status;
 #[cfg(test)]
 mod tests;
 mod token;
 mod wait;
 pub mod wire;
+mod workloads;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -157,6 +159,14 @@ pub trait Control: Send + Sync {
     /// Kills the instances of a project with everything they started; their ids. Returns when they were sent
     /// the signal. The error is a text for people.
     fn kill<'a>(&'a self, project: &'a ProjectName) -> BoxFuture<'a, Result<Vec<InstanceId>, String>>;
+
+    /// Sends a signal to the main processes of these instances; the ids of those that were there to get it. The error
+    /// is a text for people.
+    fn signal<'a>(
+        &'a self,
+        instances: &'a [InstanceId],
+        signal: i32,
+    ) -> BoxFuture<'a, Result<Vec<InstanceId>, String>>;
 }
 
 /// What handlers share.

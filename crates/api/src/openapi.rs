@@ -17,7 +17,8 @@ use crate::guard::{Rules, challenge, guard};
 use crate::problem::{Refusal, method_not_allowed, not_found};
 use crate::wire::Problem;
 use crate::{
-    Api, adding, events, history, logs, project, routes as gateway_routes, server, service, status, wait,
+    Api, adding, events, history, logs, project, routes as gateway_routes, server, service, signal, status,
+    wait, workloads,
 };
 
 /// A manifest with everything resolved may be larger than its file.
@@ -75,6 +76,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(service::restart))
         .routes(routes!(service::stop))
         .routes(routes!(service::start))
+        .routes(routes!(signal::send))
         .routes(routes!(service::instances))
         .routes(routes!(logs::logs, logs::flush))
         .routes(routes!(logs::reopen))
@@ -82,6 +84,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(project::list))
         .routes(routes!(project::apply, project::remove))
         .routes(routes!(project::kill))
+        .routes(routes!(workloads::list))
         .routes(routes!(history::list))
         .routes(routes!(gateway_routes::list))
         .routes(routes!(gateway_routes::explain))

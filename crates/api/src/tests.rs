@@ -4,9 +4,11 @@ mod documents;
 pub(crate) mod doubles;
 mod sockets;
 
+use std::collections::BTreeMap;
+
 use axum::http::{Method, StatusCode};
 use hythe_model::view::{ChangeView, ServiceView};
-use hythe_model::{InstanceState, view};
+use hythe_model::{InstanceState, Name, Workload, view};
 use serde_json::{Value, json};
 
 use crate::extract::Door;
@@ -335,6 +337,50 @@ async fn a_project_can_be_killed() {
         server.post("/v1/projects/a%20b/kill", &json!({})).await.status,
         400
     );
+}
+
+#[tokio::test]
+async fn instances_get_signals() {
+    let server = server().await;
+    server.run(&[
+        ("users-1", InstanceState::Ready),
+        ("users-2", InstanceState::Backoff),
+        ("users-3", InstanceState::Starting),
+    ]);
+    let path = "/v1/services/users/signal";
+    let rows = [
+        (json!({"signal": 12}), vec!["users-1", "users-3"]),
+        (
+            json!({"signal": 1, "instances": ["users-3", "users-9"]}),
+            vec!["users-3"],
+        ),
+    ];
+    for (request, expected) in rows {
+        let signalled: Vec<String> = server.post(path, &request).await.ok();
+        assert_eq!(signalled, expected, "{request}");
+    }
+    let wrong = server.post(path, &json!({"signal": 65})).await;
+    refused(&wrong, StatusCode::UNPROCESSABLE_ENTITY, "invalid");
+    let nobody = server
+        .post("/v1/services/nope/signal", &json!({"signal": 1}))
+        .await;
+    refused(&nobody, StatusCode::NOT_FOUND, "no_such_service");
+}
+
+#[tokio::test]
+async fn environments_are_shown_to_the_socket_alone() {
+    let server = server().await;
+    let path = "/v1/projects/default/workloads";
+    let workloads: BTreeMap<Name, Workload> = server.get(path).await.ok();
+    let users: Name = "users".parse().unwrap();
+    assert_ne!(workloads[&users].environment["KEY"], "(hidden)");
+    let none: BTreeMap<Name, Workload> = server.get("/v1/projects/shop/workloads").await.ok();
+    assert!(none.is_empty());
+    let token = format!("Authorization: Bearer {}", server.token());
+    let headers = ["host: 10.1.1.1:8002", token.as_str()];
+    let door = Door::Tcp(Some("10.1.1.1:8002".parse().unwrap()));
+    let over_tcp = server.ask(door, Method::GET, path, &headers, Vec::new()).await;
+    refused(&over_tcp, StatusCode::FORBIDDEN, "socket_only");
 }
 
 #[tokio::test]

@@ -94,6 +94,17 @@ pub struct ScaleRequest {
     pub actor: Option<String>,
 }
 
+/// Sends a signal to instances of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignalRequest {
+    /// The signal, by number.
+    pub signal: i32,
+    /// Only to these, by id; to all if none is named.
+    #[serde(default)]
+    pub instances: Vec<String>,
+}
+
 /// A number or `max`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]

@@ -68,6 +68,25 @@ impl hythe_api::Control for Control {
             Ok(ids)
         })
     }
+
+    fn signal<'a>(
+        &'a self,
+        instances: &'a [InstanceId],
+        signal: i32,
+    ) -> BoxFuture<'a, Result<Vec<InstanceId>, String>> {
+        Box::pin(async move {
+            let mut signalled = Vec::new();
+            for id in instances {
+                match self.runtime.signal(id, signal, false).await {
+                    Ok(()) => signalled.push(id.clone()),
+                    // It ended meanwhile: nobody is there to get it.
+                    Err(RuntimeError::Unknown(_)) => {}
+                    Err(error) => return Err(format!("signal {signal} for {id}: {error}")),
+                }
+            }
+            Ok(signalled)
+        })
+    }
 }
 
 fn alive(instances: &Instances, project: &ProjectName) -> Vec<InstanceId> {

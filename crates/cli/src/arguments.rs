@@ -170,6 +170,18 @@ pub(crate) enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
         words: Vec<OsString>,
     },
+    /// Be PM2: its command line, for the same services
+    ///
+    /// The same as a link to this program that is called `pm2`: apps and ecosystem files start, stop, reload and scale
+    /// under PM2's words, with its selectors, lists and exit codes. `hythe pm2` alone shows all.
+    #[command(
+        after_help = "Examples:\n  hythe pm2 start app.js -i max\n  hythe pm2 reload all\n  ln -s hythe pm2; ./pm2 ls"
+    )]
+    Pm2 {
+        /// PM2's own words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD")]
+        words: Vec<OsString>,
+    },
     /// Print the JSON Schema of manifests, for editors
     Schema,
     /// List the last changes: who, when, what
@@ -243,6 +255,39 @@ pub(crate) enum ImportVerb {
     #[command(after_help = "Examples:\n  hythe import nginx /etc/nginx/nginx.conf\n  \
         hythe import nginx nginx.conf -o hythe.yaml\n  hythe import nginx nginx.conf --apply")]
     Nginx(ImportOptions),
+    /// Start what PM2 saved
+    ///
+    /// Reads the dump that `pm2 save` wrote, and tells what is started and what of it has no equal here. Apps that PM2
+    /// still runs are left to it, unless --take-over ends PM2 first.
+    #[command(
+        name = "pm2",
+        after_help = "Examples:\n  hythe import pm2\n  hythe import pm2 --pm2-home /home/app/.pm2 --take-over"
+    )]
+    Pm2(ImportPm2Options),
+    /// Start the processes of a Procfile
+    ///
+    /// Each becomes a service, and is told a port of its own in PORT: 5000 for the first, 5100 for the next.
+    #[command(after_help = "Example:\n  hythe import procfile Procfile")]
+    Procfile(ImportProcfileOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportPm2Options {
+    /// PM2's folder [default: PM2_HOME, or ~/.pm2]
+    #[arg(long = "pm2-home", value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+    /// End PM2 and what it runs first
+    #[arg(long)]
+    pub(crate) take_over: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportProcfileOptions {
+    /// The Procfile
+    #[arg(default_value = "Procfile", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) wait: WaitOptions,
 }
 
 #[derive(Debug, Args)]

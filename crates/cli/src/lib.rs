@@ -75,11 +75,14 @@ pub(crate) struct Context {
     pub(crate) out: Terminal,
 }
 
-/// Does what the arguments say. A program that is called `nginx` takes nginx's.
+/// Does what the arguments say. A program that is called `nginx` takes nginx's, one that is called `pm2` PM2's.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, hooks: Hooks) -> ExitCode {
     let words: Vec<OsString> = arguments.into_iter().collect();
     if let Some(words) = nginx::own_words(&words) {
         return finish(nginx::run(words, None, hooks));
+    }
+    if let Some(words) = pm2::own_words(&words) {
+        return finish(pm2::run(words, None, hooks));
     }
     let arguments = match Arguments::read(words) {
         Ok(arguments) => arguments,
@@ -132,7 +135,10 @@ fn dispatch(arguments: Arguments, hooks: Hooks) -> Outcome {
         Verb::Check(options) => check::run(&mut context, &options),
         Verb::Deploy(options) => deploy::run(&mut context, &options),
         Verb::Import(ImportVerb::Nginx(options)) => nginx::import::run(&mut context, &options),
+        Verb::Import(ImportVerb::Pm2(options)) => pm2::import::run(context, &options),
+        Verb::Import(ImportVerb::Procfile(options)) => pm2::import::procfile(context, &options),
         Verb::Nginx { words } => nginx::run(&words, arguments.home, hooks),
+        Verb::Pm2 { words } => pm2::run(&words, arguments.home, hooks),
         Verb::Schema => check::schema(&mut context),
         Verb::History(options) => history::run(&mut context, &options),
         Verb::Status(options) => status::run(&mut context, &options),

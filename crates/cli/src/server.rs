@@ -238,7 +238,7 @@ fn await_end(pid: u32, deadline: Instant, mut ended: impl FnMut() -> bool) -> Ou
 }
 
 /// Gone, or a zombie: it runs no more, and who reaps it when is its parent's business.
-fn has_ended(pid: u32) -> bool {
+pub(crate) fn has_ended(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return true;
     };

@@ -7,7 +7,7 @@ use hythe_api::wire::AddRequest;
 use hythe_config::ServerArgs;
 use hythe_dialect_pm2::environment::Variables;
 use hythe_dialect_pm2::workload::{self, Planned, Surroundings};
-use hythe_dialect_pm2::{App, Ecosystem, Evaluator, Interpreter, Options, Problem, file};
+use hythe_dialect_pm2::{App, Ecosystem, Evaluator, Interpreter, Options, Parsed, Problem, file};
 use hythe_model::view::{ChangeView, ServiceView};
 use hythe_model::{FullName, Name, ProjectName, Workload};
 
@@ -68,7 +68,7 @@ fn subjects(words: &[String], folder: &Path) -> Outcome<Subjects> {
 }
 
 /// A path, a shell command, or a name of a file that is there or that can be no service's.
-fn is_file_like(word: &str, folder: &Path) -> bool {
+pub(crate) fn is_file_like(word: &str, folder: &Path) -> bool {
     word.contains('/')
         || folder.join(word).is_file()
         || file::format_of(Path::new(word)).is_some()
@@ -77,12 +77,15 @@ fn is_file_like(word: &str, folder: &Path) -> bool {
 
 /// What is to be started.
 #[derive(Default)]
-struct Apps {
-    workloads: BTreeMap<Name, Workload>,
+pub(crate) struct Apps {
+    pub(crate) workloads: BTreeMap<Name, Workload>,
+    /// Their names as they were read.
+    pub(crate) order: Vec<Name>,
 }
 
 impl Apps {
-    fn read(&mut self, path: &Path, options: &Options, folder: &Path) -> Outcome {
+    /// Reads a script, a command or an ecosystem file.
+    pub(crate) fn read(&mut self, path: &Path, options: &Options, folder: &Path) -> Outcome {
         match file::format_of(path).filter(|_| folder.join(path).is_file()) {
             Some(_) => self.read_ecosystem(path, options, folder),
             None => {
@@ -100,10 +103,15 @@ impl Apps {
         let path = folder.join(path);
         let parsed = file::load(&path, &Evaluator::default())
             .map_err(|error| Failure::new(Exit::Usage, hythe_stdx::chain(&error)))?;
+        self.take(&parsed, &path, options, folder)
+    }
+
+    /// Takes the apps of a file that was read, whatever it was read from.
+    pub(crate) fn take(&mut self, parsed: &Parsed, path: &Path, options: &Options, folder: &Path) -> Outcome {
         let Some(ecosystem) = &parsed.ecosystem else {
-            return Err(refused(&parsed.problems, Some(&path)));
+            return Err(refused(&parsed.problems, Some(path)));
         };
-        pm2::tell(&parsed.problems, Some(&path));
+        pm2::tell(&parsed.problems, Some(path));
         let before = self.workloads.len();
         for app in ecosystem.apps.iter().filter(|app| options.keeps(app)) {
             let mut app = app.clone();
@@ -124,14 +132,20 @@ impl Apps {
     }
 
     fn add(&mut self, app: &App, file: Option<&Ecosystem>, options: &Options, folder: &Path) -> Outcome {
+        let shell = shell();
         let around = Surroundings {
             folder,
-            shell: &shell(),
+            shell: &shell,
             file,
             chosen: options.env.as_deref(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
         };
-        let planned = workload::plan(app, &around).map_err(|problem| refused(&[*problem], None))?;
+        self.plan(app, &around)
+    }
+
+    /// Adds one app.
+    pub(crate) fn plan(&mut self, app: &App, around: &Surroundings<'_>) -> Outcome {
+        let planned = workload::plan(app, around).map_err(|problem| refused(&[*problem], None))?;
         let Planned {
             name,
             workload,
@@ -142,25 +156,32 @@ impl Apps {
             let message = format!("two apps are called `{name}`");
             return Err(Failure::new(Exit::Usage, message).hint("give one of them another `name`"));
         }
+        self.order.push(name.clone());
         self.workloads.insert(name, workload);
         Ok(())
     }
 }
 
-fn refused(problems: &[Problem], path: Option<&Path>) -> Failure {
+/// How many cores this machine has for us.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+pub(crate) fn refused(problems: &[Problem], path: Option<&Path>) -> Failure {
     pm2::tell(problems, path);
     Failure::told(Exit::Usage)
 }
 
 /// The environment of this command, as far as it is text.
-fn shell() -> Variables {
+pub(crate) fn shell() -> Variables {
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
     std::env::vars_os().filter_map(text).collect()
 }
 
-fn start(context: &mut Context, apps: Apps, options: &WaitOptions) -> Outcome {
+/// Has apps run, and tells what came of them.
+pub(crate) fn start(context: &mut Context, apps: Apps, options: &WaitOptions) -> Outcome {
     server::ensure(context, &ServerArgs::default())?;
     let project = context.scope()?.project;
     let names: Vec<String> = apps
@@ -191,7 +212,7 @@ fn start(context: &mut Context, apps: Apps, options: &WaitOptions) -> Outcome {
     }
 }
 
-fn path(project: &ProjectName) -> String {
+pub(crate) fn path(project: &ProjectName) -> String {
     format!("/v1/projects/{project}/services")
 }
 

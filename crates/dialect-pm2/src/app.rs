@@ -2,11 +2,13 @@
 
 mod defaults;
 mod read;
+mod remembered;
 mod types;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::environment::Variables;
@@ -16,7 +18,10 @@ pub use types::{Account, ExecMode, FilterEnv, Instances, Interpreter, LogFile, L
 
 /// An app with PM2's fields under PM2's names; units are added to names where PM2 leaves them out. Paths are
 /// as they were written: relative ones start at [`App::cwd`], and that one where the command line runs.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// An app is remembered as JSON ([`App::remembered`]), without its environments: their values are secrets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default = "remembered::nothing")]
 pub struct App {
     /// A path, or a shell command if [`App::interpreter`] says so. Never empty.
     pub script: String,
@@ -32,6 +37,7 @@ pub struct App {
     pub args: Vec<String>,
     /// What runs the script, if it was said or the extension tells; `None`: the script itself if it is a
     /// binary, else node.
+    #[serde(with = "remembered::interpreter")]
     pub interpreter: Option<Interpreter>,
     /// Arguments of the interpreter, before the script.
     pub node_args: Vec<String>,
@@ -46,8 +52,10 @@ pub struct App {
     /// Becomes `PORT` of the environment.
     pub port: Option<u16>,
     /// `env`, as texts.
+    #[serde(skip)]
     pub env: Variables,
     /// `env_<name>` by name.
+    #[serde(skip)]
     pub environments: BTreeMap<String, Variables>,
     /// What of the shell's environment is left out.
     pub filter_env: FilterEnv,

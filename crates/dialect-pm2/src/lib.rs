@@ -24,6 +24,7 @@
 mod app;
 mod convert;
 pub mod deploy;
+pub mod dump;
 mod ecosystem;
 pub mod environment;
 mod fields;

@@ -37,6 +37,11 @@ pub mod label {
     pub const ARGS: &str = "pm2.args";
     /// The interpreter's arguments, as a list in JSON.
     pub const NODE_ARGS: &str = "pm2.node_args";
+    /// Everything that was said about the app but its environment, as [`App::remembered`](crate::App::remembered) has
+    /// it.
+    pub const APP: &str = "pm2.app";
+    /// When the app was started first, Unix milliseconds.
+    pub const CREATED_AT: &str = "pm2.created_at";
 }
 
 /// Variables that belong to a terminal's session and to no app.
@@ -359,14 +364,24 @@ fn labels(app: &App, chosen: Option<&str>, script: &str, interpreter: &str) -> B
         ExecMode::Fork => "fork_mode",
     };
     let list = |words: &[String]| serde_json::json!(words).to_string();
+    let script = match app.interpreter {
+        Some(Interpreter::Shell) => script.to_owned(),
+        // One script has one name, however its path was written.
+        _ => Path::new(script)
+            .components()
+            .collect::<PathBuf>()
+            .display()
+            .to_string(),
+    };
     [
         (label::NAME, app.process_name(chosen)),
         (label::NAMESPACE, app.namespace.clone()),
         (label::EXEC_MODE, mode.to_owned()),
-        (label::SCRIPT, script.to_owned()),
+        (label::SCRIPT, script),
         (label::INTERPRETER, interpreter.to_owned()),
         (label::ARGS, list(&app.args)),
         (label::NODE_ARGS, list(&app.node_args)),
+        (label::APP, app.remembered()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()

@@ -45,7 +45,7 @@ require('node:net').createServer((socket) => {
 ";
 
 /// A port that nobody has; `localhost` there.
-fn free_place() -> SocketAddr {
+pub(crate) fn free_place() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
@@ -58,7 +58,7 @@ fn home_with(file: &str, text: &str) -> (Home, SocketAddr) {
     (home, place)
 }
 
-fn load(place: SocketAddr) -> Load {
+pub(crate) fn load(place: SocketAddr) -> Load {
     let load = Load::start(&Plan {
         gateway: place,
         path: "/".to_owned(),

@@ -27,6 +27,7 @@ mod limits;
 mod listeners;
 mod nginx;
 mod output;
+mod pm2;
 mod policies;
 mod programs;
 mod projects;

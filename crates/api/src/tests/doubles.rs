@@ -342,6 +342,13 @@ impl Control for Recorded {
         let id = InstanceId(format!("{project}-1").into());
         Box::pin(async { Ok(vec![id]) })
     }
+    fn signal<'a>(
+        &'a self,
+        instances: &'a [InstanceId],
+        _: i32,
+    ) -> BoxFuture<'a, Result<Vec<InstanceId>, String>> {
+        Box::pin(async { Ok(instances.to_vec()) })
+    }
 }
 
 struct MadeUp;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// What runs a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interpreter {
@@ -18,7 +20,8 @@ pub enum Interpreter {
 }
 
 /// How the instances of an app relate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExecMode {
     /// They share the ports they listen on.
     Cluster,
@@ -27,7 +30,8 @@ pub enum ExecMode {
 }
 
 /// How many instances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Instances {
     /// A number; at least 1.
     Count(u32),
@@ -38,7 +42,8 @@ pub enum Instances {
 }
 
 /// Which variables of the shell an app does not get.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FilterEnv {
     /// It gets all of them.
     Nothing,
@@ -49,7 +54,8 @@ pub enum FilterEnv {
 }
 
 /// What is watched for changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Watch {
     /// Nothing.
     Off,
@@ -60,7 +66,8 @@ pub enum Watch {
 }
 
 /// What a path is compared with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pattern {
     /// A path or a glob.
     Glob(String),
@@ -74,7 +81,8 @@ pub enum Pattern {
 }
 
 /// Where a stream of output goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFile {
     /// To a file named after the app.
     Default,
@@ -85,7 +93,8 @@ pub enum LogFile {
 }
 
 /// The form of logged lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogType {
     /// As the app writes them.
     Plain,
@@ -94,7 +103,8 @@ pub enum LogType {
 }
 
 /// A user or a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Account {
     /// By number.
     Id(u32),
