@@ -93,7 +93,10 @@ pub(crate) enum Verb {
     )]
     Logs(LogOptions),
     /// Replace every instance by a new one, without losing a request
-    #[command(after_help = "Examples:\n  hythe restart users\n  hythe restart all")]
+    #[command(
+        visible_alias = "reload",
+        after_help = "Examples:\n  hythe restart users\n  hythe restart all"
+    )]
     Restart(ChangeOptions),
     /// Set how many instances run
     #[command(

@@ -40,14 +40,14 @@ use std::path::{Path, PathBuf};
 
 use hythe_config::ServerArgs;
 
-use crate::arguments::UpgradeOptions;
+use crate::arguments::{MonitOptions, StartupOptions, UnitOptions, UnstartupOptions, UpgradeOptions};
 use crate::client::{Client, Presence};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::pm2::ids::Ids;
 use crate::pm2::processes::Processes;
-use crate::pm2::words::{Verb, Words};
+use crate::pm2::words::{StartupWords, Verb, Words};
 use crate::terminal::{Terminal, Tone, complain};
-use crate::{Context, Hooks, deploy, server, upgrade};
+use crate::{Context, Hooks, deploy, monit, server, startup, upgrade};
 
 pub(crate) use check::{check, is_ecosystem, tell};
 
@@ -156,6 +156,14 @@ impl Pm2 {
             Verb::Cleardump => dump::clear(self),
             Verb::Resurrect => dump::resurrect(self),
             Verb::Serve(words) => serve::serve(self, &words),
+            Verb::Monit => monit::run(&mut self.context, &MonitOptions { all_projects: false }),
+            Verb::Startup(words) => self.startup(words),
+            Verb::Unstartup(words) => startup::undo(
+                &mut self.context,
+                &UnstartupOptions {
+                    unit: unit(words.service_name),
+                },
+            ),
             Verb::Deploy(options) => deploy::run(&mut self.context, &options),
             Verb::Ecosystem(words) => init::write(self, &words),
             Verb::Set(words) => settings::set(self, &words),
@@ -202,11 +210,26 @@ impl Pm2 {
         self.context.out.line("{ msg: 'pong' }")
     }
 
+    fn startup(&mut self, words: StartupWords) -> Outcome {
+        let options = StartupOptions {
+            unit: unit(words.service_name),
+            run_as: words.user,
+            print: false,
+            server: ServerArgs::default(),
+        };
+        startup::run(&mut self.context, &options)
+    }
+
     /// PM2 would save, end, and start everything again; here this program takes over from the one that serves.
     fn update(&mut self) -> Outcome {
         self.ensure_server()?;
         upgrade::run(&mut self.context, &UpgradeOptions { binary: None })
     }
+}
+
+/// A unit of the machine's.
+fn unit(name: String) -> UnitOptions {
+    UnitOptions { user: false, name }
 }
 
 /// `PM2_HOME`, or `~/.pm2`.

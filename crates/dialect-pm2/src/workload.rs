@@ -14,9 +14,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hythe_model::workload::{NodeChannel, Replicas, RestartPolicy, RestartRules, RunAs, Watch};
-use hythe_model::{Name, Workload};
+use hythe_model::{LogRules, Name, Workload};
 
-use crate::app::{Account, App, ExecMode, Instances, Interpreter, Pattern, Watch as AppWatch, file_name};
+use crate::app::{
+    Account, App, ExecMode, Instances, Interpreter, LogFile, LogType, Pattern, Watch as AppWatch, file_name,
+};
 use crate::ecosystem::Ecosystem;
 use crate::environment::{self, Sources, Variables};
 use crate::problem::{Problem, Severity};
@@ -144,6 +146,7 @@ pub fn plan(app: &App, around: &Surroundings<'_>) -> Result<Planned, Box<Problem
         (app.shutdown_with_message && workload.channel.is_some()).then(|| "shutdown".to_owned());
     restart_rules(app, &mut workload);
     workload.user = user(app);
+    workload.logs = logs(app, &workload.working_dir);
     workload.labels = labels(app, around.chosen, &program.script, &program.interpreter);
     let problems = merged.unknown.map(|chosen| unknown_environment(app, &chosen));
     Ok(Planned {
@@ -345,6 +348,25 @@ fn watch(app: &App) -> Option<Watch> {
         extensions: app.ext.clone(),
         delay_ms: app.watch_delay_ms,
     })
+}
+
+/// Lines are always kept by the server too; a file of the user's own is one more place for them.
+fn logs(app: &App, folder: &Path) -> LogRules {
+    let file = |file: &LogFile| match file {
+        LogFile::At(path) => Some(folder.join(path)),
+        LogFile::Default | LogFile::Disabled => None,
+    };
+    let usual_format = || app.time.then(|| "YYYY-MM-DDTHH:mm:ss".to_owned());
+    LogRules {
+        out_file: file(&app.out_file),
+        error_file: file(&app.error_file),
+        merged_file: file(&app.log_file),
+        per_instance: !app.merges_logs(),
+        disabled: app.disable_logs,
+        time_format: app.log_date_format.clone().or_else(usual_format),
+        json: app.log_type == LogType::Json,
+        ..LogRules::default()
+    }
 }
 
 fn user(app: &App) -> Option<RunAs> {

@@ -14,8 +14,8 @@ use crate::plugin::Scope;
 use crate::problem::Finding;
 use crate::reader::Block;
 use crate::{
-    autoscale, dependency, deploy, environment, folder, gateway_service, healthcheck, limits, logs, plugin, route,
-    rules, upstream, workload,
+    autoscale, dependency, deploy, environment, folder, gateway_service, healthcheck, limits, logs, plugin,
+    route, rules, upstream, workload,
 };
 
 pub(crate) static SERVICE: Table = Table {

@@ -67,9 +67,8 @@ pub(crate) fn logs(pm2: &mut Pm2, words: &LogWords) -> Outcome {
         true => None,
         false => Some(follower.open(words.which.is_some().then_some(services.as_slice()), None)?),
     };
-    let since = Ids::open(&pm2.context.home)?.book;
     for service in &services {
-        follower.tail(service, words.lines, since.flushed_at(service), opened)?;
+        follower.tail(service, words.lines, opened)?;
     }
     lines.map_or(Ok(()), |lines| follower.follow(lines))
 }
@@ -120,23 +119,22 @@ pub(crate) fn flush(pm2: &mut Pm2, which: Option<&str>) -> Outcome {
         Some(which) => processes.select(which).unwrap_or_default(),
         None => processes.list.iter().collect(),
     };
-    let now = hythe_stdx::unix_ms();
     let services = Processes::services_of(&meant);
-    for service in &services {
-        ids.book.flush(service, now);
-    }
-    ids.save()?;
     drop(ids);
     for service in &services {
         pm2.say(&format!("Flushing {service}"))?;
     }
+    if !services.is_empty() {
+        let path = format!("/v1/logs?service={}", encode(&services.join(",")));
+        let _: serde_json::Value = pm2.context.client.send("DELETE", &path, &())?;
+    }
     pm2.say("Logs flushed")
 }
 
-/// Log files are the server's, which rotates them itself.
 pub(crate) fn reload(pm2: &mut Pm2) -> Outcome {
     pm2.ensure_server()?;
     pm2.say("Reloading all logs...")?;
+    let _: serde_json::Value = pm2.context.client.send("POST", "/v1/logs/reopen", &())?;
     pm2.say("All logs reloaded")
 }
 
@@ -232,11 +230,8 @@ impl Follower {
     }
 
     /// The last lines of each stream of a service.
-    fn tail(&mut self, service: &str, count: usize, since: u64, until: u64) -> Outcome {
-        let path = format!(
-            "/v1/logs?service={}&last={LOOKED_AT}&since={since}",
-            encode(service)
-        );
+    fn tail(&mut self, service: &str, count: usize, until: u64) -> Outcome {
+        let path = format!("/v1/logs?service={}&last={LOOKED_AT}", encode(service));
         let mut lines = Vec::new();
         for line in self.client.lines(&path)? {
             let line = parse(&line?)?;

@@ -40,8 +40,6 @@ pub(crate) struct Book {
 struct Record {
     /// By place.
     places: BTreeMap<u32, Place>,
-    /// What was printed before is not shown, Unix milliseconds.
-    flushed_at: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,18 +203,6 @@ impl Book {
             place.forgiven = now;
         }
     }
-
-    /// Since when a service's output is shown, Unix milliseconds.
-    pub(crate) fn flushed_at(&self, service: &str) -> u64 {
-        self.services.get(service).map_or(0, |record| record.flushed_at)
-    }
-
-    /// Shows output from here on.
-    pub(crate) fn flush(&mut self, service: &str, now: u64) {
-        if let Some(record) = self.services.get_mut(service) {
-            record.flushed_at = now;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -293,11 +279,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mut ids = Ids::open(home.path()).unwrap();
         ids.book.reserve("api", 2, 0);
-        ids.book.flush("api", 7);
         ids.save().unwrap();
         drop(ids);
         let ids = Ids::open(home.path()).unwrap();
-        assert_eq!((ids.book.id("api", 1), ids.book.flushed_at("api")), (Some(1), 7));
+        assert_eq!(ids.book.id("api", 1), Some(1));
         let mode = |name: &str| home.path().join(name).metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("pm2"), mode("pm2/ids.json")), (0o700, 0o600));
     }

@@ -72,16 +72,6 @@ const REFUSED: &[(&[&str], &str, &str)] = &[
         "no report is written",
         "`hythe status` tells about the server",
     ),
-    (
-        &["monit", "dash", "dashboard"],
-        "it has a verb of its own",
-        "`hythe monit`",
-    ),
-    (
-        &["startup", "unstartup"],
-        "it has a verb of its own",
-        "`hythe startup` and `hythe unstartup`",
-    ),
     (&["imonit"], "there is one dashboard", "`hythe monit`"),
     (
         &["deepUpdate", "create", "boilerplate", "sample"],

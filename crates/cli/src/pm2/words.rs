@@ -120,6 +120,13 @@ pub(crate) enum Verb {
     /// Serve a folder
     #[command(alias = "expose")]
     Serve(ServeWords),
+    /// Watch processes in the terminal
+    #[command(visible_aliases = ["dash", "dashboard"])]
+    Monit,
+    /// Have the server started with the machine
+    Startup(StartupWords),
+    /// Have it started no more
+    Unstartup(StartupWords),
     /// Bring a release to other machines over SSH
     Deploy(DeployOptions),
     /// Write an ecosystem file to begin with
@@ -288,6 +295,22 @@ pub(crate) struct ServeWords {
     /// Ask for this password
     #[arg(long, value_name = "PASSWORD", requires = "basic_auth_username")]
     pub(crate) basic_auth_password: Option<String>,
+}
+
+/// Of `startup` and `unstartup`.
+#[derive(Debug, Args)]
+pub(crate) struct StartupWords {
+    /// The service manager; it is found out anyway
+    pub(crate) platform: Option<String>,
+    /// The user who runs the server
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// No effect: the server's own folder is `HYTHE_HOME`
+    #[arg(long, hide = true, value_name = "PATH")]
+    pub(crate) hp: Option<String>,
+    /// Name of the unit
+    #[arg(long, value_name = "NAME", default_value = "hythe")]
+    pub(crate) service_name: String,
 }
 
 #[derive(Debug, Args)]
