@@ -119,6 +119,9 @@ pub(crate) enum Verb {
         hythe start ecosystem.config.js --env production"
     )]
     Start(Box<StartOptions>),
+    /// Write an ecosystem file to begin with: `ecosystem.config.js`
+    #[command(after_help = "Examples:\n  hythe ecosystem\n  hythe ecosystem simple; hythe start")]
+    Ecosystem(crate::pm2::words::InitWords),
     /// Remove services that no manifest describes: those of `hythe start FILE`
     ///
     /// Their instances end as with `stop`. Services of a manifest are removed there, or all with `hythe down`.

@@ -138,6 +138,7 @@ fn dispatch(arguments: Arguments, hooks: Hooks) -> Outcome {
         Verb::Import(ImportVerb::Pm2(options)) => pm2::import::run(context, &options),
         Verb::Import(ImportVerb::Procfile(options)) => pm2::import::procfile(context, &options),
         Verb::Nginx { words } => nginx::run(&words, arguments.home, hooks),
+        Verb::Ecosystem(words) => pm2::init::write(&mut context.out, &words),
         Verb::Pm2 { words } => pm2::run(&words, arguments.home, hooks),
         Verb::Schema => check::schema(&mut context),
         Verb::History(options) => history::run(&mut context, &options),

@@ -21,7 +21,7 @@ mod dump;
 mod follow;
 mod ids;
 pub(crate) mod import;
-mod init;
+pub(crate) mod init;
 mod inspect;
 mod json;
 mod list;
@@ -33,7 +33,7 @@ mod serve;
 mod settings;
 mod signals;
 mod start;
-mod words;
+pub(crate) mod words;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -165,7 +165,7 @@ impl Pm2 {
                 },
             ),
             Verb::Deploy(options) => deploy::run(&mut self.context, &options),
-            Verb::Ecosystem(words) => init::write(self, &words),
+            Verb::Ecosystem(words) => init::write(&mut self.context.out, &words),
             Verb::Set(words) => settings::set(self, &words),
             Verb::Get(words) => settings::get(self, words.key.as_deref()),
             Verb::Unset(words) => settings::unset(self, &words.key),

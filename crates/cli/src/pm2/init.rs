@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use super::Pm2;
 use super::words::InitWords;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::terminal::Terminal;
 
 const FILE: &str = "ecosystem.config.js";
 
@@ -44,11 +44,11 @@ const FULL: &str = "module.exports = {
 };
 ";
 
-pub(crate) fn write(pm2: &mut Pm2, words: &InitWords) -> Outcome {
+pub(crate) fn write(out: &mut Terminal, words: &InitWords) -> Outcome {
     let path = std::env::current_dir()?.join(FILE);
     let text = if words.kind.is_some() { SIMPLE } else { FULL };
     write_file(&path, text, words.force)?;
-    pm2.context.out.line(format!("File {} generated", path.display()))
+    out.line(format!("File {} generated", path.display()))
 }
 
 /// What somebody wrote is not lost, unless that is asked for.

@@ -12,7 +12,8 @@
 //! starts them, and drains without a handler for signals. Connections never pass through here: each worker listens for
 //! itself, at its instance's own address. The protocol is not documented and has not changed from Node 18 to 24.
 //!
-//! Of messages of the program itself only `"ready"` is of interest. Left out: sockets that several workers share, so a
+//! Of messages of the program itself only `"ready"` is of interest, and lines that are none or too long are passed over. A
+//! program that runs as another user gets nothing over this that it could not have by itself. Left out: sockets that several workers share, so a
 //! second port is bound by each for itself, and the kernel spreads what comes.
 
 use std::{
@@ -24,17 +25,24 @@ use std::{
 use rustix::{
     io::{Errno, FdFlags, fcntl_setfd},
     net::{
-        AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recv, socket_with,
-        socketpair, sockopt,
+        AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, recv,
+        socket_with, socketpair, sockopt,
     },
 };
 use serde_json::{Value, json};
 
-use super::{handover::ChannelLeft, turn::Turn};
+use super::{
+    handover::{ChannelLeft, WorkerLeft},
+    requests::KeptSockets,
+    turn::Turn,
+};
 use crate::protocol::{self, Bound, Farewell};
 
-/// The longest line, in bytes. Whoever writes a longer one is not heard any more.
-const LONGEST_LINE: usize = 256 * 1024;
+/// The longest line that is read, in bytes; those of the cluster have some hundred.
+const LONGEST_LINE: usize = 16 * 1024;
+
+/// Ports below are for the privileged only.
+const FIRST_FREE_PORT: u16 = 1024;
 
 const CHUNK: usize = 16 * 1024;
 
@@ -43,8 +51,18 @@ pub(super) struct Channel {
     socket: OwnedFd,
     /// A line that has not ended yet.
     line: Vec<u8>,
+    /// The rest of a line is passed over.
+    skipping: bool,
+    /// Of a worker of the cluster: what it may have.
+    worker: Option<Rights>,
+}
+
+/// What a worker of the cluster may have opened for it.
+pub(super) struct Rights {
     /// Where its servers listen.
-    turn: Option<Turn>,
+    pub(super) turn: Option<Turn>,
+    /// It runs as another user than this process.
+    pub(super) is_foreign: bool,
 }
 
 /// What a program has told.
@@ -59,15 +77,16 @@ pub(super) enum News {
 /// The program's end, which it inherits.
 pub(super) struct Inherited(OwnedFd);
 
-/// Both ends. `turn`: where the servers of a worker of the cluster listen.
-pub(super) fn pair(turn: Option<Turn>) -> Result<(Channel, Inherited), Errno> {
+/// Both ends.
+pub(super) fn pair(worker: Option<Rights>) -> Result<(Channel, Inherited), Errno> {
     let flags = SocketFlags::CLOEXEC;
     let (here, there) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::io::ioctl_fionbio(&here, true)?;
     let channel = Channel {
         socket: here,
         line: Vec::new(),
-        turn,
+        skipping: false,
+        worker,
     };
     Ok((channel, Inherited(there)))
 }
@@ -96,7 +115,11 @@ impl Channel {
         Self {
             socket,
             line: left.line,
-            turn: left.turn.map(Turn::left),
+            skipping: left.skipping,
+            worker: left.worker.map(|worker| Rights {
+                turn: worker.turn.map(Turn::left),
+                is_foreign: worker.is_foreign,
+            }),
         }
     }
 
@@ -104,7 +127,11 @@ impl Channel {
     pub(super) fn to_leave(&self) -> ChannelLeft {
         ChannelLeft {
             line: self.line.clone(),
-            turn: self.turn.as_ref().map(Turn::to_leave),
+            skipping: self.skipping,
+            worker: self.worker.as_ref().map(|worker| WorkerLeft {
+                turn: worker.turn.as_ref().map(Turn::to_leave),
+                is_foreign: worker.is_foreign,
+            }),
         }
     }
 
@@ -112,24 +139,42 @@ impl Channel {
         &self.socket
     }
 
-    /// Takes in what has come, and answers. `None`: the channel has ended, or nonsense came.
-    pub(super) fn attend(&mut self) -> Option<Vec<News>> {
-        let mut news = Vec::new();
+    /// Takes in what has come, and answers; `kept` are sockets whose addresses nobody else may have. `None`: the channel has
+    /// ended.
+    pub(super) fn attend(&mut self, kept: &KeptSockets) -> Option<Vec<News>> {
         let mut chunk = [0; CHUNK];
         let received = match recv(&self.socket, &mut chunk, RecvFlags::empty()) {
             Ok((0, _)) => return None,
             Ok((received, _)) => received,
-            Err(Errno::AGAIN | Errno::INTR) => return Some(news),
+            Err(Errno::AGAIN | Errno::INTR) => return Some(Vec::new()),
             Err(_) => return None,
         };
-        self.line.extend_from_slice(&chunk[..received]);
-        while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
-            let rest = self.line.split_off(end + 1);
-            let line = std::mem::replace(&mut self.line, rest);
-            let message: Value = serde_json::from_slice(&line).ok()?;
-            news.extend(self.hear(&message));
+        let mut news = Vec::new();
+        for part in chunk[..received].split_inclusive(|byte| *byte == b'\n') {
+            if let Some(line) = self.complete(part)
+                && let Ok(message) = serde_json::from_slice(&line)
+            {
+                news.extend(self.hear(&message, kept));
+            }
         }
-        (self.line.len() <= LONGEST_LINE).then_some(news)
+        Some(news)
+    }
+
+    /// The line that ends with this part, unless it is to be passed over.
+    fn complete(&mut self, part: &[u8]) -> Option<Vec<u8>> {
+        if !self.skipping {
+            self.line.extend_from_slice(part);
+        }
+        if self.line.len() > LONGEST_LINE {
+            self.line = Vec::new();
+            self.skipping = true;
+        }
+        if part.last() != Some(&b'\n') {
+            return None;
+        }
+        let skipped = std::mem::take(&mut self.skipping);
+        let line = std::mem::take(&mut self.line);
+        (!skipped).then_some(line)
     }
 
     /// Asks the program to end.
@@ -141,7 +186,7 @@ impl Channel {
         self.say(&message, None)
     }
 
-    fn hear(&mut self, message: &Value) -> Option<News> {
+    fn hear(&mut self, message: &Value, kept: &KeptSockets) -> Option<News> {
         if message == "ready" {
             return Some(News::Ready);
         }
@@ -150,7 +195,7 @@ impl Channel {
         }
         let number = message.get("seq");
         match message.get("act")?.as_str()? {
-            "queryServer" => self.open(message, number),
+            "queryServer" => self.open(message, number, kept),
             "exitedAfterDisconnect" => {
                 // It waits for the answer before it lets go.
                 let _ = self.say(&json!({"cmd": "NODE_CLUSTER", "ack": number}), None);
@@ -161,11 +206,12 @@ impl Channel {
     }
 
     /// Answers a worker that wants to listen.
-    fn open(&mut self, message: &Value, number: Option<&Value>) -> Option<News> {
+    fn open(&mut self, message: &Value, number: Option<&Value>, kept: &KeptSockets) -> Option<News> {
         let wanted = Wanted::of(message);
-        let opened = wanted
-            .as_ref()
-            .map_or(Err(Errno::INVAL), |wanted| self.bind(wanted));
+        let opened = match (&wanted, &mut self.worker) {
+            (Some(wanted), Some(worker)) => worker.bind(wanted, kept),
+            _ => Err(Errno::INVAL),
+        };
         let errno = opened.as_ref().err().map_or(0, |error| -error.raw_os_error());
         let inner = json!({"cmd": "NODE_CLUSTER", "ack": number, "key": key(message), "errno": errno});
         match (opened, wanted) {
@@ -181,8 +227,22 @@ impl Channel {
         }
     }
 
-    fn bind(&mut self, wanted: &Wanted) -> Result<(OwnedFd, Option<Bound>), Errno> {
+    /// A program that does not read what it is told is told no more than the kernel keeps for it.
+    fn say(&self, message: &Value, socket: Option<OwnedFd>) -> io::Result<()> {
+        let mut line = message.to_string().into_bytes();
+        line.push(b'\n');
+        let sent = protocol::send(&self.socket, &line, socket.as_ref().map(AsFd::as_fd))?;
+        if sent < line.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(())
+    }
+}
+
+impl Rights {
+    fn bind(&mut self, wanted: &Wanted, kept: &KeptSockets) -> Result<(OwnedFd, Option<Bound>), Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        self.permit(wanted)?;
         match wanted {
             Wanted::Pipe(path) => {
                 let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -196,29 +256,52 @@ impl Channel {
                     let bound = turn.bind(&socket, *address)?;
                     return Ok((socket, Some(bound)));
                 }
-                sockopt::set_socket_reuseport(&socket, true)?;
-                bind(&socket, address)?;
-                Ok((socket, None))
+                bind_shared(socket, address, kept)
             }
             Wanted::Udp(address) => {
                 let socket = socket_with(family(address), SocketType::DGRAM, flags, None)?;
-                sockopt::set_socket_reuseport(&socket, true)?;
-                bind(&socket, address)?;
-                Ok((socket, None))
+                bind_shared(socket, address, kept)
             }
         }
     }
 
-    /// A program that does not read what it is told is told no more than the kernel keeps for it.
-    fn say(&self, message: &Value, socket: Option<OwnedFd>) -> io::Result<()> {
-        let mut line = message.to_string().into_bytes();
-        line.push(b'\n');
-        let sent = protocol::send(&self.socket, &line, socket.as_ref().map(AsFd::as_fd))?;
-        if sent < line.len() {
-            return Err(io::ErrorKind::WriteZero.into());
+    /// This process may have more rights than the program it binds for.
+    fn permit(&self, wanted: &Wanted) -> Result<(), Errno> {
+        let is_free = match wanted {
+            Wanted::Tcp(address) | Wanted::Udp(address) => {
+                address.port() == 0 || address.port() >= FIRST_FREE_PORT
+            }
+            Wanted::Pipe(_) => false,
+        };
+        match self.is_foreign && !is_free {
+            true => Err(Errno::ACCESS),
+            false => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Binds an address that other workers may have too, and nobody else.
+fn bind_shared(
+    socket: OwnedFd,
+    address: &SocketAddr,
+    kept: &KeptSockets,
+) -> Result<(OwnedFd, Option<Bound>), Errno> {
+    let is_taken = kept.values().any(|kept| {
+        let there = getsockname(kept).and_then(SocketAddr::try_from);
+        there.is_ok_and(|there| address.port() != 0 && meet(there, *address))
+    });
+    if is_taken {
+        return Err(Errno::ADDRINUSE);
+    }
+    sockopt::set_socket_reuseport(&socket, true)?;
+    bind(&socket, address)?;
+    Ok((socket, None))
+}
+
+/// Whether the same connection could go to both.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() == other.port() && (ip == other_ip || ip.is_unspecified() || other_ip.is_unspecified())
 }
 
 /// What a worker wants to listen on.

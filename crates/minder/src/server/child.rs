@@ -106,11 +106,13 @@ impl Children {
                 segment: left.segment_limit,
                 unread: left.unread_limit,
             };
-            let writer = SegmentWriter::adopt(folder.clone(), id.clone(), stream, limits)?;
-            Ok::<_, std::io::Error>(Output::left(stream, writer, left))
+            // What is on a disk that cannot be read is not worth the child.
+            let writer = SegmentWriter::adopt(folder.clone(), id.clone(), stream, limits)
+                .unwrap_or_else(|_| SegmentWriter::new(folder.clone(), id.clone(), stream, limits));
+            Output::left(stream, writer, left)
         };
         let ([out, err], [out_left, err_left]) = (Stream::ALL, left.outputs);
-        let outputs = [output(out, out_left)?, output(err, err_left)?];
+        let outputs = [output(out, out_left), output(err, err_left)];
         let pid = Pid::from_raw(left.pid).ok_or(Errno::INVAL)?;
         let child = Child {
             serial: left.serial,

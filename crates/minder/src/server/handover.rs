@@ -107,7 +107,15 @@ pub(super) struct TurnLeft {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ChannelLeft {
     pub(super) line: Vec<u8>,
+    pub(super) skipping: bool,
+    pub(super) worker: Option<WorkerLeft>,
+}
+
+/// What a worker of Node's cluster may have.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WorkerLeft {
     pub(super) turn: Option<TurnLeft>,
+    pub(super) is_foreign: bool,
 }
 
 /// The server that is guarded.

@@ -153,8 +153,19 @@ impl Minder {
             .collect();
         self.guard = estate.guard.map(|guard| self.guard_left(guard));
         self.launched_server = estate.launched_server.and_then(Pid::from_raw);
+        self.pump_all();
         self.reap();
         Ok(self)
+    }
+
+    /// What was read by the binary before and is in no file yet is written without waiting for more.
+    fn pump_all(&mut self) {
+        let serials: Vec<u64> = self.children.iter().map(super::child::Child::serial).collect();
+        for serial in serials {
+            for stream in Stream::ALL {
+                self.pump(serial, stream, TURN);
+            }
+        }
     }
 
     fn to_leave(&self) -> Estate {
@@ -295,7 +306,7 @@ impl Minder {
         let Some(channel) = self.channels.get_mut(&serial) else {
             return;
         };
-        let Some(news) = channel.attend() else {
+        let Some(news) = channel.attend(&self.sockets) else {
             self.channels.remove(&serial);
             return;
         };

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 
-use rustix::{net::sockopt::socket_type, process::Signal};
+use rustix::{
+    net::sockopt::socket_type,
+    process::{Signal, geteuid},
+};
 
 use super::{
-    channel::{self, Channel, Inherited},
+    channel::{self, Channel, Inherited, Rights},
     child::Outputs,
     connection::Connection,
     minder::Minder,
@@ -135,6 +138,9 @@ impl Minder {
 
     fn spawn(&mut self, mut spawn: Spawn) -> Answer {
         self.check_spawn(&spawn)?;
+        // A worker's binds come over its channel; those it makes itself are none of the cluster's.
+        let is_turned_by_channel =
+            spawn.rebind.is_some() && spawn.channel.is_some_and(|node| node.worker.is_some());
         let (channel, inherited) = self.channel_for(&mut spawn)?.unzip();
         let outputs =
             Outputs::prepare(&self.raw, &spawn).map_err(|error| failed("looking for segments", &error))?;
@@ -150,7 +156,10 @@ impl Minder {
             self.watch_channel(serial, channel);
         }
         let rebinds = rebinding.is_some_and(|rebinding| self.watch_binds(serial, rebinding));
-        Ok(Reply::Spawned(Spawned { rebinds, ..spawned }))
+        Ok(Reply::Spawned(Spawned {
+            rebinds: rebinds || is_turned_by_channel,
+            ..spawned
+        }))
     }
 
     /// Both ends of the channel that a child is to have, whose environment then tells of it.
@@ -158,8 +167,17 @@ impl Minder {
         let Some(NodeChannel { worker }) = spawn.channel else {
             return Ok(None);
         };
-        let turn = worker.and(spawn.rebind).map(Turn::new);
-        let pair = channel::pair(turn).map_err(|error| failed("making a channel", &error.into()))?;
+        let rights = worker.map(|_| Rights {
+            turn: spawn.rebind.take().map(Turn::new),
+            is_foreign: spawn
+                .user
+                .as_ref()
+                .is_some_and(|user| user.uid != geteuid().as_raw()),
+        });
+        let of_others =
+            |(name, _): &(String, String)| name.starts_with("NODE_CHANNEL_") || name == "NODE_UNIQUE_ID";
+        spawn.env.retain(|variable| !of_others(variable));
+        let pair = channel::pair(rights).map_err(|error| failed("making a channel", &error.into()))?;
         spawn.env.extend(pair.1.variables(worker));
         Ok(Some(pair))
     }
@@ -235,6 +253,7 @@ impl Minder {
         }
         let serial = child.serial();
         self.children.remove(serial);
+        self.channels.remove(&serial);
         if let Some(rebinding) = self.rebindings.get_mut(&serial) {
             rebinding.release();
         }

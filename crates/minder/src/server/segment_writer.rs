@@ -29,6 +29,21 @@ pub(super) struct SegmentLimits {
 }
 
 impl SegmentWriter {
+    /// Without anything there.
+    pub(super) fn new(folder: Rc<Path>, id: Rc<str>, stream: Stream, limits: SegmentLimits) -> Self {
+        Self {
+            folder,
+            id,
+            stream,
+            limits,
+            segments: VecDeque::new(),
+            file: None,
+            end: 0,
+            consumed: 0,
+            dropped: 0,
+        }
+    }
+
     /// Goes on after the segments of this name that are there already, so that no offset is used twice.
     pub(super) fn adopt(
         folder: Rc<Path>,
@@ -44,17 +59,11 @@ impl SegmentWriter {
         }
         let end = segments.last().map_or(0, |last| last.start + last.len);
         let consumed = segments.first().map_or(end, |first| first.start);
-        let segments = segments.into();
         Ok(Self {
-            folder,
-            id,
-            stream,
-            limits,
-            segments,
-            file: None,
+            segments: segments.into(),
             end,
             consumed,
-            dropped: 0,
+            ..Self::new(folder, id, stream, limits)
         })
     }
 

@@ -13,6 +13,9 @@ use rustix::{
 use super::handover::TurnLeft;
 use crate::protocol::{Bound, Rebind};
 
+/// Ports below are for the privileged only.
+const FIRST_FREE_PORT: u16 = 1024;
+
 /// The rule of one child.
 pub(super) struct Turn {
     /// The port whose binds are turned; 0 while it is not known. `None`: no more.
@@ -85,7 +88,12 @@ impl Turn {
             return Ok(self.to.port());
         }
         if fstat(socket)?.st_uid != geteuid().as_raw() {
-            return Ok(0);
+            // The program could not have bound it either.
+            return if asked < FIRST_FREE_PORT {
+                Err(Errno::ACCESS)
+            } else {
+                Ok(0)
+            };
         }
         sockopt::set_socket_reuseport(socket, true)?;
         Ok(asked)

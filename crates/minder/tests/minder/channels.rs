@@ -178,30 +178,103 @@ fn a_program_that_is_no_worker_hears_messages_and_one_without_a_channel_nothing(
 }
 
 #[test]
-fn nonsense_on_the_channel_ends_it_and_nothing_else() {
+fn long_messages_and_nonsense_are_passed_over() {
     let mut world = World::start();
-    let script = world.home().join("babbler.py");
+    let script = world.home().join("long.js");
     fs::write(
         &script,
-        "import os, time
-channel = int(os.environ['NODE_CHANNEL_FD'])
-try:
-    os.write(channel, b'no json\\n')
-    for _ in range(1000):
-        os.write(channel, b'0' * 1000)
-except OSError:
-    pass
-print('on', flush=True)
-time.sleep(1000)
-",
+        "require('node:fs').writeSync(Number(process.env.KEPT), 'no json\\n');
+         process.send({ long: 'x'.repeat(400000) });
+         process.send('ready');
+         process.on('message', () => process.exit(5));",
     )
     .unwrap();
     let spawn = Spawn {
         channel: Some(NodeChannel { worker: Some(1) }),
-        ..shell("babbler", &format!("exec python3 {}", script.display()))
+        // Node takes the channel's number out of its environment.
+        ..shell(
+            "long",
+            &format!("export KEPT=$NODE_CHANNEL_FD; exec node {}", script.display()),
+        )
     };
     world.client.spawn(spawn).unwrap();
-    assert_eq!(world.first_line("babbler").trim_end(), "on");
-    let refused = world.client.part("babbler", Farewell::Disconnect).unwrap_err();
-    assert!(matches!(refused, ClientError::Refused(Refusal::NoChannel { .. })));
+    world.await_ready("long");
+    world
+        .client
+        .part("long", Farewell::Message("end".to_owned()))
+        .unwrap();
+    assert_eq!(world.exit_of("long").code, Some(5));
+}
+
+#[test]
+fn a_worker_gets_no_port_that_is_kept_for_somebody_else_nor_what_its_user_may_not_have() {
+    let mut world = World::start();
+    let kept = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    kept.set_reuse_port(true).unwrap();
+    kept.bind(&SocketAddr::from(([0, 0, 0, 0], 0)).into()).unwrap();
+    kept.listen(1).unwrap();
+    let taken = kept.local_addr().unwrap().as_socket().unwrap().port();
+    world.client.keep_socket("kept", &kept, false).unwrap();
+    let script = world.home().join("greedy.js");
+    fs::write(
+        &script,
+        "const net = require('node:net');
+         const attempt = (where, next) => {
+           const server = net.createServer();
+           server.on('error', (error) => { console.log(error.code); next(); });
+           server.listen(where, () => { console.log('listens'); next(); });
+         };
+         const [port, taken, pipe] = process.argv.slice(2);
+         attempt({ port }, () => attempt({ port: taken, host: '127.0.0.1' }, () =>
+           attempt({ port: 81 }, () => attempt({ path: pipe }, () => console.log('done')))));",
+    )
+    .unwrap();
+    let folder = world.home().join("open");
+    fs::create_dir(&folder).unwrap();
+    let pipe = folder.join("pipe");
+    let greedy = |id: &str| {
+        let command = format!(
+            "exec node {} {} {taken} {}",
+            script.display(),
+            free_port(),
+            pipe.display()
+        );
+        Spawn {
+            channel: Some(NodeChannel { worker: Some(1) }),
+            rebind: Some(Rebind {
+                from: 0,
+                to: SocketAddr::from(([127, 64, 6, 1], 0)),
+            }),
+            ..shell(id, &command)
+        }
+    };
+    world.client.spawn(greedy("own")).unwrap();
+    world.await_line("own", |line| line == "done");
+    let said = world.output_so_far("own");
+    assert!(
+        said.starts_with("listens\nEADDRINUSE\n") && said.ends_with("listens\ndone\n"),
+        "{said}"
+    );
+    world.client.signal("own", libc::SIGKILL, true).unwrap();
+
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    fs::remove_file(&pipe).unwrap();
+    for readable in [world.home(), folder.as_path(), script.as_path()] {
+        std::os::unix::fs::chown(readable, Some(65534), None).unwrap();
+    }
+    let foreign = Spawn {
+        user: Some(hythe_minder::protocol::User {
+            uid: 65534,
+            gid: 65534,
+            groups: Vec::new(),
+        }),
+        ..greedy("foreign")
+    };
+    world.client.spawn(foreign).unwrap();
+    world.await_line("foreign", |line| line == "done");
+    let said = world.output_so_far("foreign");
+    assert_eq!(said, "listens\nEADDRINUSE\nEACCES\nEACCES\ndone\n");
+    world.client.signal("foreign", libc::SIGKILL, true).unwrap();
 }

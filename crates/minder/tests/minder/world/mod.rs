@@ -137,6 +137,12 @@ impl World {
         self.await_line(id, |_| true)
     }
 
+    /// What it has written until now.
+    pub(crate) fn output_so_far(&mut self, id: &str) -> String {
+        let mut reader = SegmentReader::open(&home::raw_folder(self.home()), id, Stream::Out, 0).unwrap();
+        read_from(&mut reader)
+    }
+
     /// The first line of its output that `wanted` accepts.
     pub(crate) fn await_line(&mut self, id: &str, wanted: impl Fn(&str) -> bool) -> String {
         let mut reader = SegmentReader::open(&home::raw_folder(self.home()), id, Stream::Out, 0).unwrap();
