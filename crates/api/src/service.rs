@@ -120,6 +120,16 @@ pub(crate) async fn scale(service: ByHand, Body(request): Body<ScaleRequest>) ->
         let detail = "replicas must be a number, 0 to 1000, or `max`";
         Refusal::new(Code::Invalid, detail)
     })?;
+    let desired = service.api.inputs.desired.get();
+    let workload = desired.workloads.get(&service.name);
+    if workload.is_some_and(|entry| entry.spec.autoscale.is_some()) {
+        let detail = format!(
+            "the load decides how many instances of `{}` there are",
+            service.name
+        );
+        let refusal = Refusal::new(Code::Invalid, detail);
+        return Err(refusal.hint("change `min` and `max` of its `autoscale`"));
+    }
     let edit = |_: &Workload| vec![("replicas", json!(replicas))];
     service.change("scale", request.actor, edit).await
 }

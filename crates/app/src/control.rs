@@ -49,6 +49,8 @@ impl hythe_api::Control for Control {
                 .map_err(|error| format!("{error:#}"))?;
             let handed = self.runtime.hand_over_minder(binary.to_owned()).await;
             handed.map_err(|error| format!("the minder does not go on: {}", hythe_stdx::chain(&error)))?;
+            let left = self.runtime.leave_guard().await;
+            left.map_err(|error| hythe_stdx::chain(&error))?;
             let binary = binary.to_owned();
             let asked = self.asked.try_send(Ending::Upgrade { binary });
             asked.map_err(|_| "the server is stopping".to_owned())

@@ -130,7 +130,12 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
     let (gateway, traffic) = hythe_gateway::build(
         gateway_setup::config(&config)?,
         hythe_gateway::Inputs {
-            desired: published::follow(&desired, &supervisor.instances, &spine),
+            desired: published::follow(
+                &desired,
+                &supervisor.instances,
+                config.home.join("published.json"),
+                &spine,
+            ),
             endpoints: endpoints.clone(),
             table: Arc::clone(&endpoint_table),
             listeners,
@@ -173,7 +178,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
         traffic.succession.is_settled();
         end_tasks(&spine).await;
         store.close().await;
-        return upgrade::hand_over(&config.home, &binary, command, workers).await;
+        return upgrade::hand_over(&config.home, &binary, command, workers, &signals).await;
     }
     readiness::tell(State::Stopping);
     if is_guarded && let Err(error) = runtime.guard(None).await {
@@ -288,6 +293,7 @@ fn this_command(exe: &Path, home: &Path) -> Option<Guarded> {
     Some(Guarded {
         argv: argv?,
         env: std::env::vars_os()
+            .filter(|(name, _)| name != upgrade::PREDECESSOR)
             .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
             .collect(),
         log: hythe_config::server_log(home),

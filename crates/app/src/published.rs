@@ -6,48 +6,96 @@
 //! Requests for a service that sleeps wait until it is awake, and those for a program with a listener of its own while it is
 //! started again, as its clients cannot know that there is a gateway.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hythe_model::{Desired, Entry, FullName, Instances, Listener, ListenerProtocol, Name, Service};
-use hythe_spine::{Latest, Publisher, Shutdown, Spine, latest};
+use hythe_spine::{Latest, Spine, latest};
 
-/// The desired state of the gateway, which follows both.
+/// The desired state of the gateway, which follows both. Places are remembered in `file`: a service that sleeps, or is just
+/// starting again, when a server begins is listened for all the same.
 pub(crate) fn follow(
     desired: &Latest<Desired>,
     instances: &Latest<Instances>,
+    file: PathBuf,
     spine: &Spine,
 ) -> Latest<Desired> {
     let (mut desired, mut instances) = (desired.clone(), instances.clone());
-    let mut places = places(&instances.get_and_mark());
-    let (publisher, with_published) = latest(with_published(&desired.get_and_mark(), &places));
+    let mut places = Places::open(file);
+    places.take_in(&desired.get(), &instances.get_and_mark());
+    let (publisher, with_published) = latest(with_published(&desired.get_and_mark(), &places.known));
     spine.spawn("published services", |shutdown| async move {
-        keep_following(&mut desired, &mut instances, &mut places, &publisher, &shutdown).await;
+        let follow = async {
+            loop {
+                let is_desired = tokio::select! {
+                    () = desired.changed() => true,
+                    () = instances.changed() => false,
+                };
+                let now = desired.get_and_mark();
+                let moved = places.take_in(&now, &instances.get_and_mark());
+                if is_desired || moved {
+                    publisher.publish(self::with_published(&now, &places.known));
+                }
+            }
+        };
+        shutdown.unless_requested(follow).await;
     });
     with_published
 }
 
-async fn keep_following(
-    desired: &mut Latest<Desired>,
-    instances: &mut Latest<Instances>,
-    places: &mut Vec<Place>,
-    publisher: &Publisher<Desired>,
-    shutdown: &Shutdown,
-) {
-    let follow = async {
-        loop {
-            let is_desired = tokio::select! {
-                () = desired.changed() => true,
-                () = instances.changed() => false,
-            };
-            let now = self::places(&instances.get_and_mark());
-            if is_desired || now != *places {
-                *places = now;
-                publisher.publish(with_published(&desired.get_and_mark(), places));
+/// Where the programs of services mean to listen.
+type Known = BTreeMap<FullName, Vec<SocketAddr>>;
+
+/// What is known of that, also from earlier servers.
+struct Places {
+    known: Known,
+    file: PathBuf,
+}
+
+impl Places {
+    /// What an earlier server knew; a file that cannot be read is as none, since instances tell again.
+    fn open(file: PathBuf) -> Self {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let written: BTreeMap<String, Vec<SocketAddr>> = serde_json::from_str(&text).unwrap_or_default();
+        let known = written
+            .into_iter()
+            .filter_map(|(service, places)| Some((service.parse().ok()?, places)))
+            .collect();
+        Self { known, file }
+    }
+
+    /// Learns what instances tell, and forgets what is not to be served any more; whether anything is another than before.
+    fn take_in(&mut self, desired: &Desired, instances: &Instances) -> bool {
+        let before = self.known.clone();
+        for (service, running) in &instances.services {
+            if !running.published.is_empty() {
+                self.known.insert(service.clone(), running.published.clone());
             }
         }
-    };
-    shutdown.unless_requested(follow).await;
+        self.known.retain(|service, _| {
+            let workload = desired.workloads.get(service).map(|entry| &entry.spec);
+            workload.is_some_and(|workload| workload.publish && !workload.stopped)
+        });
+        let moved = self.known != before;
+        if moved {
+            self.write();
+        }
+        moved
+    }
+
+    fn write(&self) {
+        let written: BTreeMap<String, &Vec<SocketAddr>> = self
+            .known
+            .iter()
+            .map(|(service, places)| (service.to_string(), places))
+            .collect();
+        let text = serde_json::to_vec(&written).unwrap_or_default();
+        if let Err(error) = hythe_stdx::write_atomically(&self.file, &text) {
+            tracing::warn!(%error, "the next server will not know at once where services are listened for");
+        }
+    }
 }
 
 /// How long a request waits for a service that sleeps; programs that take longer to start say so themselves.
@@ -55,18 +103,7 @@ const WAKING_MS: u64 = 60_000;
 /// How long a request waits for a program that has ended and is started again.
 const RESTARTING_MS: u64 = 5_000;
 
-/// Where a service's programs mean to listen.
-type Place = (FullName, SocketAddr);
-
-fn places(instances: &Instances) -> Vec<Place> {
-    let of_service = |(name, service): (&FullName, &hythe_model::instance::ServiceInstances)| {
-        let places = service.published.iter();
-        places.map(|address| (name.clone(), *address)).collect::<Vec<_>>()
-    };
-    instances.services.iter().flat_map(of_service).collect()
-}
-
-fn with_published(desired: &Desired, places: &[Place]) -> Desired {
+fn with_published(desired: &Desired, places: &Known) -> Desired {
     let mut desired = desired.clone();
     let sleepers = desired.workloads.iter();
     let sleepers: Vec<FullName> = sleepers
@@ -76,6 +113,9 @@ fn with_published(desired: &Desired, places: &[Place]) -> Desired {
     for service in sleepers {
         hold(&mut desired, &service, WAKING_MS);
     }
+    let places = places
+        .iter()
+        .flat_map(|(service, places)| places.iter().map(move |address| (service, address)));
     for (service, address) in places {
         let Some(listener) = listener_name(service, *address) else {
             continue;
@@ -131,8 +171,7 @@ fn beside<T>(spec: T) -> Arc<Entry<T>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
+    use hythe_model::Workload;
     use hythe_model::instance::ServiceInstances;
 
     use super::*;
@@ -177,7 +216,12 @@ mod tests {
             ("app", "[::1]:3001"),
             ("shop.known", "0.0.0.0:80"),
         ]);
-        let desired = with_published(&desired, &places(&instances));
+        let known = instances
+            .services
+            .iter()
+            .map(|(service, running)| (service.clone(), running.published.clone()))
+            .collect();
+        let desired = with_published(&desired, &known);
         assert_eq!(
             listeners(&desired),
             [
@@ -199,18 +243,35 @@ mod tests {
         let spine = Spine::default();
         let (desired, desired_reader) = latest(Desired::default());
         let (running, running_reader) = latest(Instances::default());
-        let mut followed = follow(&desired_reader, &running_reader, &spine);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("published.json");
+        let mut followed = follow(&desired_reader, &running_reader, file.clone(), &spine);
         assert!(listeners(&followed.get()).is_empty());
+        let mut workload = Workload::new(vec!["app".to_owned()], "/".into());
+        workload.publish = true;
+        let wanted = |generation, workload: &Workload| {
+            let mut wanted = Desired {
+                generation,
+                ..Desired::default()
+            };
+            Arc::make_mut(&mut wanted.workloads).insert("app".parse().unwrap(), beside(workload.clone()));
+            wanted
+        };
+        desired.publish(wanted(6, &workload));
         running.publish(instances(&[("app", "[::]:3000")]));
         followed.wait_for(|now| now.listeners.len() == 1).await;
-        desired.publish(Desired {
-            generation: 7,
-            ..Desired::default()
-        });
+        desired.publish(wanted(7, &workload));
         followed
             .wait_for(|now| now.generation == 7 && now.listeners.len() == 1)
             .await;
+        // Whoever sleeps or is started again is listened for, by the next server too.
         running.publish(instances(&[]));
+        let next = follow(&desired_reader, &running_reader, file.clone(), &spine);
+        assert_eq!(listeners(&next.get()), ["app~3000 [::]:3000 auto app"]);
+        workload.stopped = true;
+        desired.publish(wanted(8, &workload));
         followed.wait_for(|now| now.listeners.is_empty()).await;
+        let next = follow(&desired_reader, &running_reader, file, &spine);
+        assert!(listeners(&next.get()).is_empty());
     }
 }

@@ -14,6 +14,7 @@
 //! in flight has ended.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -30,31 +31,43 @@ use hythe_runtime_process::Guarded;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::shutdown::Signals;
+
 /// Names the process of the server before, in the environment of the next one.
-const PREDECESSOR: &str = "HYTHE_PREDECESSOR";
+pub(crate) const PREDECESSOR: &str = "HYTHE_PREDECESSOR";
 
 /// How long a binary may take to tell what it is.
 const TELLS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Of its answer, which is a number, bytes.
+const LONGEST_ANSWER: u64 = 64;
 
 /// Whether the binary is one that takes over from this.
 ///
 /// # Errors
 /// When it cannot be run, or does not say so.
 pub(crate) async fn check(binary: &Path) -> anyhow::Result<()> {
-    let program = binary.to_owned();
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut command = Command::new(&program);
-        command
-            .args(["minder", "--handover"])
-            .stdin(Stdio::null())
-            .output()
-    });
-    let answer = tokio::time::timeout(TELLS_WITHIN, asked)
-        .await
-        .with_context(|| format!("{} does not answer", binary.display()))?
-        .context("ask it")?
+    let mut child = Command::new(binary)
+        .args(["minder", "--handover"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .with_context(|| format!("{} cannot be run", binary.display()))?;
-    let told = String::from_utf8_lossy(&answer.stdout);
+    let output = child.stdout.take();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        let read = output.map(|output| output.take(LONGEST_ANSWER).read_to_string(&mut text));
+        read.transpose().map(|_| text)
+    });
+    let answer = tokio::time::timeout(TELLS_WITHIN, read).await;
+    // It has answered, or will not; its end ends the reading as well.
+    let _ = child.kill();
+    let _ = child.wait();
+    let told = answer
+        .with_context(|| format!("{} does not answer", binary.display()))?
+        .context("read its answer")?
+        .unwrap_or_default();
     let Ok(version) = told.trim().parse::<u32>() else {
         bail!(
             "{} is no Hythe that takes over from a running one",
@@ -80,9 +93,10 @@ pub(crate) async fn hand_over(
     binary: &Path,
     command: Option<Guarded>,
     workers: Vec<JoinHandle<()>>,
+    signals: &Signals,
 ) -> anyhow::Result<()> {
     let Some(command) = command else {
-        finish(workers).await;
+        finish(workers, signals).await;
         return Err(execute(binary)).with_context(|| format!("go on as {}", binary.display()));
     };
     let next = successor(&command, binary);
@@ -91,17 +105,21 @@ pub(crate) async fn hand_over(
         .await
         .context("ask the minder")?
         .context("have the next server started")?;
-    finish(workers).await;
+    finish(workers, signals).await;
     Ok(())
 }
 
-async fn finish(workers: Vec<JoinHandle<()>>) {
+/// Waits for what is in flight, unless a signal cuts it off.
+async fn finish(workers: Vec<JoinHandle<()>>, signals: &Signals) {
     let finished = tokio::task::spawn_blocking(move || {
         for worker in workers {
             let _ = worker.join();
         }
     });
-    let _ = finished.await;
+    tokio::select! {
+        _ = finished => {}
+        () = signals.again() => tracing::warn!("a signal: open requests are cut off"),
+    }
 }
 
 /// Returns only when it could not be executed.

@@ -189,6 +189,7 @@ pub(crate) fn start(context: &mut Context, apps: Apps, options: &WaitOptions) ->
         .keys()
         .map(|name| FullName::new(project.clone(), name.clone()).to_string())
         .collect();
+    refuse_others(context, &project, &apps)?;
     let request = AddRequest {
         workloads: apps.workloads,
         actor: Some(Context::actor()),
@@ -210,6 +211,24 @@ pub(crate) fn start(context: &mut Context, apps: Apps, options: &WaitOptions) ->
     } else {
         Ok(())
     }
+}
+
+/// Two scripts of one name are two apps, the first of which nobody asked to end.
+fn refuse_others(context: &Context, project: &ProjectName, apps: &Apps) -> Outcome {
+    let known: Vec<ServiceView> = context.client.get(&format!("/v1/services?project={project}"))?;
+    for (name, workload) in &apps.workloads {
+        let full = FullName::new(project.clone(), name.clone()).to_string();
+        let there = known.iter().find(|service| service.name == full);
+        let script = |labels: &BTreeMap<String, String>| labels.get(workload::label::SCRIPT).cloned();
+        let other = there.and_then(|service| script(&service.labels));
+        if let Some(other) = other.filter(|other| Some(other) != script(&workload.labels).as_ref()) {
+            let message = format!("`{name}` is another script that runs already: {other}");
+            return Err(
+                Failure::new(Exit::Usage, message).hint("give this one a name of its own with --name")
+            );
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn path(project: &ProjectName) -> String {

@@ -47,12 +47,15 @@ pub mod label {
 }
 
 /// Variables that belong to a terminal's session and to no app.
-pub const OF_A_SESSION: [&str; 16] = [
+pub const OF_A_SESSION: [&str; 19] = [
     "_",
     "COLORTERM",
     "COLUMNS",
     "LINES",
     "LS_COLORS",
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
     "OLDPWD",
     "PWD",
     "SHLVL",

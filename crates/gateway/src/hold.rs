@@ -25,6 +25,9 @@ use crate::worker::Worker;
 /// Most requests that wait on one worker; those beyond are not held.
 const HELD_MOST: u64 = 1_000;
 
+/// How often it is said that somebody waits.
+const SAID_AGAIN: Duration = Duration::from_secs(1);
+
 /// Picks as soon as `pool` has somebody, within `most`.
 ///
 /// # Errors
@@ -68,7 +71,8 @@ async fn wait(worker: &Worker, pool: &SharedPool, query: &mut Query) -> Option<L
         if picked.is_some() || pool.has_members() {
             return picked;
         }
+        // Said again and again: whoever was told may have begun anew, or have put it to sleep once more.
         worker.shared.endpoints.awaits(pool.cell.load().name());
-        changed.await;
+        let _ = tokio::time::timeout(SAID_AGAIN, changed).await;
     }
 }

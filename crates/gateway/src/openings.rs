@@ -71,7 +71,11 @@ impl Openings {
                 .is_some_and(|wanted| opened.has_sockets_of(wanted))
         });
         let mut problems = Vec::new();
-        for (name, wanted) in wanted {
+        // Whoever had an address before has it again, whatever the others are called.
+        let (known, new): (Vec<_>, Vec<_>) = wanted
+            .into_iter()
+            .partition(|(_, plan)| self.adopted.has(&plan.kept_as(), plan.address));
+        for (name, wanted) in known.into_iter().chain(new) {
             if let Err(message) = self.open_one(name, wanted) {
                 problems.push(Problem {
                     kind: "listener",

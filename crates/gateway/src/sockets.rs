@@ -49,6 +49,13 @@ impl Adopted {
         Self(kept.into_iter().filter_map(read).collect())
     }
 
+    /// Whether sockets of this listener at this address are there.
+    pub(crate) fn has(&self, listener: &str, address: SocketAddr) -> bool {
+        self.0
+            .iter()
+            .any(|(name, bound, _)| name == listener && *bound == address)
+    }
+
     /// Every socket of this address; port 0 stands for whatever port the listener had before.
     fn take(&mut self, listener: &str, address: SocketAddr, transport: Transport) -> Vec<Socket> {
         let before =

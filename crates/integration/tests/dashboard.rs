@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use hythe_testkit::home::{Home, hythe_binary};
@@ -111,7 +111,7 @@ fn resize(master: &File, columns: u16, rows: u16) {
 
 /// What the program writes, as it comes; ends with the program.
 fn read(mut master: File) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(64);
     thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = master.read(&mut buffer) {

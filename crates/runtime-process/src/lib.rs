@@ -209,15 +209,26 @@ impl ProcessRuntime {
         self.ask(move |_| {
             let client = Client::connect(&home)?;
             if !client.hello().hands_over {
-                return Err(ClientError::Refused(Refusal::BadField {
-                    field: "request: this minder is an older one, which ends with `hythe server stop` only"
+                return Err(ClientError::Refused(Refusal::Failed {
+                    what: "taking over from this older minder, which only `hythe server stop` ends,"
                         .to_owned(),
+                    errno: rustix::io::Errno::OPNOTSUPP.raw_os_error(),
                 }));
             }
             client.hand_over(&exe)?;
             Client::connect(&home).map(drop)
         })
         .await
+    }
+
+    /// Has no later connection ask for a guard over this process: another one takes over. Returns when every connection
+    /// that was being made is made.
+    ///
+    /// # Errors
+    /// When the thread that talks to the minder has ended.
+    pub async fn leave_guard(&self) -> Result<(), RuntimeError> {
+        *self.shared.guarded() = None;
+        self.run(|_| Ok(())).await
     }
 
     /// The minder's process id, while there is one.
@@ -296,6 +307,7 @@ fn prepare(
         minder: AtomicI32::new(0),
         rebinds: AtomicBool::new(false),
         learns: AtomicBool::new(false),
+        channels: AtomicBool::new(false),
         confines: AtomicBool::new(false),
         cgroups: Mutex::default(),
         closed: AtomicBool::new(false),

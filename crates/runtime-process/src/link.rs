@@ -160,6 +160,7 @@ fn establish(shared: &Shared, connection: &mut Connection) -> Result<Session, Co
     shared.minder.store(hello.pid, Ordering::Relaxed);
     shared.rebinds.store(hello.rebinds, Ordering::Relaxed);
     shared.learns.store(hello.learns, Ordering::Relaxed);
+    shared.channels.store(hello.channels, Ordering::Relaxed);
     let broken = connection.replace(client);
     adopt(shared, connection, &children);
     let (stream, decoder) = events.into_parts();

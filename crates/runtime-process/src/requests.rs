@@ -147,6 +147,9 @@ pub(crate) fn part(
     farewell: Farewell,
 ) -> Result<Told, RuntimeError> {
     let run = run_of(shared, id)?;
+    if !shared.channels.load(Ordering::Relaxed) {
+        return Ok(Told::No);
+    }
     match connection.ask(|client| client.part(&run.name, farewell)) {
         Ok(()) => Ok(Told::Yes),
         Err(ClientError::Refused(Refusal::NoChild { .. })) => Err(RuntimeError::Unknown(id.clone())),

@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) minder: AtomicI32,
     /// Whether the minder can turn binds.
     pub(crate) rebinds: AtomicBool,
+    /// Whether it knows Node's channel.
+    pub(crate) channels: AtomicBool,
     /// Whether it can turn binds to a port that nobody knows.
     pub(crate) learns: AtomicBool,
     /// Whether the minder can confine what it starts.

@@ -63,7 +63,11 @@ impl Dependencies<'_> {
             return Standing::Broken("does not exist".to_owned());
         };
         if goal.want == 0 {
-            return Standing::Broken("is stopped".to_owned());
+            // Whoever asks something of one that sleeps wakes it.
+            return match goal.asleep {
+                true => Standing::Met,
+                false => Standing::Broken("is stopped".to_owned()),
+            };
         }
         let units = self.groups.get(other).map_or(&[][..], Vec::as_slice);
         let rolling = dependency.restart && !goal.failed && is_rolling(units, goal);

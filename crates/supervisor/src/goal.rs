@@ -16,6 +16,7 @@ use hythe_stdx::StableHash;
 
 use crate::Rules;
 use crate::observed::Observed;
+use crate::scaling::Bounds;
 
 /// What is wanted of one service.
 #[derive(Debug, Clone)]
@@ -109,6 +110,7 @@ impl Goals {
         let workload = &entry.spec;
         let stopped = workload.stopped || observed.stop_all.is_some();
         let scale = observed.scales.get(service).copied();
+        let scale = scale.or_else(|| there_are(service, workload, observed, rules));
         let want = if stopped {
             0
         } else {
@@ -165,6 +167,20 @@ impl<'a> IntoIterator for &'a Goals {
     fn into_iter(self) -> Self::IntoIter {
         self.goals.iter()
     }
+}
+
+/// How many there are of a service whose load decides, while nobody has looked at that: after a start of the server.
+fn there_are(service: &FullName, workload: &Workload, observed: &Observed, rules: &Rules) -> Option<u32> {
+    let bounds = Bounds::of(workload, rules.cores)?;
+    let units = observed.units.values();
+    let there = units
+        .filter(|unit| unit.service == *service && !unit.is_retiring())
+        .count();
+    Some(
+        u32::try_from(there)
+            .unwrap_or(u32::MAX)
+            .clamp(bounds.min, bounds.max),
+    )
 }
 
 /// Who depends on what: as desired, and for services that are no longer desired as their units know.

@@ -107,6 +107,12 @@ impl Observed {
     /// for a while are ready, and what was remembered about an older wish is forgotten.
     pub(crate) fn refresh(&mut self, desired: &Desired, rules: &Rules, now: u64) {
         self.hash_workloads(desired);
+        self.remember_published();
+        for (service, memory) in &mut self.memories {
+            if !desired.workloads.contains_key(service) {
+                memory.published.clear();
+            }
+        }
         let goals = Goals::new(desired, self, rules);
         for (service, goal) in &goals {
             let memory = self.memories.entry(service.clone()).or_default();
@@ -119,6 +125,8 @@ impl Observed {
             }
             if goal.want == 0 && !goal.asleep {
                 memory.good = None;
+            }
+            if (goal.want == 0 && !goal.asleep) || !goal.entry.spec.publish {
                 memory.published.clear();
             }
             memory.causes.retain(|slot, _| *slot < goal.want);
@@ -162,7 +170,7 @@ impl Observed {
     }
 
     /// Where units mean to listen, as those that run say; while none does, as the last ones said.
-    pub(crate) fn remember_published(&mut self) {
+    fn remember_published(&mut self) {
         let mut published: BTreeMap<&FullName, BTreeSet<SocketAddr>> = BTreeMap::new();
         for unit in self.units.values() {
             if let Some(asked) = unit.published() {

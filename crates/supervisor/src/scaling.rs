@@ -11,8 +11,8 @@
 //! needs at its peaks (Kubernetes: the stabilization window of a HorizontalPodAutoscaler). A tenth more or less than the
 //! instances there are should carry changes nothing.
 //!
-//! A service sleeps when no request was sent to it and none was in flight for as long as it says. What is decided lives
-//! in memory: the next server begins with the instances that there are.
+//! A service sleeps when no request was sent to it, none was in flight and none waited for it for as long as it says. What is
+//! decided lives in memory: the next server begins with the instances that there are, and starts once what slept.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -75,6 +75,9 @@ impl Bounds {
             return None;
         }
         let replicas = workload.replicas.on(cores);
+        if workload.autoscale.is_none() && replicas == 0 {
+            return None;
+        }
         Some(match workload.autoscale {
             Some(Autoscale {
                 min,

@@ -53,7 +53,7 @@ impl Feed {
     /// Begins what an effect asks for; what comes of it is an event.
     pub(super) fn carry_out(&self, effect: Effect) {
         let begun = match effect {
-            Effect::Follow(number, service) => self.follow(number, service),
+            Effect::Follow(number, service) => self.follow(number, &service),
             Effect::Restart(service) => self.act("restart", service),
             Effect::Stop(service) => self.act("stop", service),
             Effect::Start(service) => self.act("start", service),
@@ -87,7 +87,7 @@ impl Feed {
     ) -> io::Result<()> {
         let (client, events, poke) = (self.client.clone(), self.events.clone(), self.poke.clone());
         spawn("change", move || {
-            let path = format!("/v1/services/{}/{verb}", encode(&service));
+            let path = format!("/v1/services/{}/{verb}", encode(service));
             let asked: Outcome<ChangeView> = client.send("POST", &path, &request);
             let told = match asked {
                 Ok(_) => format!("{verb} {service}: on its way"),
@@ -98,13 +98,13 @@ impl Feed {
         })
     }
 
-    fn follow(&self, number: u64, service: String) -> io::Result<()> {
+    fn follow(&self, number: u64, service: &str) -> io::Result<()> {
         let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = following.take() {
             // Its thread ends; that the server was faster is as well.
             let _ = before.shutdown(Shutdown::Both);
         }
-        let path = format!("/v1/logs?service={}&last={LINES}&follow=true", encode(&service));
+        let path = format!("/v1/logs?service={}&last={LINES}&follow=true", encode(service));
         let lines = match self.client.lines(&path) {
             Ok(lines) => lines,
             // A service that has only just come may not be known there; the list says what is wrong with others.

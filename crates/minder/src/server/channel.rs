@@ -217,7 +217,7 @@ impl Channel {
         match (opened, wanted) {
             (Ok((socket, bound)), Some(wanted)) => {
                 let handle = json!({"cmd": "NODE_HANDLE", "type": wanted.handle(), "msg": inner});
-                self.say(&handle, Some(socket)).ok()?;
+                self.say(&handle, Some(&socket)).ok()?;
                 bound.map(News::Bound)
             }
             _ => {
@@ -228,10 +228,10 @@ impl Channel {
     }
 
     /// A program that does not read what it is told is told no more than the kernel keeps for it.
-    fn say(&self, message: &Value, socket: Option<OwnedFd>) -> io::Result<()> {
+    fn say(&self, message: &Value, socket: Option<&OwnedFd>) -> io::Result<()> {
         let mut line = message.to_string().into_bytes();
         line.push(b'\n');
-        let sent = protocol::send(&self.socket, &line, socket.as_ref().map(AsFd::as_fd))?;
+        let sent = protocol::send(&self.socket, &line, socket.map(AsFd::as_fd))?;
         if sent < line.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }

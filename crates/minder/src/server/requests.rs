@@ -93,7 +93,7 @@ impl Minder {
             Request::Guard { server } => self.guard(connection, server)?,
             Request::Part { id, farewell } => self.say_farewell(&id, &farewell)?,
             Request::Replace { server, fallback } => {
-                self.replace_server(*server, fallback.map(|server| *server))?
+                self.replace_server(*server, fallback.map(|server| *server))?;
             }
             Request::HandOver { exe } => return Err(self.hand_over(&exe)),
             Request::Shutdown { force } => self.shutdown(force)?,

@@ -115,7 +115,6 @@ impl Observed {
         };
         unit.bound = Some((pid, bound));
         unit.take_bound();
-        self.remember_published();
         self.units.get(id).is_some_and(|unit| unit.pid == Some(pid))
     }
 
@@ -190,7 +189,6 @@ impl Observed {
             {
                 memory.causes.insert(unit.slot, cause);
             }
-            self.remember_published();
         }
     }
 
@@ -277,7 +275,6 @@ impl Observed {
             }
         }
         self.judge_adopted();
-        self.remember_published();
     }
 
     fn adopt(&mut self, found: &Found, now: u64) {
@@ -336,7 +333,7 @@ fn meet_again(unit: &mut Unit, found: &Found, backoff: &Backoff, now: u64) {
     if found.said_ready {
         unit.said_ready = Some(found.pid);
     }
-    if let Some(bound) = found.bound.filter(|_| unit.bound.is_none()) {
+    if let Some(bound) = found.bound {
         unit.bound = Some((found.pid, bound));
         unit.take_bound();
     }
