@@ -216,12 +216,12 @@ mod tests {
             ("app", "[::1]:3001"),
             ("shop.known", "0.0.0.0:80"),
         ]);
-        let known = instances
+        let places = instances
             .services
             .iter()
             .map(|(service, running)| (service.clone(), running.published.clone()))
             .collect();
-        let desired = with_published(&desired, &known);
+        let desired = with_published(&desired, &places);
         assert_eq!(
             listeners(&desired),
             [

@@ -87,7 +87,7 @@ impl Feed {
     ) -> io::Result<()> {
         let (client, events, poke) = (self.client.clone(), self.events.clone(), self.poke.clone());
         spawn("change", move || {
-            let path = format!("/v1/services/{}/{verb}", encode(service));
+            let path = format!("/v1/services/{}/{verb}", encode(&service));
             let asked: Outcome<ChangeView> = client.send("POST", &path, &request);
             let told = match asked {
                 Ok(_) => format!("{verb} {service}: on its way"),
