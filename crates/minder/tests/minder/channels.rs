@@ -1,5 +1,7 @@
 //! Node's channel: unmodified programs in Node's cluster, under several versions of Node.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::{
     env, fs,
     io::{Read, Write},
