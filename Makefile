@@ -3,10 +3,10 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz bench bench-check
+.PHONY: help run test check fuzz bench bench-check bench-pm2
 
 help: ## Print these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: ## Build the release binary and run the example application behind it
 	scripts/setup run
@@ -37,3 +37,8 @@ bench-check: ## The same, then compare with the bars; fails when a required one 
 	scripts/setup bench
 	cargo build --release -p hythe -p hythe-bench
 	$(TARGET)/release/hythe-bench --check
+
+bench-pm2: ## Measure processes beside PM2: requests lost by reloads, memory, starts, crashes
+	scripts/setup bench
+	cargo build --release -p hythe -p hythe-bench
+	bench/pm2

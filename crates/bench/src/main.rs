@@ -3,6 +3,7 @@
 //!
 //! The binary is also its own tools: the backend behind every proxy, the relay, and the generators of load at
 //! a fixed rate and of TLS handshakes are subcommands that the run starts as processes of their own, so that each has its core.
+//! One more, `requests`, is the client of `bench/pm2`.
 //!
 //! Left out on purpose: no assertion on a time outside `--check`, no history, no remote machines. Linux only,
 //! as the figures come from `/proc`.
@@ -37,6 +38,7 @@ mod report;
 mod run;
 mod scenario;
 mod series;
+mod strict_client;
 mod throughput;
 
 use candidates::Candidate;
@@ -103,6 +105,8 @@ enum Tool {
     Load(open_loop::Plan),
     /// Open TLS connections one after another, with one request on each
     Handshakes(handshakes::Plan),
+    /// Send each request once, compare each answer, and print a line for each: what a reload costs
+    Requests(strict_client::Plan),
 }
 
 fn main() -> ExitCode {
@@ -113,6 +117,7 @@ fn main() -> ExitCode {
         Some(Tool::Relay { listen, upstream }) => relay::run(listen, upstream).map(|()| ExitCode::SUCCESS),
         Some(Tool::Load(plan)) => open_loop::run_and_print(&plan).map(|()| ExitCode::SUCCESS),
         Some(Tool::Handshakes(plan)) => handshakes::run_and_print(&plan).map(|()| ExitCode::SUCCESS),
+        Some(Tool::Requests(plan)) => strict_client::run(&plan).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("hythe-bench: {error:#}");

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hythe_model::ListenerProtocol;
+use hythe_model::{ListenerProtocol, is_own_address};
 use hythe_upstream::proxy_protocol::{self, Header, LONGEST, Source};
 use tokio::net::TcpStream;
 
@@ -41,6 +41,9 @@ pub(crate) async fn serve(
     listening: LocalListening,
 ) {
     let Ok(local) = stream.local_addr() else { return };
+    if is_own_address(local.ip()) && listening.plan.address.ip().is_unspecified() {
+        return refuse(&stream);
+    }
     let mut ends = Ends { client: peer, local };
     if listening.plan.proxy_protocol {
         match announced(&stream, worker.limits().head_timeout).await {
@@ -73,6 +76,13 @@ pub(crate) async fn serve(
     } else {
         relay::tcp::serve(worker, stream, ends, &listening).await;
     }
+}
+
+/// Meant for an instance that does not listen: the connection came here only because this listener has every address.
+/// Passed on it would come back, again and again.
+fn refuse(stream: &TcpStream) {
+    // Fails only on a socket that is already dead.
+    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Lets a client in, unless it has too many connections already. What is let in is counted, but for a proxy.

@@ -1,7 +1,5 @@
 //! The sockets of one address: one for each worker, so that the kernel spreads what comes.
 
-mod listening;
-
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -115,10 +113,18 @@ fn bind_first(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
 
 /// Others may have the port at addresses of their own, which the kernel prefers; nobody at this one.
 fn bind_beside(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
-    if listening::is_taken(address)? {
+    let listeners = hythe_stdx::listeners(address.port())?;
+    if listeners.iter().any(|other| is_same(*other, address)) {
         return Err(io::ErrorKind::AddrInUse.into());
     }
     bind_shared(address, transport)
+}
+
+/// The same address, or both are every one.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_ip = one.ip().to_canonical() == other.ip().to_canonical();
+    let everywhere = one.ip().is_unspecified() && other.ip().is_unspecified();
+    one.port() == other.port() && (same_ip || everywhere)
 }
 
 fn bind_shared(address: SocketAddr, transport: Transport) -> io::Result<Socket> {

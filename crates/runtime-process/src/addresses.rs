@@ -9,12 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use hythe_model::own_address;
+
 /// How long an address stays reserved for an instance that was not started.
 const RESERVATION: Duration = Duration::from_secs(30);
-
-/// The first of the addresses given to instances; as many as [`OWN_MASK`] has numbers.
-const FIRST_OWN: u32 = 0x7f40_0000;
-const OWN_MASK: u32 = 0x003f_ffff;
 
 /// How many of them are tried: only a port that nobody may bind is refused at all of them.
 const TRIES: u32 = 16;
@@ -75,8 +73,7 @@ fn is_taken<'a>(address: &SocketAddr, taken: impl IntoIterator<Item = &'a Socket
 }
 
 fn own_addresses(port: u16, random: u32) -> impl Iterator<Item = SocketAddr> {
-    let number = move |index| FIRST_OWN | (random.wrapping_add(index) & OWN_MASK);
-    (0..TRIES).map(move |index| (Ipv4Addr::from_bits(number(index)), port).into())
+    (0..TRIES).map(move |index| (own_address(random.wrapping_add(index)), port).into())
 }
 
 fn ports(range: &RangeInclusive<u16>, random: u32) -> impl Iterator<Item = SocketAddr> + use<> {

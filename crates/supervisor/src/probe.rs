@@ -19,8 +19,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_model::InstanceId;
 use hythe_model::workload::{HealthCheck, Probe, RunAs};
+use hythe_model::{InstanceId, is_own_address};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -211,10 +211,23 @@ impl HealthSubject {
 }
 
 async fn accepts(address: SocketAddr) -> Result<(), String> {
+    if is_own_address(address.ip()) {
+        listens(address)?;
+    }
     TcpStream::connect(address)
         .await
         .map(drop)
         .map_err(|error| format!("connect to {address}: {error}"))
+}
+
+/// The gateway has the port at every address, and would accept in the place of an instance that does not listen yet.
+fn listens(address: SocketAddr) -> Result<(), String> {
+    let is_there = |other: &SocketAddr| other.ip().to_canonical() == address.ip();
+    match hythe_stdx::listeners(address.port()) {
+        Ok(listeners) if listeners.iter().any(is_there) => Ok(()),
+        Ok(_) => Err(format!("connect to {address}: nobody listens")),
+        Err(error) => Err(format!("cannot tell who listens at {address}: {error}")),
+    }
 }
 
 async fn within(timeout: Duration, attempt: impl Future<Output = Result<(), String>>) -> Result<(), String> {
