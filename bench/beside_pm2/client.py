@@ -5,6 +5,9 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 
+# With hundreds of requests a second, answers that end so long before the load does have ended for good.
+SILENT = 1_000_000_000
+
 LOST = ("refused", "reset", "cut", "hung", "wrong", "other")
 
 
@@ -37,9 +40,12 @@ class Requests:
         chosen.all = [request for request in self.all if request.begun >= time]
         return chosen
 
-    def first_answer(self):
-        """When the first of them that was answered was over; nothing when none was."""
-        return min((request.over for request in self.all if request.outcome == "ok"), default=None)
+    def silence_after(self, time, end):
+        """The longest that nothing was answered between these times, ms; nothing when answers did not come back."""
+        answers = sorted(request.over for request in self.all if request.outcome == "ok" and time < request.over < end)
+        if not answers or end - answers[-1] > SILENT:
+            return None
+        return max(later - earlier for earlier, later in zip([time, *answers], answers)) / 1e6
 
     def slowest_ms(self):
         took = (request.over - request.begun for request in self.all if request.outcome == "ok")

@@ -9,6 +9,7 @@ from .apps import App, free_ports
 from .client import Load
 from .many import milliseconds
 from .reloads import two_instances
+from .systems import is_there
 from .table import Table, spread
 
 
@@ -79,7 +80,7 @@ def watches(world):
 def daemon_kills(world):
     table = Table(
         "SIGKILL to the daemon under load",
-        ["", "kills", "lost of those on their way", "lost of those begun after it", "until the next answer, ms", "apps"],
+        ["", "kills", "requests lost", "of them refused", "no answer for, ms", "apps"],
         note="500 requests a second over 40 connections, half of them kept; two instances.",
     )
     for system in world.both:
@@ -104,13 +105,13 @@ def under_kills(world, system, kills):
             os.kill(daemon, signal.SIGKILL)
             time.sleep(world.sizes.between_kills)
     lost = [request for request in load.requests.all if request.outcome != "ok"]
-    on_their_way = sum(any(request.begun < time for time in times if request.over >= time) for request in lost)
-    answers = [load.requests.begun_from(time).first_answer() for time in times]
-    waits = [milliseconds(time, answer) for time, answer in zip(times, answers) if answer]
-    same = [pid for pid, _, _ in app.journal.entries()] == before and all(map(os.path.exists, map("/proc/{}".format, before)))
+    refused = sum(request.outcome == "refused" for request in lost)
+    ends = [time + int(world.sizes.between_kills * 1e9) for time in times]
+    silences = [load.requests.silence_after(time, end) for time, end in zip(times, ends)]
+    same = [pid for pid, _, _ in app.journal.entries()] == before and all(map(is_there, before))
     return (
-        f"{on_their_way} ({on_their_way / kills:.1f} each)",
-        len(lost) - on_their_way,
-        spread(waits) if waits else "never",
+        f"{len(lost)} ({len(lost) / kills:.1f} each)",
+        refused,
+        "for good" if None in silences else spread(silences),
         "the same processes" if same else "gone",
     )

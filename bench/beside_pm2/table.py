@@ -28,5 +28,5 @@ def spread(values, digits=1):
 
 
 def ratio(values, base):
-    """Of the medians."""
-    return f"{median(values) / median(base):.2f}"
+    """Of each to that of the same round, so that what disturbed a whole round cancels out."""
+    return spread([value / other for value, other in zip(values, base)], 2)

@@ -58,7 +58,7 @@ pub(crate) struct Verdict {
 }
 
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(1);
-const ACCEPT_FIRST_WAIT: Duration = Duration::from_millis(20);
+const ACCEPT_FIRST_WAIT: Duration = Duration::from_millis(10);
 const ACCEPT_LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// Between two tries of a health check that does not say.
 const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(100);
@@ -122,7 +122,7 @@ async fn wait_for_accept(address: SocketAddr, teller: &Teller) {
             }
         }
         tokio::time::sleep(wait).await;
-        wait = (wait * 5 / 4).min(ACCEPT_LONGEST_WAIT);
+        wait = (wait * 9 / 8).min(ACCEPT_LONGEST_WAIT);
     }
 }
 
