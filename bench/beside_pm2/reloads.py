@@ -54,8 +54,9 @@ def under_reloads(world, system, kind, graceful):
     """The requests, and how many reloads there were."""
     sizes = world.sizes
     count = sizes.reloads if system is world.hythe else sizes.pm2_reloads
-    # A kept pace, so that all are disturbed equally often; a client that had to wait sends less than its rate.
-    pace = 1.1 * sizes.requests / sizes.rate / sizes.reloads
+    # A kept pace, so that all are disturbed equally often, with time to spare: a client that had to wait sends less than
+    # its rate.
+    pace = 1.25 * sizes.requests / sizes.rate / sizes.reloads
     app = App(world.new_folder(), "app", free_ports(1)[0], kind.delay, graceful)
     two_instances(system, app)
     with Load(world.client, app.port, sizes.rate, kind.connections, kind.keep) as load:
