@@ -8,7 +8,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-BENCH = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+PM2 = TARGET / "pm2/node_modules/pm2"
 
 
 @dataclass
@@ -115,7 +117,7 @@ class Pm2(System):
 
     def __init__(self, home):
         variables = {"PM2_HOME": str(home), "PM2_DISABLE_VERSION_CHECK": "true"}
-        super().__init__(str(BENCH / "node_modules/.bin/pm2"), home, variables)
+        super().__init__(str(PM2 / "bin/pm2"), home, variables)
 
     def begin(self):
         self.run("ping")
