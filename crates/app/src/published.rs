@@ -24,19 +24,22 @@ pub(crate) fn follow(
 ) -> Latest<Desired> {
     let (mut desired, mut instances) = (desired.clone(), instances.clone());
     let mut places = Places::open(file);
-    places.take_in(&desired.get(), &instances.get_and_mark());
-    let (publisher, with_published) = latest(with_published(&desired.get_and_mark(), &places.known));
+    let mut served = desired.get_and_mark();
+    places.take_in(&served, &instances.get_and_mark());
+    let (publisher, with_published) = latest(with_published(&served, &places.known));
     spine.spawn("published services", |shutdown| async move {
         let follow = async {
             loop {
-                let is_desired = tokio::select! {
-                    () = desired.changed() => true,
-                    () = instances.changed() => false,
-                };
+                tokio::select! {
+                    () = desired.changed() => {}
+                    () = instances.changed() => {}
+                }
+                // Both may have changed, whichever woke us.
                 let now = desired.get_and_mark();
                 let moved = places.take_in(&now, &instances.get_and_mark());
-                if is_desired || moved {
+                if moved || !Arc::ptr_eq(&now, &served) {
                     publisher.publish(self::with_published(&now, &places.known));
+                    served = now;
                 }
             }
         };
@@ -264,6 +267,12 @@ mod tests {
         followed
             .wait_for(|now| now.generation == 7 && now.listeners.len() == 1)
             .await;
+        // Whichever of both wakes it first, when both change at once.
+        for generation in 100..120 {
+            desired.publish(wanted(generation, &workload));
+            running.publish(instances(&[("app", "[::]:3000")]));
+            followed.wait_for(|now| now.generation == generation).await;
+        }
         // Whoever sleeps or is started again is listened for, by the next server too.
         running.publish(instances(&[]));
         let next = follow(&desired_reader, &running_reader, file.clone(), &spine);
