@@ -1,6 +1,6 @@
 //! `start`: services that were stopped, a script, or the apps of an ecosystem file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hythe_api::wire::AddRequest;
@@ -81,6 +81,8 @@ pub(crate) struct Apps {
     pub(crate) workloads: BTreeMap<Name, Workload>,
     /// Their names as they were read.
     pub(crate) order: Vec<Name>,
+    /// Those that no file names, but words of the command line.
+    by_word: BTreeSet<Name>,
 }
 
 impl Apps {
@@ -94,7 +96,9 @@ impl Apps {
                     .app(&script)
                     .map_err(|problems| refused(&problems, None))?;
                 pm2::tell(&problems, None);
-                self.add(&app, None, options, folder)
+                self.add(&app, None, options, folder)?;
+                self.by_word.extend(self.order.last().cloned());
+                Ok(())
             }
         }
     }
@@ -213,10 +217,15 @@ pub(crate) fn start(context: &mut Context, apps: Apps, options: &WaitOptions) ->
     }
 }
 
-/// Two scripts of one name are two apps, the first of which nobody asked to end.
+/// Two scripts of one name are two apps, the first of which nobody asked to end. A file's app is the one of its name,
+/// wherever its script is now: each release has it in a folder of its own.
 fn refuse_others(context: &Context, project: &ProjectName, apps: &Apps) -> Outcome {
     let known: Vec<ServiceView> = context.client.get(&format!("/v1/services?project={project}"))?;
-    for (name, workload) in &apps.workloads {
+    for (name, workload) in apps
+        .workloads
+        .iter()
+        .filter(|(name, _)| apps.by_word.contains(*name))
+    {
         let full = FullName::new(project.clone(), name.clone()).to_string();
         let there = known.iter().find(|service| service.name == full);
         let script = |labels: &BTreeMap<String, String>| labels.get(workload::label::SCRIPT).cloned();
