@@ -15,7 +15,7 @@
 //! An exit may be told before the start that it ends has been answered: whoever listens compares pids.
 //!
 //! Everything an instance started ends with it. Where there are control groups, each run has one of its own
-//! ([`hythe_cgroup`]), which also enforces its limits; elsewhere its processes are looked for ([`whole_tree`]).
+//! ([`hythe_cgroup`]), which also enforces its limits; elsewhere its processes are looked for one by one.
 //!
 //! Deliberately left out: when to start, stop or restart what (the supervisor's), and lines of output (the logs').
 //!
