@@ -11,7 +11,7 @@ use crate::ecosystem::{self, Ecosystem};
 use crate::javascript::{EvaluateError, Evaluator};
 use crate::node::Node;
 use crate::problem::{Problem, Severity};
-use crate::{json5, yaml};
+use crate::{json5, literal, yaml};
 
 /// The largest file that is read, in bytes.
 pub const LARGEST: u64 = 16 << 20;
@@ -110,10 +110,24 @@ pub fn load(path: &Path, evaluator: &Evaluator) -> Result<Parsed, LoadError> {
     };
     if format == Format::JavaScript {
         let absolute = std::path::absolute(path).map_err(io_error)?;
-        std::fs::metadata(&absolute).map_err(io_error)?;
+        if let Some((root, problems)) = literal::parse(&read(path)?) {
+            return Ok(understand(&root, false, problems));
+        }
         let root = evaluator.evaluate(&absolute)?;
         return Ok(understand(&root, false, Vec::new()));
     }
+    let text = read(path)?;
+    Ok(match format {
+        Format::Yaml => parse_yaml(&text),
+        _ => read_json(&text, path.file_name().is_some_and(|name| name == "package.json")),
+    })
+}
+
+fn read(path: &Path) -> Result<String, LoadError> {
+    let io_error = |source| LoadError::Io {
+        file: path.into(),
+        source,
+    };
     let mut text = String::new();
     let file = File::open(path).map_err(io_error)?;
     file.take(LARGEST + 1)
@@ -122,10 +136,7 @@ pub fn load(path: &Path, evaluator: &Evaluator) -> Result<Parsed, LoadError> {
     if text.len() as u64 > LARGEST {
         return Err(LoadError::TooLarge(path.into()));
     }
-    Ok(match format {
-        Format::Yaml => parse_yaml(&text),
-        _ => read_json(&text, path.file_name().is_some_and(|name| name == "package.json")),
-    })
+    Ok(text)
 }
 
 /// Reads JSON5, which is also what comes through stdin (`-`).

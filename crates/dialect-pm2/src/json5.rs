@@ -3,6 +3,8 @@
 //! PM2 evaluates such files as JavaScript. Here a file of data stays data: expressions and calls are refused,
 //! with the advice to name the file `.config.js`.
 
+use std::ops::Range;
+
 use hythe_stdx::Lines;
 use jsonc_parser::ast::{Object, ObjectProp, ObjectPropName, Value as Tree};
 use jsonc_parser::common::Ranged;
@@ -21,13 +23,21 @@ const REGEX: &str = "$re";
 /// The first thing that is not JSON5.
 pub(crate) fn parse(text: &str) -> Result<(Node, Vec<Problem>), Box<Problem>> {
     let start = text.len() - text.trim_start_matches('\u{feff}').len();
+    parse_part(text, start..text.len())
+}
+
+/// The same of a part of a text, with the places of the whole.
+///
+/// # Errors
+/// The first thing that is not JSON5.
+pub(crate) fn parse_part(text: &str, part: Range<usize>) -> Result<(Node, Vec<Problem>), Box<Problem>> {
     let lines = Lines::of(text);
     let mut builder = Builder {
         lines: &lines,
-        start,
+        start: part.start,
         problems: Vec::new(),
     };
-    let parsed = parse_to_ast(&text[start..], &CollectOptions::default(), &options())
+    let parsed = parse_to_ast(&text[part], &CollectOptions::default(), &options())
         .map_err(|error| Box::new(builder.syntax_error(text, &error)))?;
     let Some(tree) = parsed.value else {
         return Err(Box::new(Problem::error(None, "the file is empty")));

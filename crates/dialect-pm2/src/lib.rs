@@ -31,6 +31,7 @@ mod fields;
 pub mod file;
 mod javascript;
 mod json5;
+mod literal;
 mod node;
 pub mod options;
 mod problem;

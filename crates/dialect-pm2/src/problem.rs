@@ -47,7 +47,7 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
-    /// Where; values of evaluated JavaScript and of flags have no place.
+    /// Where; values of JavaScript that was evaluated and of flags have none.
     pub place: Option<Place>,
 }
 

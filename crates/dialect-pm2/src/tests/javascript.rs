@@ -44,12 +44,15 @@ fn every_kind_of_module_is_evaluated() {
     let rows = [
         (
             "cjs.config.js",
-            "module.exports = {apps: [{script: 'a.js', name: 'x'}]}",
+            "module.exports = {apps: [{script: 'a.js', name: String('x')}]}",
         ),
-        ("cjs.config.cjs", "module.exports = [{script: 'a.js', name: 'x'}]"),
+        (
+            "cjs.config.cjs",
+            "module.exports = [{script: 'a.js', name: String('x')}]",
+        ),
         (
             "esm.config.mjs",
-            "export default {apps: [{script: 'a.js', name: 'x'}]}",
+            "export default {apps: [{script: 'a.js', name: String('x')}]}",
         ),
         (
             "named.config.mjs",
@@ -125,13 +128,22 @@ fn what_json_would_lose_is_kept() {
 }
 
 #[test]
-fn problems_of_values_have_no_place() {
+fn problems_have_places_in_data_and_none_in_code() {
     let folder = folder();
-    let text = "module.exports = {name: 'web', watch: 1}";
-    let path = write(&folder, "x.config.js", text);
+    let path = write(
+        &folder,
+        "x.config.js",
+        "module.exports = {name: 'web', watch: +true}",
+    );
     let expected = [
         "app `web`: `watch` must be true, false, a path or a list of paths, not 1",
         "app `web`: `script` is missing: every app needs the path of what to run",
+    ];
+    assert_eq!(told(&loaded(&path).problems), expected);
+    let path = write(&folder, "x.config.js", "module.exports = {name: 'web', watch: 1}");
+    let expected = [
+        "line 1, column 18: app `web`: `script` is missing: every app needs the path of what to run",
+        "line 1, column 39: app `web`: `watch` must be true, false, a path or a list of paths, not 1",
     ];
     assert_eq!(told(&loaded(&path).problems), expected);
 }
@@ -229,7 +241,11 @@ fn wait_for_end(pid: &str) {
 #[test]
 fn interpreters_are_looked_for_in_their_order() {
     let folder = folder();
-    let path = write(&folder, "x.config.js", "module.exports = {script: 'a.js'}");
+    let path = write(
+        &folder,
+        "x.config.js",
+        "module.exports = {script: String('a.js')}",
+    );
     let evaluator = Evaluator {
         path: OsString::from(folder.path()),
         ..Evaluator::default()
