@@ -17,6 +17,7 @@ mod output;
 mod published;
 mod readiness;
 mod shutdown;
+mod tidy;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -147,7 +148,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
         api,
         hythe_api::Inputs {
             documents,
-            desired,
+            desired: desired.clone(),
             instances: supervisor.instances.clone(),
             endpoints,
             gateway: gateway_status(traffic.status.clone(), &spine),
@@ -162,6 +163,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
         &spine,
     )?;
     kept_sockets::follow(&runtime, traffic.listeners, &spine).await?;
+    tidy::follow(desired, supervisor.instances.clone(), &spine);
     let workers = gateway.serve()?;
     if is_guarded {
         runtime

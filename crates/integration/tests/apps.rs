@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use hythe_model::InstanceState;
+use hythe_testkit::free_address;
 use hythe_testkit::home::Home;
 use hythe_testkit::http_client::get;
 use hythe_testkit::load::{Load, Plan};
@@ -44,15 +45,9 @@ require('node:net').createServer((socket) => {
 }).listen(@PORT@, '127.0.0.1');
 ";
 
-/// A port that nobody has; `localhost` there.
-pub(crate) fn free_place() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
 /// A home with a program that listens there.
 fn home_with(file: &str, text: &str) -> (Home, SocketAddr) {
-    let place = free_place();
+    let place = free_address();
     let home = Home::new();
     home.write(file, &text.replace("@PORT@", &place.port().to_string()));
     (home, place)
@@ -171,7 +166,7 @@ fn programs_of_other_languages_are_served_at_their_ports_too() {
     none_failed(&load, "a restart of a program in Python");
     load.stop();
 
-    let place = free_place();
+    let place = free_address();
     home.write("page", "static");
     let command = format!("exec busybox httpd -f -p {} -h .", place.port());
     home.ok(&["start", &command, "--name", "static", "-i", "2"]);
@@ -200,7 +195,7 @@ fn what_is_no_http_is_passed_on() {
 #[test]
 fn an_ecosystem_file_starts_its_apps_with_the_chosen_environment() {
     let home = Home::new();
-    let (web, api) = (free_place(), free_place());
+    let (web, api) = (free_address(), free_address());
     home.write(
         "show.js",
         "require('node:http').createServer((request, response) => {
@@ -276,7 +271,7 @@ fn what_cannot_be_started_is_refused_as_a_whole() {
 
 #[test]
 fn nodes_cluster_mode_is_as_programs_know_it() {
-    let place = free_place();
+    let place = free_address();
     let home = Home::new();
     home.write(
         "worker.js",

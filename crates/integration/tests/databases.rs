@@ -2,8 +2,8 @@
 
 use hythe_testkit::home::Home;
 
-use crate::listeners::free_address;
 use crate::programs::run;
+use hythe_testkit::free_address;
 
 const POSTGRES: &str = include_str!("../services/postgres.sh");
 

@@ -9,13 +9,14 @@ mod world;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;
 
+use hythe_testkit::free_address;
 use hythe_testkit::home::hythe_binary;
 use hythe_testkit::http_client;
 use hythe_testkit::wait::until;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use self::world::{Service, Site, free_port, read};
+use self::world::{Service, Site, read};
 
 /// A service that does not run if its version says so. It goes back with its release, as a real one would.
 const RESTART: &str = "\
@@ -195,7 +196,7 @@ fn apps_are_started_where_nothing_else_is_said() {
 #[test]
 fn an_app_goes_with_its_releases() {
     let site = Site::new(1);
-    let port = free_port();
+    let port = free_address().port();
     let app = |code: &str| {
         site.home.write("app.js", &format!("{code};\n"));
         site.git(&["add", "app.js", "ecosystem.json"]);

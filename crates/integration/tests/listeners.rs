@@ -1,20 +1,16 @@
 //! Listeners of a manifest: they come, go and outlive the server, and nobody else notices.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use hythe_testkit::free_address;
 use hythe_testkit::home::Home;
 use hythe_testkit::http_client::get;
 use hythe_testkit::wait::until;
 
 use crate::server_loss::Hammer;
 use crate::world::{ECHO_MANIFEST, alone, home_with, up};
-
-/// An address that was free a moment ago.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 fn apply(home: &Home, listeners: &str) {
     home.write("hythe.yaml", &format!("{ECHO_MANIFEST}{listeners}"));

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use hythe_testkit::free_address;
 use hythe_testkit::home::Home;
 use hythe_testkit::http_client::Connection;
 use hythe_testkit::wait::until;
@@ -196,11 +197,6 @@ impl Site {
         self.stop(Proxy::Hythe);
         (theirs, ours)
     }
-}
-
-/// Nobody listens there, and nobody is given it soon.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]

@@ -14,8 +14,9 @@ use hythe_testkit::wait::{eventually, until};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::apps::{free_place, load};
+use crate::apps::load;
 use crate::world::none_failed;
+use hythe_testkit::free_address;
 
 /// Tells what it was told.
 const APP: &str = "\
@@ -38,7 +39,7 @@ impl Site {
     fn new() -> Self {
         let site = Self {
             home: Home::new(),
-            place: free_place(),
+            place: free_address(),
         };
         site.home
             .write("app.js", &APP.replace("@PORT@", &site.place.port().to_string()));

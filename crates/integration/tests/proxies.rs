@@ -6,8 +6,8 @@ use hythe_testkit::home::Home;
 use hythe_testkit::http_client::Connection;
 use hythe_testkit::wait::until;
 
-use crate::listeners::free_address;
 use crate::tls::Authority;
+use hythe_testkit::free_address;
 
 /// Where everybody listens.
 struct Places {

@@ -10,9 +10,9 @@ use hythe_testkit::home::Home;
 use hythe_testkit::wait::until;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
-use crate::listeners::free_address;
 use crate::programs::run;
 use crate::world::{ECHO_MANIFEST, alone, home_with};
+use hythe_testkit::free_address;
 
 /// Somebody who signs certificates; `NAME.pem` in the folder of a home is their own.
 pub(crate) struct Authority(Issuer<'static, KeyPair>);

@@ -1,5 +1,6 @@
 //! Fakes, harnesses and conformance suites shared by tests.
 
+mod address;
 pub mod backend;
 pub mod control_groups;
 pub mod documents;
@@ -11,3 +12,5 @@ pub mod process_table;
 pub mod store_suite;
 pub mod wait;
 pub mod wire_case;
+
+pub use address::free_address;

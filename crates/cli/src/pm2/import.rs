@@ -155,10 +155,15 @@ impl Daemon {
     }
 }
 
-/// `PM2 v7.0.4: God Daemon (/home/app/.pm2)`.
+/// `PM2 v7.0.4: God Daemon (/home/app/.pm2)`, or less of that: a process has as much room for its title as the command
+/// that started it took.
 fn is_daemon(title: &[u8], folder: &Path) -> bool {
     let title = String::from_utf8_lossy(title);
-    title.starts_with("PM2 v") && title.contains(&format!("({})", folder.display()))
+    let title = title.trim_end_matches('\0');
+    let Some((program, place)) = title.split_once(": God Daemon (") else {
+        return false;
+    };
+    program.starts_with("PM2 v") && format!("{})", folder.display()).starts_with(place)
 }
 
 /// `hythe import procfile`: starts its processes, each with a port of its own.
@@ -204,7 +209,9 @@ mod tests {
         let folder = Path::new("/home/app/.pm2");
         for (title, expected) in [
             ("PM2 v7.0.4: God Daemon (/home/app/.pm2)\0\0", true),
+            ("PM2 v7.0.4: God Daemon (/home/ap", true),
             ("PM2 v7.0.4: God Daemon (/root/.pm2)", false),
+            ("PM2 v7.0.4: God Daemon (/home/app/.pm2-2)", false),
             ("vim\0PM2 v7", false),
         ] {
             assert_eq!(is_daemon(title.as_bytes(), folder), expected, "{title}");

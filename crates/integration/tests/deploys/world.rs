@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hythe_testkit::free_address;
 use hythe_testkit::home::Home;
 use hythe_testkit::wait::until;
 use serde_json::{Value, json};
@@ -178,7 +179,7 @@ impl Machine {
         // The port is free when it is chosen, and may be taken when it is wanted.
         let (port, server) = (0..20)
             .find_map(|_| {
-                let port = free_port();
+                let port = free_address().port();
                 let server = serve(keys, &home, &log, port);
                 is_up(server, &log).map(|server| (port, server))
             })
@@ -241,14 +242,6 @@ fn make_key(path: &Path) {
         .status();
     let made = made.expect("ssh-keygen; `scripts/setup test` installs it");
     assert!(made.success());
-}
-
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 fn serve(keys: &Path, home: &Path, log: &Path, port: u16) -> Child {

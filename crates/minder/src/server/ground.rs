@@ -77,15 +77,6 @@ pub(super) fn take_over(home: &Path, estate: &Estate) -> io::Result<(Ground, Lau
     Ok((ground, Launcher::left(&estate.launcher)?))
 }
 
-/// Gives freed memory back to the system: a large request leaves pages behind that this process rarely needs again.
-pub(super) fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the allocator's own function, called from the only thread.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 fn leave_parent() {
     // SAFETY: nothing in this process owns a descriptor yet: `run` is documented to come first.
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };

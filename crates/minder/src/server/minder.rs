@@ -23,7 +23,7 @@ use super::{
     channel::{Channel, News},
     child::Children,
     connection::Connection,
-    ground::{Ground, give_memory_back},
+    ground::Ground,
     guard::Guard,
     handover::{self, Estate},
     launch::Launcher,
@@ -49,6 +49,9 @@ const WHOLE_PIPE: u64 = 1024 * 1024;
 
 /// How long something that was refused for want of resources waits for its next try.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long memory that was needed for a request is kept: others often follow.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// How long children have between SIGTERM and SIGKILL when the minder ends.
 const GRACE: Duration = Duration::from_secs(10);
@@ -82,6 +85,8 @@ pub(super) struct Minder {
     /// A child of this process like no other.
     pub(super) launched_server: Option<Pid>,
     retry_at: Option<Instant>,
+    /// When memory that is not needed any more is given back.
+    tidy_at: Option<Instant>,
     phase: Phase,
 }
 
@@ -127,6 +132,7 @@ impl Minder {
             guard: None,
             launched_server: None,
             retry_at: None,
+            tidy_at: Some(Instant::now() + IDLE),
             phase: Phase::Minding,
         })
     }
@@ -468,7 +474,7 @@ impl Minder {
         let may_have_been_large = !connection.subscribed;
         self.put_back(slot, connection, outcome.is_ok());
         if may_have_been_large {
-            give_memory_back();
+            self.tidy_at.get_or_insert_with(|| Instant::now() + IDLE);
         }
     }
 
@@ -559,6 +565,9 @@ impl Minder {
             self.retry();
         }
         self.start_server_again(now);
+        if self.tidy_at.take_if(|at| *at <= now).is_some() {
+            hythe_memory::give_back();
+        }
         if let Phase::Stopping { kill_at } = self.phase
             && kill_at <= now
         {
@@ -579,7 +588,10 @@ impl Minder {
             Phase::Killing { leave_at } => Some(leave_at),
         };
         let server = self.guard.as_ref().and_then(Guard::starts_at);
-        let next = [self.retry_at, phase_end, server].into_iter().flatten().min()?;
+        let next = [self.retry_at, self.tidy_at, phase_end, server]
+            .into_iter()
+            .flatten()
+            .min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
