@@ -1,9 +1,7 @@
 //! Instance numbers, remembered in a small file so that none comes twice.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,12 +16,14 @@ pub(crate) struct InstanceIds {
 }
 
 impl InstanceIds {
-    /// Reads the file; a missing one means that nothing was used yet.
+    /// Reads the file. A missing one means that nothing was used yet, and an empty one that the machine crashed before the
+    /// file was on its disk: then nothing runs that could have a number.
     ///
     /// # Errors
     /// When it is there and cannot be read.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let used = match std::fs::read(&path) {
+            Ok(bytes) if bytes.is_empty() => BTreeMap::new(),
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
             })?,
@@ -46,16 +46,7 @@ impl IdSource for InstanceIds {
     fn used(&self, service: &FullName, number: u64) -> io::Result<()> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.insert(service.clone(), number);
-        // A rename without a sync: cheap, and whole after a crash of this process.
-        let fresh = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)?;
-        file.write_all(&serde_json::to_vec(&*used)?)?;
-        std::fs::rename(&fresh, &self.path)
+        hythe_stdx::write_atomically_unsynced(&self.path, &serde_json::to_vec(&*used)?)
     }
 }
 
@@ -72,6 +63,8 @@ mod tests {
         assert_eq!(ids.last(&users), 0);
         ids.used(&users, 7).unwrap();
         assert_eq!(InstanceIds::open(path.clone()).unwrap().last(&users), 7);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(InstanceIds::open(path.clone()).unwrap().last(&users), 0);
         std::fs::write(&path, "{").unwrap();
         assert!(InstanceIds::open(path).is_err());
     }

@@ -95,7 +95,7 @@ impl Places {
             .map(|(service, places)| (service.to_string(), places))
             .collect();
         let text = serde_json::to_vec(&written).unwrap_or_default();
-        if let Err(error) = hythe_stdx::write_atomically(&self.file, &text) {
+        if let Err(error) = hythe_stdx::write_atomically_unsynced(&self.file, &text) {
             tracing::warn!(%error, "the next server will not know at once where services are listened for");
         }
     }

@@ -32,7 +32,27 @@ pub fn write_atomically_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::R
     File::open(folder)?.sync_all()
 }
 
+/// Replaces `path` with `bytes`, mode 0600, without waiting for the disk: whole after a crash of this process, while one of
+/// the machine may leave it empty. For what is written often and can be learnt again.
+///
+/// # Errors
+/// Whatever the file system says; the old file is then untouched.
+pub fn write_atomically_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    let temporary = path.with_file_name(name);
+    let written = write(&temporary, bytes, 0o600).and_then(|_| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
 fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write(path, bytes, mode)?.sync_all()
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -40,5 +60,5 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         .mode(mode)
         .open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }

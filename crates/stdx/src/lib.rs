@@ -10,7 +10,7 @@ mod quantity;
 mod shared_map;
 mod text;
 
-pub use atomic_file::{write_atomically, write_atomically_with_mode};
+pub use atomic_file::{write_atomically, write_atomically_unsynced, write_atomically_with_mode};
 pub use hash::StableHash;
 pub use lines::Lines;
 pub use listening::listeners;
