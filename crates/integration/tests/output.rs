@@ -1,12 +1,12 @@
 //! What services print: each line once, in order, whatever happens to the server.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use hythe_model::view::LogLine;
-use hythe_testkit::home::Home;
+use hythe_testkit::home::{Home, hythe_binary};
 use hythe_testkit::wait::until;
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 
 use crate::world::{ECHO_MANIFEST, home_with, up};
@@ -207,6 +207,63 @@ fn a_service_that_prints_without_end_takes_no_more_than_the_budget() {
     home.ok(&["logs", "--flush", "flood"]);
     assert_eq!(home.ok(&["logs", "flood"]), "");
     assert_eq!(home.run(&["logs", "--flush", "other"]).code, Some(3));
+}
+
+#[test]
+fn a_full_disk_of_logs_costs_old_lines_and_nothing_else() {
+    let home = home_with(
+        "services:\n  flood:\n    command: [sh, -c, 'yes some output | head -n 300000; echo done; exec sleep 100000']\n  \
+         quiet:\n    command: [sh, -c, 'until [ -f go ]; do sleep 0.05; done; echo still heard; exec sleep 100000']\n",
+    );
+    let mut server = on_a_small_disk(&home);
+    until("the server answers", || home.run(&["status"]).code == Some(0));
+    home.ok(&["up", "-d"]);
+    let newest = |service: &str| {
+        let lines = lines(&home.ok(&["logs", service, "--json", "-n", "1"]));
+        lines.into_iter().next().map(|line| line.message)
+    };
+    until("the flood is over", || newest("flood").as_deref() == Some("done"));
+    home.write("go", "");
+    until("others have room", || {
+        newest("quiet").as_deref() == Some("still heard")
+    });
+    let kept = home.ok(&["logs", "flood", "-n", "1000000"]);
+    assert!((1..300_000).contains(&kept.lines().count()), "{}", kept.len());
+    assert!(
+        home.services()
+            .iter()
+            .all(|service| service.instances[0].restarts == 0)
+    );
+    let _ = server.kill();
+    let _ = server.wait();
+}
+
+/// A server whose logs are on a disk of one megabyte, which only it and its services see.
+fn on_a_small_disk(home: &Home) -> Child {
+    let logs = home.path().join("logs");
+    fs::create_dir_all(&logs).unwrap();
+    let mut unshare = Command::new("unshare");
+    if !geteuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    let run = home.command(&["server", "run"]);
+    let settings = run.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    unshare
+        .args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t tmpfs -o size=1m none \"$1\" && exec \"$2\" server run",
+            "sh",
+        ])
+        .args([&logs, &hythe_binary()])
+        .envs(settings)
+        .current_dir(home.folder())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("unshare: apt-get install util-linux (scripts/setup test)")
 }
 
 #[test]
