@@ -17,7 +17,7 @@ use hythe_config::ServerArgs;
 use rustix::process::{geteuid, getuid};
 
 use self::manager::Manager;
-use self::unit::{MADE_BY, Unit};
+use self::unit::{MADE_BY, SUBGROUPS_SINCE, Unit};
 use crate::Context;
 use crate::arguments::{StartupOptions, UnstartupOptions};
 use crate::client::Presence;
@@ -39,6 +39,7 @@ pub(crate) fn run(context: &mut Context, options: &StartupOptions) -> Outcome {
         path: std::env::var("PATH").ok(),
         run_as: run_as(options),
         of_user: options.unit.user,
+        has_subgroups: has_subgroups(),
     };
     let text = unit
         .text()
@@ -155,6 +156,24 @@ impl Place {
     }
 }
 
+/// Whether the systemd that is installed knows `DelegateSubgroup`.
+fn has_subgroups() -> bool {
+    let said = Command::new("systemctl").arg("--version").output();
+    let version = said
+        .ok()
+        .and_then(|said| version_in(&String::from_utf8_lossy(&said.stdout)));
+    version.is_some_and(|version| version >= SUBGROUPS_SINCE)
+}
+
+/// Its first line is `systemd 252 (252.39-1~deb12u1)`; between releases, 257~rc1.
+fn version_in(said: &str) -> Option<u32> {
+    let version = said.strip_prefix("systemd ")?;
+    let digits = version
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(version.len());
+    version[..digits].parse().ok()
+}
+
 fn config_folder() -> Outcome<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
     set("XDG_CONFIG_HOME")
@@ -229,6 +248,19 @@ fn checked(name: &str) -> Outcome<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_of_systemd() {
+        for (said, version) in [
+            ("systemd 252 (252.39-1~deb12u1)\n+PAM +AUDIT\n", Some(252)),
+            ("systemd 257~rc1-2\n", Some(257)),
+            ("systemd 260", Some(260)),
+            ("systemd", None),
+            ("", None),
+        ] {
+            assert_eq!(version_in(said), version, "{said}");
+        }
+    }
 
     #[test]
     fn names_and_words() {

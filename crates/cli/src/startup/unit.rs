@@ -18,7 +18,13 @@ pub(super) struct Unit {
     pub(super) run_as: Option<String>,
     /// A unit of a user's own manager.
     pub(super) of_user: bool,
+    /// Whether systemd can put the server into a cgroup below the unit's, which it must be able to where services have
+    /// theirs beside it: a restarted server could not be put into the unit's own.
+    pub(super) has_subgroups: bool,
 }
+
+/// The first version of systemd with `DelegateSubgroup`.
+pub(super) const SUBGROUPS_SINCE: u32 = 254;
 
 /// What stands between: each line has its reason.
 const SERVICE: &str = "\
@@ -32,13 +38,17 @@ RestartSec=1
 TimeoutStartSec=60
 # Longer than the server lets open requests hold it up.
 TimeoutStopSec=90
-# The processes of a service may be given a cgroup of their own, with limits.
-Delegate=yes
 TasksMax=infinity
 OOMPolicy=continue
 LimitNOFILE=65536:1048576
 # Services share what is said here, and what they may need stays allowed: sudo, files that others see in /tmp.
 PrivateTmp=no
+";
+
+const WITH_SUBGROUPS: &str = "\
+# Services have cgroups of their own, with limits.
+Delegate=yes
+DelegateSubgroup=hythe-server
 ";
 
 /// For units of the machine: services may write everything but the system's own programs.
@@ -68,6 +78,9 @@ impl Unit {
             let _ = writeln!(text, "Environment={}", quoted_plain(&format!("PATH={path}")));
         }
         text.push_str(SERVICE);
+        if self.has_subgroups {
+            text.push_str(WITH_SUBGROUPS);
+        }
         if !self.of_user {
             text.push_str(OF_MACHINE);
             if self.run_as.as_ref().is_some_and(|user| user != "root") {
@@ -155,6 +168,7 @@ mod tests {
             path: Some("/usr/local/bin:/usr/bin".to_owned()),
             run_as: Some("ops".to_owned()),
             of_user: false,
+            has_subgroups: true,
         }
     }
 
@@ -183,13 +197,14 @@ RestartSec=1
 TimeoutStartSec=60
 # Longer than the server lets open requests hold it up.
 TimeoutStopSec=90
-# The processes of a service may be given a cgroup of their own, with limits.
-Delegate=yes
 TasksMax=infinity
 OOMPolicy=continue
 LimitNOFILE=65536:1048576
 # Services share what is said here, and what they may need stays allowed: sudo, files that others see in /tmp.
 PrivateTmp=no
+# Services have cgroups of their own, with limits.
+Delegate=yes
+DelegateSubgroup=hythe-server
 ProtectSystem=true
 AmbientCapabilities=CAP_NET_BIND_SERVICE
 
@@ -197,6 +212,11 @@ AmbientCapabilities=CAP_NET_BIND_SERVICE
 WantedBy=multi-user.target
 ";
         assert_eq!(unit().text().unwrap(), expected);
+        let older = Unit {
+            has_subgroups: false,
+            ..unit()
+        };
+        assert!(!older.text().unwrap().contains("Delegate"));
     }
 
     #[test]
@@ -238,7 +258,11 @@ WantedBy=multi-user.target
         let program = folder.path().join("hythe 100%");
         fs::copy("/bin/true", &program).unwrap();
         let file = folder.path().join("hythe.service");
-        let unit = Unit { program, ..unit() };
+        let unit = Unit {
+            program,
+            has_subgroups: crate::startup::has_subgroups(),
+            ..unit()
+        };
         fs::write(&file, unit.text().unwrap()).unwrap();
         let verified = Command::new("systemd-analyze")
             .args(["verify", "--man=no", "--recursive-errors=no"])
