@@ -50,6 +50,7 @@ use crate::terminal::{Terminal, Tone, complain};
 use crate::{Context, Hooks, deploy, monit, server, startup, upgrade};
 
 pub(crate) use check::{check, is_ecosystem, tell};
+pub(crate) use serve::all as answer_sites;
 
 /// The version of PM2 whose words are spoken.
 const SPEAKS: &str = "7.0.4";

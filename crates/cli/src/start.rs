@@ -7,7 +7,7 @@ use hythe_api::wire::AddRequest;
 use hythe_config::ServerArgs;
 use hythe_dialect_pm2::environment::Variables;
 use hythe_dialect_pm2::workload::{self, Planned, Surroundings};
-use hythe_dialect_pm2::{App, Ecosystem, Evaluator, Interpreter, Options, Parsed, Problem, file};
+use hythe_dialect_pm2::{App, Ecosystem, Evaluator, Interpreter, Options, Parsed, Problem, StaticSite, file};
 use hythe_model::view::{ChangeView, ServiceView};
 use hythe_model::{FullName, Name, ProjectName, Workload};
 
@@ -81,6 +81,8 @@ pub(crate) struct Apps {
     pub(crate) workloads: BTreeMap<Name, Workload>,
     /// Their names as they were read.
     pub(crate) order: Vec<Name>,
+    /// Folders that are to be answered.
+    pub(crate) sites: Vec<StaticSite>,
     /// Those that no file names, but words of the command line.
     by_word: BTreeSet<Name>,
 }
@@ -117,6 +119,11 @@ impl Apps {
         };
         pm2::tell(&parsed.problems, Some(path));
         let before = self.workloads.len();
+        let sites = ecosystem.sites.iter().filter(|_| options.only.is_empty());
+        self.sites.extend(sites.map(|site| StaticSite {
+            path: folder.join(&site.path),
+            ..site.clone()
+        }));
         for app in ecosystem.apps.iter().filter(|app| options.keeps(app)) {
             let mut app = app.clone();
             let problems = options
@@ -125,7 +132,7 @@ impl Apps {
             pm2::tell(&problems, None);
             self.add(&app, Some(ecosystem), options, folder)?;
         }
-        if self.workloads.len() == before {
+        if self.workloads.len() == before && self.sites.is_empty() {
             let message = match options.only.as_slice() {
                 [] => format!("{} has no apps", path.display()),
                 only => format!("{} has no app named {}", path.display(), only.join(" or ")),
@@ -184,9 +191,13 @@ pub(crate) fn shell() -> Variables {
     std::env::vars_os().filter_map(text).collect()
 }
 
-/// Has apps run, and tells what came of them.
+/// Has apps run and sites answered, and tells what came of them.
 pub(crate) fn start(context: &mut Context, apps: Apps, options: &WaitOptions) -> Outcome {
     server::ensure(context, &ServerArgs::default())?;
+    pm2::answer_sites(context, &apps.sites)?;
+    if apps.workloads.is_empty() {
+        return Ok(());
+    }
     let project = context.scope()?.project;
     let names: Vec<String> = apps
         .workloads

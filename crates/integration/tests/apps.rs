@@ -325,3 +325,28 @@ fn programs_say_when_they_are_ready_and_hear_when_to_stop() {
     let said = home.ok(&["logs", "job"]);
     assert!(said.contains("heard shutdown"), "{said}");
 }
+
+#[test]
+fn sites_of_an_ecosystem_file_are_answered() {
+    let home = Home::new();
+    let place = free_address();
+    home.write("public/index.html", "hello");
+    home.write(
+        "sites.json",
+        &format!(
+            "{{static: [{{path: 'public', port: {}, host: '127.0.0.1', name: 'docs', spa: true}}]}}",
+            place.port()
+        ),
+    );
+    let told = home.ok(&["start", "sites.json"]);
+    assert!(told.contains("hythe down -p docs"), "{told}");
+    assert_eq!(get(place, "/somewhere").unwrap().body, "hello");
+    home.ok(&["down", "-p", "docs"]);
+    until("nobody answers", || get(place, "/").is_err());
+    home.write("sites.json", "{static: [{path: 'absent'}]}");
+    let refused = home.run(&["start", "sites.json"]);
+    assert!(
+        refused.code == Some(3) && refused.stderr.contains("absent is not a folder"),
+        "{refused:?}"
+    );
+}

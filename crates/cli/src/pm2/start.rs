@@ -19,7 +19,7 @@ use super::ids::Ids;
 use super::processes::{Processes, Service, Status};
 use super::restart::{self, Request, Way};
 use super::words::StartWords;
-use super::{PROJECT, Pm2, follow, list};
+use super::{PROJECT, Pm2, follow, list, serve};
 use crate::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::start::Apps;
@@ -152,6 +152,10 @@ fn refuse_taken(pm2: &Pm2, apps: &Apps, force: bool) -> Outcome {
 
 /// Has apps run as they are described; those that run are replaced without losing a request.
 pub(crate) fn launch(pm2: &mut Pm2, mut apps: Apps, keep_env: bool) -> Outcome<Vec<String>> {
+    serve::all(&mut pm2.context, &apps.sites)?;
+    if apps.workloads.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut ids = Ids::open(&pm2.context.home)?;
     let processes = Processes::read(&pm2.context.client, &mut ids)?;
     for name in &apps.order {
