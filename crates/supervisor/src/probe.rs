@@ -222,7 +222,7 @@ async fn accepts(address: SocketAddr) -> Result<(), String> {
 
 /// The gateway has the port at every address, and would accept in the place of an instance that does not listen yet.
 fn listens(address: SocketAddr) -> Result<(), String> {
-    let is_there = |other: &SocketAddr| other.ip().to_canonical() == address.ip();
+    let is_there = |other: &Listener| other.address.ip().to_canonical() == address.ip();
     match hythe_stdx::listeners(address.port()) {
         Ok(listeners) if listeners.iter().any(is_there) => Ok(()),
         Ok(_) => Err(format!("connect to {address}: nobody listens")),
