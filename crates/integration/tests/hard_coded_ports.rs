@@ -108,7 +108,7 @@ fn binds_that_are_left_alone_meet_each_other() {
     drop(taken);
     home.write(
         "hythe.yaml",
-        &format!("services:\n  node: {{command: node node.js, port: {port}, rebind: false}}\n"),
+        &format!("services:\n  node: {{command: node node.js, port: {port}, listens: port}}\n"),
     );
     home.run(&["up", "-d", "--no-wait"]);
     until("it has its own port", || {

@@ -82,6 +82,11 @@ pub enum Listens {
     },
     /// At the first port that it binds, which the gateway then has too.
     Somewhere,
+    /// With a socket that it inherits.
+    Given {
+        /// The socket's port, if that can be had.
+        port: u16,
+    },
 }
 
 /// A listening socket that was turned to an instance's own address.

@@ -22,7 +22,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hythe_model::workload::{HealthCheck, NodeChannel, Probe, RestartPolicy};
+use hythe_model::workload::{HealthCheck, ListensBy, NodeChannel, Probe, RestartPolicy};
 use hythe_model::{Entry, Exit, FullName, InstanceId, Revision, Workload};
 
 use crate::backoff::{Backoff, millis};
@@ -409,7 +409,7 @@ impl Unit {
             Check::Running => workload.ready_after_ms.unwrap_or(millis(backoff.quick)),
             // As in PM2: one that never says it is taken for ready all the same.
             Check::Says => workload.ready_after_ms.unwrap_or(SAYS_WITHIN_MS),
-            Check::Listens | Check::Accepts(_) | Check::Health => return None,
+            Check::Listens | Check::Accepts(_) | Check::Takes(_) | Check::Health => return None,
         };
         Some(since + wait.min(workload.update.ready_timeout_ms / 2))
     }
@@ -432,6 +432,7 @@ impl Unit {
             _ if workload.says_ready && !self.has_said_ready() => Some(Check::Says),
             (_, None) if self.has_to_listen => Some(Check::Listens),
             (None, None) => Some(Check::Running),
+            (None, Some(address)) if workload.listens == ListensBy::Socket => Some(Check::Takes(address)),
             (None, Some(address)) => Some(Check::Accepts(address)),
             (Some(health), None) if !matches!(health.probe, Probe::Command(_)) => Some(Check::Running),
             (Some(_), _) => Some(Check::Health),
@@ -453,6 +454,8 @@ pub(crate) enum Check {
     Listens,
     /// That its address accepts a connection, once.
     Accepts(SocketAddr),
+    /// That it accepts a connection from the socket that it was given, once.
+    Takes(SocketAddr),
     /// Its workload's health check, for as long as it runs.
     Health,
 }
