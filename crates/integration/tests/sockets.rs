@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use hythe_model::InstanceState;
+use hythe_model::instance::Listening;
 use hythe_model::view::ServiceView;
 use hythe_testkit::home::{Home, hythe_binary};
 use hythe_testkit::load::{Load, Plan};
@@ -120,6 +121,18 @@ fn copies_take_their_sockets_and_are_replaced_without_losing_a_request() {
         assert_eq!(after.len(), COPIES, "{service}: {after:?}");
         assert!(before.is_disjoint(&after), "{service}: {before:?} {after:?}");
     }
+    let described = home.ok(&["describe", "node"]);
+    assert!(
+        described.contains("it was given the socket (LISTEN_FDS)"),
+        "{described}"
+    );
+    let instances = home.instances("gunicorn");
+    assert!(
+        instances
+            .iter()
+            .all(|instance| instance.listening == Some(Listening::Socket)),
+        "{instances:#?}"
+    );
 }
 
 #[test]
