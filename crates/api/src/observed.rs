@@ -254,6 +254,7 @@ impl Observed<'_> {
             slot: instance.slot,
             pid: instance.pid,
             address: instance.address.map(|address| address.to_string()),
+            listening: instance.listening,
             state: instance.state,
             restarts: instance.restarts,
             revision: instance.revision.to_string(),

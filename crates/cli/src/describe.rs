@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use hythe_api::wire::ServiceDetail;
 use hythe_model::Workload;
+use hythe_model::instance::Listening;
 use hythe_model::view::{EndpointView, InstanceView};
-use hythe_model::workload::{Condition, HealthCheck, Limits, Probe, Replicas, RestartPolicy, Watch};
+use hythe_model::workload::{
+    Condition, HealthCheck, Limits, ListensBy, Probe, Replicas, RestartPolicy, Watch,
+};
 
 use crate::Context;
 use crate::arguments::ServiceOptions;
@@ -52,6 +55,14 @@ pub(crate) fn run(context: &mut Context, options: &ServiceOptions) -> Outcome {
             format!("{}, {} retries, {timeouts}", gateway.host, gateway.retries),
         )?;
     }
+    if !service.published.is_empty() {
+        let places = service.published.join(", ");
+        field(
+            out,
+            "published",
+            format!("{places}, where the gateway listens for it"),
+        )?;
+    }
     if !service.routes.is_empty() {
         field(out, "routes", service.routes.join(", "))?;
     }
@@ -68,7 +79,11 @@ fn show_workload(out: &mut Terminal, workload: &Workload) -> Outcome {
     field(out, "command", workload.command.join(" "))?;
     field(out, "folder", workload.working_dir.display())?;
     if let Some(port) = workload.port {
-        field(out, "port", format!("{port} by hand; each instance gets its own"))?;
+        field(
+            out,
+            "port",
+            format!("{port} by hand; {}", own_address(workload.listens)),
+        )?;
     }
     let replicas = match workload.replicas {
         Replicas::Count(count) => count.to_string(),
@@ -105,6 +120,27 @@ fn show_workload(out: &mut Terminal, workload: &Workload) -> Outcome {
         )?;
     }
     Ok(())
+}
+
+/// How each instance of a service with a port is to come to its own address.
+fn own_address(listens: ListensBy) -> &'static str {
+    match listens {
+        ListensBy::Auto => "each instance gets its own address, by its bind or by PORT",
+        ListensBy::Port => "each instance gets its own address, by PORT",
+        ListensBy::Socket => "each instance gets its own address, with a socket (LISTEN_FDS)",
+    }
+}
+
+/// How an instance has come to its own address.
+fn listening(how: Listening, address: &str) -> String {
+    match how {
+        Listening::Bind { asked } => format!("its bind to {asked} is turned to {address}"),
+        Listening::Cluster { asked } => {
+            format!("worker of Node's cluster, which asked for {asked} and is served at {address}")
+        }
+        Listening::Port => "it is told by PORT".to_owned(),
+        Listening::Socket => "it was given the socket (LISTEN_FDS)".to_owned(),
+    }
 }
 
 /// What an instance may use at most: `64M memory`, `0.5 cores`, `nofile 1024:4096`.
@@ -206,6 +242,9 @@ fn show_instance(out: &mut Terminal, instance: &InstanceView) -> Outcome {
     }
     if let Some(address) = &instance.address {
         field(out, "address", address)?;
+        if let Some(how) = instance.listening {
+            field(out, "listens", listening(how, address))?;
+        }
     }
     field(out, "revision", &instance.revision)?;
     field(out, "restarts", instance.restarts)?;
@@ -303,6 +342,26 @@ mod tests {
             "64M memory, 0.5 cores, 20 processes, core 0, memlock unlimited, nofile 1024:4096"
         );
         assert!(limits(&Limits::default()).is_empty());
+    }
+
+    #[test]
+    fn how_an_instance_listens_in_a_few_words() {
+        let asked = ([0, 0, 0, 0], 3000).into();
+        let rows = [
+            (
+                Listening::Bind { asked },
+                "its bind to 0.0.0.0:3000 is turned to 127.64.1.2:3000",
+            ),
+            (
+                Listening::Cluster { asked },
+                "worker of Node's cluster, which asked for 0.0.0.0:3000 and is served at 127.64.1.2:3000",
+            ),
+            (Listening::Port, "it is told by PORT"),
+            (Listening::Socket, "it was given the socket (LISTEN_FDS)"),
+        ];
+        for (how, text) in rows {
+            assert_eq!(listening(how, "127.64.1.2:3000"), text);
+        }
     }
 
     #[test]

@@ -424,6 +424,8 @@ fn unknown_environment(app: &App, chosen: &str) -> Problem {
 mod tests {
     use std::fs;
 
+    use hythe_model::workload::ListensBy;
+
     use super::*;
 
     struct Machine {
@@ -548,7 +550,7 @@ mod tests {
         assert_eq!(workload.replicas, Replicas::Count(7));
         assert_eq!((workload.restart, workload.stopped), (RestartPolicy::No, true));
         assert_eq!((workload.stop_signal, workload.stop_grace_period_ms), (2, 3000));
-        assert!(workload.publish && workload.rebind && workload.port.is_none());
+        assert!(workload.publish && workload.listens == ListensBy::Auto && workload.port.is_none());
         assert_eq!(workload.ready_after_ms, None, "no cluster without node");
         let numbered = [("ID".to_owned(), 0), ("PORT".to_owned(), 3000)];
         assert_eq!(workload.numbered, numbered.into());

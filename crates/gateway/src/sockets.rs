@@ -114,7 +114,7 @@ fn bind_first(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
 /// Others may have the port at addresses of their own, which the kernel prefers; nobody at this one.
 fn bind_beside(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
     let listeners = hythe_stdx::listeners(address.port())?;
-    if listeners.iter().any(|other| is_same(*other, address)) {
+    if listeners.iter().any(|other| is_same(other.address, address)) {
         return Err(io::ErrorKind::AddrInUse.into());
     }
     bind_shared(address, transport)

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use hythe_model::InstanceState;
+use hythe_model::instance::Listening;
 use hythe_testkit::free_address;
 use hythe_testkit::home::Home;
 use hythe_testkit::http_client::get;
@@ -176,6 +178,106 @@ fn programs_of_other_languages_are_served_at_their_ports_too() {
     assert_eq!(page(), "static");
 }
 
+/// Has its port before it listens, and says when it does.
+const LATE: &str = "\
+import pathlib, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('Content-Length', '4')
+        self.end_headers()
+        self.wfile.write(b'late')
+
+server = HTTPServer(('', @PORT@), Handler, bind_and_activate=False)
+server.server_bind()
+time.sleep(1.5)
+pathlib.Path('listens').touch()
+server.server_activate()
+server.serve_forever()
+";
+
+#[test]
+fn who_has_bound_a_port_is_ready_when_it_listens() {
+    let (home, place) = home_with("late.py", LATE);
+    home.ok(&["server", "start"]);
+    let mut start = home.spawn(&["start", "late.py"]);
+    until("it has its port", || {
+        home.services()
+            .iter()
+            .any(|service| !service.published.is_empty())
+    });
+    let before = accepted(&home);
+    let client = thread::spawn(move || get(place, "/"));
+    until("it listens", || {
+        let is_ready = home.service("late").ready > 0;
+        let listens = home.folder().join("listens").exists();
+        assert!(listens || !is_ready, "ready before it listens");
+        is_ready
+    });
+    assert!(start.wait().success());
+    let early = client.join().unwrap().unwrap();
+    assert!(
+        matches!((early.status, early.body.as_str()), (200, "late") | (503, _)),
+        "{early:?}"
+    );
+    // Its address is the gateway's too until it listens: what goes there must not come around again.
+    let came = accepted(&home) - before;
+    assert!(came < 100, "{came} connections for one client");
+    assert_eq!(answer(place), "late");
+}
+
+/// Connections that the gateway has taken.
+fn accepted(home: &Home) -> u64 {
+    let api = home.status().listen.api.unwrap().parse().unwrap();
+    let metrics = get(api, "/metrics").unwrap().body;
+    let lines = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix("hythe_connections_accepted")?;
+        rest.rsplit(' ').next()?.parse::<u64>().ok()
+    });
+    lines.sum()
+}
+
+#[test]
+fn who_works_hard_to_start_is_waited_for_and_who_has_no_port_is_not() {
+    let (home, place) = home_with(
+        "slow.js",
+        "const until = Date.now() + 2500;
+         while (Date.now() < until);
+         require('node:fs').writeFileSync('listens', '');
+         require('node:http').createServer((request, response) => response.end('slow')).listen(@PORT@);",
+    );
+    home.write("worker.js", "setInterval(() => {}, 1000)");
+    home.ok(&["start", "slow.js"]);
+    assert!(home.folder().join("listens").exists(), "ready before it listens");
+    assert_eq!(answer(place), "slow");
+    home.ok(&["start", "worker.js"]);
+    let instances = home.instances("slow");
+    assert!(
+        matches!(instances[0].listening, Some(Listening::Bind { asked }) if asked.port() == place.port()),
+        "{instances:?}"
+    );
+}
+
+#[test]
+fn copies_of_which_one_has_a_port_are_each_replaced_by_their_like() {
+    let (home, place) = home_with(
+        "half.js",
+        "if (process.env.NODE_APP_INSTANCE !== '0') setInterval(() => {}, 1000);
+         else require('node:http').createServer((request, response) => {
+           response.end(`${process.pid}`);
+         }).listen(@PORT@);",
+    );
+    home.ok(&["start", "half.js", "-i", "2"]);
+    let before = home.pids("half");
+    assert_eq!(answers(place, 4), [before[0].to_string()].into());
+    home.ok(&["restart", "half"]);
+    let after = home.pids("half");
+    assert!(after.iter().all(|pid| !before.contains(pid)));
+    assert_eq!(answers(place, 4), [after[0].to_string()].into());
+}
+
 #[test]
 fn what_is_no_http_is_passed_on() {
     let (home, place) = home_with("greeter.js", GREETER);
@@ -286,6 +388,12 @@ fn nodes_cluster_mode_is_as_programs_know_it() {
     home.ok(&["start", "worker.js", "-i", "2", "--wait-ready"]);
     let known = ["true 1 0".to_owned(), "true 2 1".to_owned()];
     assert_eq!(answers(place, 6), known.clone().into());
+    let described = home.ok(&["describe", "worker"]);
+    let says = |part: &str| described.contains(part);
+    assert!(
+        says("worker of Node's cluster") && says("where the gateway listens for it"),
+        "{described}"
+    );
     let load = load(place);
     home.ok(&["restart", "worker"]);
     none_failed(&load, "a restart of workers of Node's cluster");

@@ -88,6 +88,12 @@ fn copies_of_programs_with_a_port_of_their_own_run_side_by_side() {
     for _ in 0..6 {
         assert_eq!(home.get("/static/page").body, "static");
     }
+    let described = home.ok(&["describe", "script"]);
+    let turned = home.instances("script").into_iter().all(|instance| {
+        let address = instance.address.unwrap_or_default();
+        described.contains(&format!("is turned to {address}"))
+    });
+    assert!(turned && described.contains("its bind to "), "{described}");
     let before = home.pids("node");
     home.ok(&["restart", "node", "static"]);
     assert!(home.pids("node").iter().all(|pid| !before.contains(pid)));
@@ -108,7 +114,7 @@ fn binds_that_are_left_alone_meet_each_other() {
     drop(taken);
     home.write(
         "hythe.yaml",
-        &format!("services:\n  node: {{command: node node.js, port: {port}, rebind: false}}\n"),
+        &format!("services:\n  node: {{command: node node.js, port: {port}, listens: port}}\n"),
     );
     home.run(&["up", "-d", "--no-wait"]);
     until("it has its own port", || {

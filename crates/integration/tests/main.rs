@@ -36,6 +36,7 @@ mod rollouts;
 mod scaling;
 mod security;
 mod server_loss;
+mod sockets;
 mod startups;
 mod stopping;
 mod streams;

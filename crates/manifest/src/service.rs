@@ -41,9 +41,9 @@ pub(crate) static SERVICE: Table = Table {
             "Where the application listens when it is run by hand. Each instance gets an address of its own, and its port in `PORT`.",
         ),
         key(
-            "rebind",
-            Shape::Boolean,
-            "Whether a program that listens on `port`, at whatever address, does so at its instance's own. Default: `true`.",
+            "listens",
+            Shape::OneOf(&["auto", "port", "socket"]),
+            "How an instance comes to listen at its own address: `auto`, its bind to `port`, at whatever address, goes there where the system can do that; `port`, it binds what `PORT` says; `socket`, it inherits a socket that listens there as descriptor 3 (`LISTEN_FDS`). Default: `auto`.",
         ),
         key(
             "publish",
@@ -274,7 +274,7 @@ pub(crate) static SERVICE: Table = Table {
 const OF_WORKLOADS: [&str; 27] = [
     "working_dir",
     "port",
-    "rebind",
+    "listens",
     "publish",
     "autoscale",
     "sleep",

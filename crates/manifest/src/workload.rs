@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hythe_model::Workload;
-use hythe_model::workload::{RestartPolicy, RunAs};
+use hythe_model::workload::{ListensBy, RestartPolicy, RunAs};
 
 use crate::context::Context;
 use crate::draft::Draft;
@@ -30,8 +30,8 @@ pub(crate) fn read(service: &Service<'_>, draft: &mut Draft) -> Option<Workload>
     let mut workload = Workload::new(command.unwrap_or_default(), working_dir(block));
     workload.environment = environment::read(service);
     workload.port = block.integer("port");
-    workload.rebind = block.boolean("rebind").unwrap_or(workload.rebind);
     workload.publish = block.boolean("publish").unwrap_or_default();
+    workload.listens = listens(block);
     workload.autoscale = autoscale::read(block);
     workload.sleep_after_ms = block.duration("sleep");
     workload.stop_signal = stop_signal(block).unwrap_or(workload.stop_signal);
@@ -54,6 +54,34 @@ pub(crate) fn read(service: &Service<'_>, draft: &mut Draft) -> Option<Workload>
     workload.restart = condition.or(restart).unwrap_or_default();
     rules::read(block, &mut workload);
     Some(workload).filter(|workload| !workload.command.is_empty())
+}
+
+/// How it comes to listen; reports what does not go with that.
+fn listens(block: &Block<'_>) -> ListensBy {
+    let listens = match block.choice("listens") {
+        Some("port") => ListensBy::Port,
+        Some("socket") => ListensBy::Socket,
+        _ => ListensBy::Auto,
+    };
+    if listens == ListensBy::Socket
+        && !block.has("port")
+        && let Some(value) = block.get("listens")
+    {
+        let finding = value.error("`listens: socket` needs `port`");
+        block
+            .cx
+            .report(finding.help("`port` says at which port the socket listens"));
+    }
+    if listens != ListensBy::Auto
+        && block.boolean("publish") == Some(true)
+        && let Some(value) = block.get("publish")
+    {
+        let finding = value.error("`publish` needs `listens: auto`: it goes by what the program binds");
+        block
+            .cx
+            .report(finding.help("a listener (`listeners`) has the gateway listen on a port of its own"));
+    }
+    listens
 }
 
 /// `entrypoint` followed by `command`.

@@ -34,6 +34,9 @@ pub struct Instance {
     pub pid: Option<u32>,
     /// Where it listens, if its workload has a port.
     pub address: Option<SocketAddr>,
+    /// How it came to listen there; `None` while that is not known.
+    #[serde(default)]
+    pub listening: Option<Listening>,
     /// Where it is in its life.
     pub state: InstanceState,
     /// Restarts after exits since it was created.
@@ -52,6 +55,29 @@ pub struct Instance {
     pub cpu_millis: u32,
     /// Resident memory, bytes.
     pub memory_bytes: u64,
+}
+
+/// How an instance came to listen at its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Listening {
+    /// Its bind was turned to there.
+    Bind {
+        /// What it had asked for, `ip:port`.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        asked: SocketAddr,
+    },
+    /// As a worker of Node's cluster.
+    Cluster {
+        /// What it had asked for, `ip:port`.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        asked: SocketAddr,
+    },
+    /// It was told, in `PORT`.
+    Port,
+    /// It was given the socket (`LISTEN_FDS`).
+    Socket,
 }
 
 /// Where an instance is in its life.

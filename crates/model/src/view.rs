@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::instance::{Exit, InstanceState};
+use crate::instance::{Exit, InstanceState, Listening};
 
 /// `hythe ls --json`: an array of these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct InstanceView {
     pub pid: Option<u32>,
     /// `ip:port`.
     pub address: Option<String>,
+    /// How it came to listen there, once that is known.
+    #[serde(default)]
+    pub listening: Option<Listening>,
     /// Where it is in its life.
     pub state: InstanceState,
     /// Restarts after exits.

@@ -29,9 +29,9 @@ pub struct Workload {
     /// in `PORT`. `None`: it does not listen, so it has no endpoint.
     #[serde(default)]
     pub port: Option<u16>,
-    /// A bind to `port`, at whatever address, goes to the instance's own where the system can do that.
-    #[serde(default = "yes")]
-    pub rebind: bool,
+    /// How a copy comes to listen at its own address.
+    #[serde(default)]
+    pub listens: ListensBy,
     /// The gateway listens, for every client of this machine and others, where the program means to: on `port`, or on
     /// the first port that it binds if there is none. Its copies stand behind that.
     #[serde(default)]
@@ -110,6 +110,20 @@ pub struct Workload {
     /// Raised by `hythe restart`: a new revision of the same thing.
     #[serde(default)]
     pub restarts_asked: u64,
+}
+
+/// How a copy comes to listen at its own address, which it is told in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListensBy {
+    /// Its own bind to the workload's port, at whatever address, goes there where the system can do that; elsewhere as
+    /// [`ListensBy::Port`].
+    #[default]
+    Auto,
+    /// It binds what `PORT` says.
+    Port,
+    /// It inherits a socket that listens there already (`LISTEN_FDS`); needs the workload's port.
+    Socket,
 }
 
 /// What Node's channel is for.
@@ -370,7 +384,7 @@ impl Workload {
             environment: BTreeMap::new(),
             numbered: BTreeMap::new(),
             port: None,
-            rebind: true,
+            listens: ListensBy::default(),
             publish: false,
             replicas: Replicas::default(),
             autoscale: None,
@@ -407,7 +421,7 @@ impl Workload {
             &self.working_dir,
             &self.environment,
             self.port,
-            self.rebind,
+            self.listens,
             &self.limits,
             self.restarts_asked,
         );

@@ -229,6 +229,7 @@ mod tests {
                 revision: Revision(1),
                 pid: Some(1),
                 address: Some(SocketAddr::from(([127, 0, 0, 1], 20_000 + number))),
+                listening: None,
                 state,
                 restarts: 0,
                 started_at: None,

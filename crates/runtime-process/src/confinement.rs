@@ -13,7 +13,7 @@ use hythe_supervisor::runtime::StartSpec;
 use crate::shared::Shared;
 use crate::user::Identity;
 
-const OLDER_MINDER: &str =
+pub(crate) const OLDER_MINDER: &str =
     "the minder is an older one, which cannot do that; `hythe server stop --all` ends it";
 
 /// Of a run that is about to be started. Its group is removed again unless it is kept.

@@ -309,6 +309,7 @@ fn prepare(
         learns: AtomicBool::new(false),
         channels: AtomicBool::new(false),
         confines: AtomicBool::new(false),
+        gives_sockets: AtomicBool::new(false),
         cgroups: Mutex::default(),
         closed: AtomicBool::new(false),
         guarded: Mutex::default(),

@@ -161,6 +161,7 @@ fn establish(shared: &Shared, connection: &mut Connection) -> Result<Session, Co
     shared.rebinds.store(hello.rebinds, Ordering::Relaxed);
     shared.learns.store(hello.learns, Ordering::Relaxed);
     shared.channels.store(hello.channels, Ordering::Relaxed);
+    shared.gives_sockets.store(hello.gives_sockets, Ordering::Relaxed);
     let broken = connection.replace(client);
     adopt(shared, connection, &children);
     let (stream, decoder) = events.into_parts();

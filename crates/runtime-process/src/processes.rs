@@ -62,8 +62,20 @@ fn sum(processes: &[Process]) -> Usage {
     for process in processes {
         usage.cpu_us += process.cpu_ticks * tick_us;
         usage.memory_bytes += process.resident_pages * page_size;
+        usage.waited_us += waited_us(process.pid);
     }
     usage
+}
+
+/// How long the first thread of a process was ready to run and did not: the second number, nanoseconds, of a list that
+/// some kernels do not have.
+fn waited_us(pid: i32) -> u64 {
+    let list = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let waited: Option<u64> = list
+        .split_ascii_whitespace()
+        .nth(1)
+        .and_then(|ns| ns.parse().ok());
+    waited.unwrap_or(0) / 1_000
 }
 
 /// Waits until a process has ended, `deadline` at the latest.

@@ -18,7 +18,7 @@ use hythe_supervisor::runtime::{Found, Listens, Record, RuntimeError, StartSpec,
 use rustix::process::Signal;
 
 use crate::commands::Connection;
-use crate::confinement::Confinement;
+use crate::confinement::{Confinement, OLDER_MINDER};
 use crate::output::NewRun;
 use crate::program;
 use crate::runs::{Run, bound_of};
@@ -51,6 +51,9 @@ pub(crate) fn start(
     }
     let name = shared.runs.new_name(&spec.record.id, hythe_stdx::unix_ms());
     let learns = shared.learns.load(Ordering::Relaxed);
+    if matches!(spec.listens, Listens::Given { .. }) && !shared.gives_sockets.load(Ordering::Relaxed) {
+        return Err(refused(io::Error::new(ErrorKind::Unsupported, OLDER_MINDER)));
+    }
     let confinement = Confinement::new(shared, &name, spec, identity).map_err(refused)?;
     let spawn = spawn_request(&name, spec, learns, &confinement).map_err(refused)?;
     shared.runs.begin(&name, &spec.record);
@@ -277,6 +280,10 @@ fn spawn_request(
             // The cluster's numbers begin with 1.
             worker: (channel == NodeChannel::Cluster).then(|| u64::from(spec.record.slot) + 1),
         }),
+        socket: spec
+            .record
+            .address
+            .filter(|_| matches!(spec.listens, Listens::Given { .. })),
         limits: confinement.limits(),
         groups: confinement.groups(),
         user: confinement.user(),
@@ -290,7 +297,7 @@ fn spawn_request(
 /// Which binds of a program that listens there are turned to its own address.
 fn rebind(listens: Listens, address: SocketAddr, learns: bool) -> Option<Rebind> {
     let (from, shared) = match listens {
-        Listens::Nowhere | Listens::AsTold => return None,
+        Listens::Nowhere | Listens::AsTold | Listens::Given { .. } => return None,
         Listens::On { port, shared } => (port, shared && learns && port == address.port()),
         Listens::Somewhere => (0, true),
     };

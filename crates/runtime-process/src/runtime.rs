@@ -86,6 +86,7 @@ impl Runtime for ProcessRuntime {
                     return Ok(None);
                 }
                 Listens::Somewhere => Some(0),
+                Listens::Given { port } => Some(port),
                 Listens::On { port, .. } if rebinds => Some(port),
                 Listens::On { .. } | Listens::AsTold => None,
             };

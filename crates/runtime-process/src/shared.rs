@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) learns: AtomicBool,
     /// Whether the minder can confine what it starts.
     pub(crate) confines: AtomicBool,
+    /// Whether it can give what it starts a socket.
+    pub(crate) gives_sockets: AtomicBool,
     /// The control groups below the minder's.
     pub(crate) cgroups: Mutex<Arc<Cgroups>>,
     /// The minder was asked to end: no other is started.

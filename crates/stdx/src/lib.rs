@@ -13,7 +13,7 @@ mod text;
 pub use atomic_file::{write_atomically, write_atomically_unsynced, write_atomically_with_mode};
 pub use hash::StableHash;
 pub use lines::Lines;
-pub use listening::listeners;
+pub use listening::{Listener, listeners};
 pub use quantity::{
     ParseQuantityError, format_duration, format_exact_size, format_size, parse_duration, parse_size,
 };

@@ -7,11 +7,20 @@ mod table;
 use std::io;
 use std::net::SocketAddr;
 
-/// Where somebody listens at this TCP port, in no particular order. Takes microseconds, however many connections there are.
+/// A TCP socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// Connections that the kernel has taken for it and no program has accepted yet.
+    pub waiting: u32,
+}
+
+/// Who listens at this TCP port, in no particular order. Takes microseconds, however many connections there are.
 ///
 /// # Errors
 /// Neither of the kernel's two lists can be read.
-pub fn listeners(port: u16) -> io::Result<Vec<SocketAddr>> {
+pub fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     // Sandboxes and kernels without that module have only the text.
     diag::listeners(port).or_else(|_| table::listeners(port))
 }
@@ -28,7 +37,7 @@ mod tests {
         for listeners in [diag::listeners, table::listeners] {
             let listeners = listeners(asked.port()).unwrap();
             assert_eq!(
-                listeners.contains(&asked),
+                listeners.iter().any(|listener| listener.address == asked),
                 expected,
                 "{asked} among {listeners:?}"
             );
@@ -45,6 +54,25 @@ mod tests {
             let connection = TcpStream::connect(address).unwrap();
             check(connection.local_addr().unwrap(), false);
         }
+    }
+
+    #[test]
+    fn connections_wait_until_they_are_accepted() {
+        let listener = TcpListener::bind("127.64.0.10:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+        for waiting in [2, 1, 0] {
+            for listeners in [diag::listeners, table::listeners] {
+                assert_eq!(
+                    listeners(address.port()).unwrap(),
+                    [Listener { address, waiting }]
+                );
+            }
+            if waiting > 0 {
+                drop(listener.accept().unwrap());
+            }
+        }
+        drop(connections);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hythe_model::Workload;
+use hythe_model::workload::ListensBy;
 
 use crate::runtime::{Listens, Record, StartSpec};
 use crate::unit::Unit;
@@ -62,15 +63,22 @@ impl Launch {
 }
 
 fn listens(workload: &Workload) -> Listens {
-    match workload.port {
-        Some(port) if workload.rebind => Listens::On {
+    match (workload.port, workload.listens) {
+        (Some(port), ListensBy::Auto) => Listens::On {
             port,
             shared: workload.publish,
         },
-        Some(_) => Listens::AsTold,
-        None if workload.publish && workload.rebind => Listens::Somewhere,
-        None => Listens::Nowhere,
+        (Some(_), ListensBy::Port) => Listens::AsTold,
+        (Some(port), ListensBy::Socket) => Listens::Given { port },
+        (None, ListensBy::Auto) if workload.publish => Listens::Somewhere,
+        (None, _) => Listens::Nowhere,
     }
+}
+
+/// What a program that inherits sockets may know them by; one service is one name.
+fn of_socket(unit: &Unit, workload: &Workload) -> Option<(String, String)> {
+    let is_given = matches!(listens(workload), Listens::Given { .. });
+    is_given.then(|| ("LISTEN_FDNAMES".to_owned(), unit.service.to_string()))
 }
 
 /// Where to listen, and where that can be reached, if that is known.
@@ -103,6 +111,7 @@ pub(crate) fn environment(
     let numbered = workload.numbered.iter();
     environment
         .extend(numbered.map(|(name, first)| (name.clone(), (first + u64::from(unit.slot)).to_string())));
+    environment.extend(of_socket(unit, workload));
     environment.extend(of_address(address));
     environment
 }

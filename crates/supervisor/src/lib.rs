@@ -36,6 +36,7 @@ mod observed;
 mod owner;
 mod plan;
 mod probe;
+mod prospect;
 pub mod runtime;
 mod scaling;
 mod unit;

@@ -78,6 +78,8 @@ pub(crate) struct Owner {
     runtime_events: Option<mpsc::Receiver<RuntimeEvent>>,
     wake_at: Option<u64>,
     measuring: bool,
+    /// Whether the last measurement was one of everybody.
+    measured_all: bool,
     stopped: Vec<oneshot::Sender<()>>,
     spine: Spine,
 }
@@ -93,7 +95,8 @@ enum Wake {
 }
 
 const EVENT_QUEUE: usize = 1024;
-const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// Those that may be starting; of the others each second time.
+const MEASURE_EVERY: Duration = Duration::from_millis(500);
 
 impl Owner {
     pub(crate) fn new(
@@ -125,6 +128,7 @@ impl Owner {
             runtime_events: None,
             wake_at: None,
             measuring: false,
+            measured_all: false,
             stopped: Vec::new(),
             spine,
         }
@@ -377,15 +381,19 @@ impl Owner {
         }
     }
 
-    /// Asks how much everything alive uses; reading it takes a while, so not on this task.
+    /// Asks how much everything alive uses, every second time only what may be starting; reading it takes a while, so not
+    /// on this task.
     fn measure(&mut self) {
-        let alive: Vec<_> = self
-            .observed
-            .units
-            .values()
+        if self.measuring {
+            return;
+        }
+        self.measured_all = !self.measured_all;
+        let units = self.observed.units.values();
+        let alive: Vec<_> = units
+            .filter(|unit| self.measured_all || unit.may_bind())
             .filter_map(|unit| Some((unit.id.clone(), unit.pid?)))
             .collect();
-        if self.measuring || alive.is_empty() {
+        if alive.is_empty() {
             return;
         }
         self.measuring = true;

@@ -5,6 +5,9 @@
 //! unhealthy, one success makes it ready again. An unhealthy instance gets no traffic; it is not
 //! restarted. Without a health check the first connection that its address accepts is all there is to it.
 //!
+//! A socket that an instance was given accepts connections before its program has looked at it. So there a connection
+//! counts when the program has taken it: when none waits in the kernel's queue any more.
+//!
 //! Whether an instance that has been ready still lives is a check of its own, beside the other: `retries` failures in
 //! a row are told once, as [`Event::Hung`].
 
@@ -21,6 +24,7 @@ use std::time::Duration;
 
 use hythe_model::workload::{HealthCheck, Probe, RunAs};
 use hythe_model::{InstanceId, is_own_address};
+use hythe_stdx::Listener;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -34,6 +38,8 @@ use judge::Judge;
 pub(crate) enum Subject {
     /// A connection, until one is accepted.
     Accepts(SocketAddr),
+    /// The same, where the instance was given the socket.
+    Takes(SocketAddr),
     /// A health check, for as long as the instance lives.
     Health(HealthSubject),
     /// A health check, until it has failed.
@@ -44,6 +50,8 @@ pub(crate) enum Subject {
 pub(crate) struct HealthSubject {
     pub(crate) check: HealthCheck,
     pub(crate) address: Option<SocketAddr>,
+    /// Whether it was given the socket that listens there.
+    pub(crate) is_given: bool,
     pub(crate) working_dir: PathBuf,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) user: Option<RunAs>,
@@ -60,6 +68,11 @@ pub(crate) struct Verdict {
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(1);
 const ACCEPT_FIRST_WAIT: Duration = Duration::from_millis(10);
 const ACCEPT_LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// Between two looks whether a connection was taken.
+const TAKE_POLL: Duration = Duration::from_millis(10);
+const NOT_TAKEN: &str = "the program has not taken the socket that it was given, descriptor 3 (LISTEN_FDS): \
+    the command has to be the program itself, or a shell that ends with `exec`; \
+    with `listens: auto` it listens for itself";
 /// Between two tries of a health check that does not say.
 const DEFAULT_START_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -74,7 +87,8 @@ pub(crate) struct Teller {
 /// more to learn or nobody listens.
 pub(crate) async fn run(subject: Subject, health: Health, teller: Teller) {
     match subject {
-        Subject::Accepts(address) => wait_for_accept(address, &teller).await,
+        Subject::Accepts(address) => wait_for_accept(address, false, &teller).await,
+        Subject::Takes(address) => wait_for_accept(address, true, &teller).await,
         Subject::Health(subject) => watch_health(&subject, health, &teller).await,
         Subject::Liveness(subject) => watch_liveness(&subject, teller).await,
     }
@@ -99,11 +113,17 @@ impl Teller {
     }
 }
 
-async fn wait_for_accept(address: SocketAddr, teller: &Teller) {
+async fn wait_for_accept(address: SocketAddr, is_given: bool, teller: &Teller) {
     let mut wait = ACCEPT_FIRST_WAIT;
     let mut said = None;
+    // One connection for all tries: a program that takes long finds no more than that in its queue.
+    let mut connection = None;
     loop {
-        let result = within(ACCEPT_TIMEOUT, accepts(address)).await;
+        let result = if is_given {
+            takes(address, &mut connection).await
+        } else {
+            within(ACCEPT_TIMEOUT, accepts(address)).await
+        };
         let verdict = match result {
             Ok(()) => Verdict {
                 health: Health::Ready,
@@ -132,7 +152,7 @@ async fn watch_health(subject: &HealthSubject, health: Health, teller: &Teller) 
     let start_period = Duration::from_millis(check.start_period_ms);
     let mut judge = Judge::new(check.retries, health);
     loop {
-        let result = subject.attempt_in_time().await;
+        let result = subject.attempt_in_time(judge.was_ready()).await;
         let excused = started.elapsed() < start_period;
         if let Some(verdict) = judge.judge(result, excused)
             && !teller.tell(verdict).await
@@ -150,7 +170,7 @@ async fn watch_liveness(subject: &HealthSubject, teller: Teller) {
     let mut judge = Judge::new(check.retries, Health::Ready);
     loop {
         tokio::time::sleep(pause(check, true)).await;
-        let result = subject.attempt_in_time().await;
+        let result = subject.attempt_in_time(true).await;
         let excused = started.elapsed() < start_period;
         if let Some(verdict) = judge.judge(result, excused)
             && verdict.health == Health::Unhealthy
@@ -175,14 +195,16 @@ fn pause(check: &HealthCheck, was_ready: bool) -> Duration {
 }
 
 impl HealthSubject {
-    async fn attempt_in_time(&self) -> Result<(), String> {
+    async fn attempt_in_time(&self, was_ready: bool) -> Result<(), String> {
         let timeout = Duration::from_millis(self.check.timeout_ms.max(1));
-        within(timeout, self.attempt()).await
+        within(timeout, self.attempt(was_ready)).await
     }
 
-    async fn attempt(&self) -> Result<(), String> {
+    async fn attempt(&self, was_ready: bool) -> Result<(), String> {
         match (&self.check.probe, self.address) {
             (Probe::Http(path), Some(address)) => http::get(address, path).await,
+            // Once it takes connections, some of others may always wait.
+            (Probe::Tcp, Some(address)) if self.is_given && !was_ready => takes_in_the_end(address).await,
             (Probe::Tcp, Some(address)) => accepts(address).await,
             (Probe::Command(command), _) => self.runs(command).await,
             (Probe::Http(_) | Probe::Tcp, None) => Err("there is no address to probe".to_owned()),
@@ -214,23 +236,51 @@ async fn accepts(address: SocketAddr) -> Result<(), String> {
     if is_own_address(address.ip()) {
         listens(address)?;
     }
-    TcpStream::connect(address)
-        .await
-        .map(drop)
-        .map_err(|error| format!("connect to {address}: {error}"))
+    connect(address).await.map(drop)
+}
+
+/// Whether a program has taken `connection`, which is made if there is none yet.
+async fn takes(address: SocketAddr, connection: &mut Option<TcpStream>) -> Result<(), String> {
+    if connection.is_none() {
+        let made = within(ACCEPT_TIMEOUT, connect(address)).await?;
+        *connection = Some(made);
+        // The kernel may need a moment to put it into the queue. If it needs more, requests wait there a little.
+        tokio::time::sleep(TAKE_POLL).await;
+    }
+    match listens(address)?.waiting {
+        0 => Ok(()),
+        _ => Err(NOT_TAKEN.to_owned()),
+    }
+}
+
+/// For a try that has a bound of its own.
+async fn takes_in_the_end(address: SocketAddr) -> Result<(), String> {
+    let mut connection = None;
+    while takes(address, &mut connection).await.is_err() {
+        tokio::time::sleep(TAKE_POLL).await;
+    }
+    Ok(())
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+    let connection = TcpStream::connect(address).await;
+    connection.map_err(|error| format!("connect to {address}: {error}"))
 }
 
 /// The gateway has the port at every address, and would accept in the place of an instance that does not listen yet.
-fn listens(address: SocketAddr) -> Result<(), String> {
-    let is_there = |other: &SocketAddr| other.ip().to_canonical() == address.ip();
+fn listens(address: SocketAddr) -> Result<Listener, String> {
+    let is_there = |other: &&Listener| other.address.ip().to_canonical() == address.ip();
     match hythe_stdx::listeners(address.port()) {
-        Ok(listeners) if listeners.iter().any(is_there) => Ok(()),
-        Ok(_) => Err(format!("connect to {address}: nobody listens")),
+        Ok(listeners) => listeners
+            .iter()
+            .find(is_there)
+            .copied()
+            .ok_or_else(|| format!("connect to {address}: nobody listens")),
         Err(error) => Err(format!("cannot tell who listens at {address}: {error}")),
     }
 }
 
-async fn within(timeout: Duration, attempt: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+async fn within<T>(timeout: Duration, attempt: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| {
         Err(format!(
             "no answer within {}",

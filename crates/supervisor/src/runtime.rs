@@ -82,6 +82,11 @@ pub enum Listens {
     },
     /// At the first port that it binds, which the gateway then has too.
     Somewhere,
+    /// With a socket that it inherits.
+    Given {
+        /// The socket's port, if that can be had.
+        port: u16,
+    },
 }
 
 /// A listening socket that was turned to an instance's own address.
@@ -188,8 +193,17 @@ pub struct ProbeResult {
 pub struct Usage {
     /// CPU time since the start, microseconds.
     pub cpu_us: u64,
+    /// How long its processes were ready to run and had to wait for a core, microseconds; zero where nobody counts that.
+    pub waited_us: u64,
     /// Resident memory, bytes.
     pub memory_bytes: u64,
+}
+
+impl Usage {
+    /// For how long a core was wanted since the start, microseconds.
+    pub(crate) fn wanted_us(self) -> u64 {
+        self.cpu_us.saturating_add(self.waited_us)
+    }
 }
 
 /// Something happened to an instance.

@@ -22,10 +22,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hythe_model::workload::{HealthCheck, NodeChannel, Probe, RestartPolicy};
+use hythe_model::workload::{HealthCheck, ListensBy, NodeChannel, Probe, RestartPolicy};
 use hythe_model::{Entry, Exit, FullName, InstanceId, Revision, Workload};
 
 use crate::backoff::{Backoff, millis};
+use crate::prospect::Prospect;
 use crate::runtime::{Bound, Found, Record, StopBy, Usage};
 
 /// An instance and its history. Times are Unix milliseconds of the supervisor's clock.
@@ -57,8 +58,8 @@ pub(crate) struct Unit {
     pub(crate) said_ready: Option<u32>,
     /// Whether the gateway listens where it means to.
     pub(crate) publish: bool,
-    /// Others of its service have listened somewhere, so it is not ready before it does.
-    pub(crate) has_to_listen: bool,
+    /// Whether its process will listen, where nobody knows the port before.
+    pub(crate) prospect: Prospect,
     pub(crate) restarts: u32,
     pub(crate) started_at: Option<u64>,
     /// Since when it has not been ready; a service that takes too long reports a failure.
@@ -120,6 +121,8 @@ pub(crate) struct Measured {
     pub(crate) last: Option<(Usage, u64)>,
     pub(crate) cpu_millis: u32,
     pub(crate) memory_bytes: u64,
+    /// Whether it was seen that it does not work, or not any more, as a program does that starts.
+    pub(crate) calm: bool,
     /// Measurements in a row with more memory than its workload allows.
     pub(crate) over: u32,
 }
@@ -160,7 +163,7 @@ impl Unit {
             address: None,
             bound: None,
             said_ready: None,
-            has_to_listen: false,
+            prospect: Prospect::default(),
             restarts: 0,
             started_at: None,
             unready_since: now,
@@ -215,7 +218,7 @@ impl Unit {
             bound: found.bound.map(|bound| (found.pid, bound)),
             said_ready: found.said_ready.then_some(found.pid),
             publish: record.publish,
-            has_to_listen: false,
+            prospect: Prospect::default(),
             restarts: record.restarts,
             started_at: Some(record.started_at),
             unready_since: now,
@@ -406,12 +409,35 @@ impl Unit {
         let workload = &self.workload.as_ref()?.spec;
         let wait = match self.check()? {
             Check::Running if self.has_said_ready() => 0,
+            Check::Running if self.may_bind() && !self.usage.calm => u64::MAX,
             Check::Running => workload.ready_after_ms.unwrap_or(millis(backoff.quick)),
             // As in PM2: one that never says it is taken for ready all the same.
             Check::Says => workload.ready_after_ms.unwrap_or(SAYS_WITHIN_MS),
-            Check::Listens | Check::Accepts(_) | Check::Health => return None,
+            Check::Listens | Check::Accepts(_) | Check::Takes(_) | Check::Health => return None,
         };
         Some(since + wait.min(workload.update.ready_timeout_ms / 2))
+    }
+
+    /// Whether it is not ready and may yet bind a port that nobody knows.
+    pub(crate) fn may_bind(&self) -> bool {
+        let workload = self.workload.as_ref().map(|entry| &entry.spec);
+        let is_watched = workload.is_some_and(|workload| {
+            workload.publish && workload.listens == ListensBy::Auto && workload.port.is_none()
+        });
+        let is_pending = matches!(
+            self.phase,
+            Phase::Up {
+                health: Health::Pending,
+                ..
+            }
+        );
+        is_watched && is_pending && self.address.is_none() && self.prospect == Prospect::Unknown
+    }
+
+    /// Whether it listened, if it has come as far as that or has served without.
+    pub(crate) fn has_listened(&self) -> Option<bool> {
+        let has_served = self.recorded_ready || self.is_serving();
+        (self.bound.is_some() || has_served).then_some(self.bound.is_some())
     }
 
     fn has_said_ready(&self) -> bool {
@@ -430,8 +456,9 @@ impl Unit {
         let workload = &self.workload.as_ref()?.spec;
         match (&workload.healthcheck, self.address) {
             _ if workload.says_ready && !self.has_said_ready() => Some(Check::Says),
-            (_, None) if self.has_to_listen => Some(Check::Listens),
+            (_, None) if self.prospect == Prospect::Listens => Some(Check::Listens),
             (None, None) => Some(Check::Running),
+            (None, Some(address)) if workload.listens == ListensBy::Socket => Some(Check::Takes(address)),
             (None, Some(address)) => Some(Check::Accepts(address)),
             (Some(health), None) if !matches!(health.probe, Probe::Command(_)) => Some(Check::Running),
             (Some(_), _) => Some(Check::Health),
@@ -453,6 +480,8 @@ pub(crate) enum Check {
     Listens,
     /// That its address accepts a connection, once.
     Accepts(SocketAddr),
+    /// That it accepts a connection from the socket that it was given, once.
+    Takes(SocketAddr),
     /// Its workload's health check, for as long as it runs.
     Health,
 }

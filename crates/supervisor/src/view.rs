@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hythe_model::instance::ServiceInstances;
-use hythe_model::workload::UpdateOrder;
+use hythe_model::instance::{Listening, ServiceInstances};
+use hythe_model::workload::{ListensBy, NodeChannel, UpdateOrder};
 use hythe_model::{Desired, FullName, Instance, InstanceState, Instances};
 
 use crate::Rules;
@@ -162,6 +162,7 @@ impl Viewer<'_> {
             revision: unit.revision,
             pid: unit.pid,
             address: unit.address,
+            listening: listening(unit),
             state,
             restarts: unit.restarts,
             started_at: unit.started_at,
@@ -207,5 +208,80 @@ impl Viewer<'_> {
             },
         };
         (state, None)
+    }
+}
+
+/// How the process of a unit came to listen where it does, as far as that is known.
+fn listening(unit: &Unit) -> Option<Listening> {
+    let workload = &unit.workload.as_ref()?.spec;
+    let (pid, _) = unit.pid.zip(unit.address)?;
+    let bound = unit.bound.filter(|(of, _)| *of == pid);
+    match bound.map(|(_, bound)| bound.asked) {
+        Some(asked) if workload.channel == Some(NodeChannel::Cluster) => Some(Listening::Cluster { asked }),
+        Some(asked) => Some(Listening::Bind { asked }),
+        None if workload.listens == ListensBy::Socket => Some(Listening::Socket),
+        None if unit.recorded_ready || unit.is_serving() => Some(Listening::Port),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::path::PathBuf;
+
+    use hythe_model::{Entry, Workload};
+
+    use super::*;
+    use crate::runtime::Bound;
+
+    fn unit(listens: ListensBy, channel: Option<NodeChannel>) -> Unit {
+        let mut spec = Workload::new(vec!["/bin/app".to_owned()], PathBuf::from("/srv"));
+        (spec.listens, spec.channel) = (listens, channel);
+        let revision = spec.revision();
+        let entry = Entry {
+            uid: String::new(),
+            generation: 1,
+            created_at: 0,
+            spec,
+        };
+        let mut unit = Unit::new("web".parse().unwrap(), 1, 0, revision, Arc::new(entry), 0);
+        unit.pid = Some(7);
+        unit
+    }
+
+    #[test]
+    fn how_a_process_listens_is_told_as_far_as_it_is_known() {
+        let (asked, address): (SocketAddr, SocketAddr) =
+            (([0; 4], 3000).into(), ([127, 64, 0, 1], 3000).into());
+        let bound = |pid| Some((pid, Bound { asked, address }));
+        let rows = [
+            (
+                ListensBy::Auto,
+                None,
+                bound(7),
+                false,
+                Some(Listening::Bind { asked }),
+            ),
+            (
+                ListensBy::Auto,
+                Some(NodeChannel::Cluster),
+                bound(7),
+                false,
+                Some(Listening::Cluster { asked }),
+            ),
+            (ListensBy::Auto, None, bound(6), false, None),
+            (ListensBy::Auto, None, None, true, Some(Listening::Port)),
+            (ListensBy::Port, None, None, false, None),
+            (ListensBy::Port, None, None, true, Some(Listening::Port)),
+            (ListensBy::Socket, None, None, false, Some(Listening::Socket)),
+        ];
+        for (listens, channel, bound, was_ready, expected) in rows {
+            let mut unit = unit(listens, channel);
+            (unit.bound, unit.recorded_ready) = (bound, was_ready);
+            assert_eq!(listening(&unit), None, "it has no address");
+            unit.address = Some(address);
+            assert_eq!(listening(&unit), expected, "{listens:?} {bound:?} {was_ready}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_model::workload::HealthCheck;
+use hythe_model::workload::{HealthCheck, ListensBy};
 use hythe_model::{Entry, InstanceId, Workload};
 use hythe_ports::Traffic;
 use tokio::sync::mpsc;
@@ -26,6 +26,7 @@ use crate::unit::{Check, Phase, Unit};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Aim {
     Accepts(SocketAddr),
+    Takes(SocketAddr),
     Health,
     Drained(SocketAddr),
     Liveness,
@@ -110,6 +111,7 @@ impl Starter {
         let (id, events) = (unit.id.clone(), self.events.clone());
         let subject = match aim {
             Aim::Accepts(address) => Subject::Accepts(address),
+            Aim::Takes(address) => Subject::Takes(address),
             Aim::Health => Subject::Health(self.health_subject(unit, aim)?),
             Aim::Liveness => Subject::Liveness(self.health_subject(unit, aim)?),
             Aim::Drained(address) => {
@@ -132,6 +134,7 @@ impl Starter {
         Some(HealthSubject {
             check: aim.check(workload)?.clone(),
             address: unit.address,
+            is_given: workload.listens == ListensBy::Socket,
             working_dir: workload.working_dir.clone(),
             environment: environment(unit, workload, unit.address, &self.gateway_url),
             user: workload.user.clone(),
@@ -164,7 +167,7 @@ impl Aim {
         match self {
             Self::Health => workload.healthcheck.as_ref(),
             Self::Liveness => workload.liveness.as_ref(),
-            Self::Accepts(_) | Self::Drained(_) => None,
+            Self::Accepts(_) | Self::Takes(_) | Self::Drained(_) => None,
         }
     }
 }
@@ -177,8 +180,9 @@ fn aim(unit: &Unit) -> Option<Aim> {
     match unit.phase {
         Phase::Up { .. } => match unit.check()? {
             Check::Running | Check::Says | Check::Listens => None,
-            Check::Accepts(_) if unit.is_serving() => None,
+            Check::Accepts(_) | Check::Takes(_) if unit.is_serving() => None,
             Check::Accepts(address) => Some(Aim::Accepts(address)),
+            Check::Takes(address) => Some(Aim::Takes(address)),
             Check::Health => Some(Aim::Health),
         },
         Phase::Draining { drained: false, .. } => unit.address.map(Aim::Drained),

@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use hythe_model::desired::DocumentChange;
 use hythe_model::endpoint::{Endpoint, EndpointRules, PoolEndpoints};
-use hythe_model::instance::ServiceInstances;
+use hythe_model::instance::{Listening, ServiceInstances};
 use hythe_model::view::{Explanation, LogLine, RouteView};
 use hythe_model::{
     Desired, Endpoints, FullName, Instance, InstanceId, InstanceState, Instances, Name, ProjectName,
@@ -301,6 +301,7 @@ fn instance(service: &FullName, id: &str, state: InstanceState) -> Instance {
         revision: Revision(1),
         pid: Some(100),
         address: Some("127.0.0.1:20000".parse().unwrap()),
+        listening: Some(Listening::Port),
         state,
         restarts: 0,
         started_at: Some(1),

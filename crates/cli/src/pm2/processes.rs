@@ -317,6 +317,7 @@ pub(crate) mod tests {
             slot,
             pid: state.is_alive().then_some(100 + slot),
             address: None,
+            listening: None,
             state: *state,
             restarts: slot,
             revision: String::new(),

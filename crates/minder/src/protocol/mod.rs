@@ -191,6 +191,10 @@ pub struct Spawn {
     /// It is Node, which gets its channel to whoever started it ([`Hello::channels`]).
     #[serde(default)]
     pub channel: Option<NodeChannel>,
+    /// Where a socket listens that it inherits as descriptor 3, with `LISTEN_FDS` and `LISTEN_PID` in its environment
+    /// ([`Hello::gives_sockets`]). TCP only.
+    #[serde(default)]
+    pub socket: Option<SocketAddr>,
     /// Which control groups it is in; what is not set is inherited from the minder.
     #[serde(default)]
     pub groups: ControlGroups,
@@ -366,6 +370,9 @@ pub struct Hello {
     /// Whether it knows [`Spawn::groups`], [`Spawn::user`] and [`Limits::resources`].
     #[serde(default)]
     pub confines: bool,
+    /// Whether it knows [`Spawn::socket`].
+    #[serde(default)]
+    pub gives_sockets: bool,
 }
 
 /// A process that was started.
@@ -615,6 +622,8 @@ pub enum SpawnStep {
     User,
     /// Changing to its working folder.
     Chdir,
+    /// Listening in its place, and giving it the socket.
+    Socket,
     /// Executing the program.
     Exec,
 }
@@ -633,6 +642,7 @@ impl Spawn {
             umask: None,
             rebind: None,
             channel: None,
+            socket: None,
             groups: ControlGroups::default(),
             user: None,
             segment_limit: DEFAULT_SEGMENT_LIMIT,
@@ -665,6 +675,7 @@ impl std::fmt::Display for SpawnStep {
             Self::Groups => "entering its control groups",
             Self::User => "becoming its user",
             Self::Chdir => "chdir",
+            Self::Socket => "listening at its address",
             Self::Exec => "exec",
         })
     }

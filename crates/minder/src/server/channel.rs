@@ -32,6 +32,7 @@ use rustix::{
 use serde_json::{Value, json};
 
 use super::{
+    given::beside,
     handover::{ChannelLeft, WorkerLeft},
     requests::KeptSockets,
     turn::Turn,
@@ -88,7 +89,7 @@ pub(super) fn pair(worker: Option<Rights>) -> Result<(Channel, Inherited), Errno
         skipping: false,
         worker,
     };
-    Ok((channel, Inherited(there)))
+    Ok((channel, Inherited(beside(there)?)))
 }
 
 impl Inherited {

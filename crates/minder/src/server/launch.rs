@@ -6,7 +6,7 @@
 //! failed exec being an error and never an exit.
 
 use std::{
-    ffi::{CString, c_char},
+    ffi::{CStr, CString, c_char},
     fs::File,
     io,
     os::{
@@ -31,6 +31,7 @@ use rustix::{
 use super::{
     channel::Inherited,
     confine::{Birth, Confinement},
+    given::{Given, ListenPid, beside},
     handover::Launching,
     rebind, signals,
 };
@@ -43,12 +44,13 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const REBINDS: u8 = u8::MAX;
 
 /// The steps after the fork, which the new process reports by their place in this list.
-const STEPS: [SpawnStep; 6] = [
+const STEPS: [SpawnStep; 7] = [
     SpawnStep::Prepare,
     SpawnStep::Groups,
     SpawnStep::Limits,
     SpawnStep::User,
     SpawnStep::Chdir,
+    SpawnStep::Socket,
     SpawnStep::Exec,
 ];
 
@@ -138,14 +140,16 @@ impl Launcher {
 
     /// Starts a child in a process group of its own.
     pub(super) fn launch(&self, spawn: &Spawn, channel: Option<Inherited>) -> Result<Launched, Refusal> {
-        let image = Image {
+        let given = spawn.socket.map(Given::listening).transpose();
+        let mut image = Image {
             channel,
+            socket: given.map_err(|error| refusal((SpawnStep::Socket, error)))?,
             ..Image::of(spawn)?
         };
         let (out, out_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
         let (err, err_end) = output_pipe().map_err(|error| refusal((SpawnStep::Pipe, error)))?;
         let (pid, binds) = self
-            .start(&image, [&out_end, &err_end], Tie::UntilMinderDies)
+            .start(&mut image, [&out_end, &err_end], Tie::UntilMinderDies)
             .map_err(refusal)?;
         Ok(Launched {
             pid,
@@ -157,21 +161,22 @@ impl Launcher {
 
     /// Starts the server, in a session of its own, with its output in `log`.
     pub(super) fn launch_server(&self, server: &Guarded, log: &OwnedFd) -> Result<Pid, Refusal> {
-        let image = Image::of(&Spawn {
+        let mut image = Image::of(&Spawn {
             env: server.env.clone(),
             ..Spawn::new("server", server.argv.clone())
         })?;
-        let started = self.start(&image, [log, log], Tie::None).map_err(refusal)?;
+        let started = self.start(&mut image, [log, log], Tie::None).map_err(refusal)?;
         Ok(started.0)
     }
 
     fn start(
         &self,
-        image: &Image,
+        image: &mut Image,
         outputs: [&OwnedFd; 2],
         tie: Tie,
     ) -> Result<(Pid, Option<OwnedFd>), Failure> {
-        let (outcome, report) = report_pair().map_err(|error| (SpawnStep::Pipe, error))?;
+        let pair = report_pair().and_then(|(outcome, report)| Ok((outcome, beside(report)?)));
+        let (outcome, report) = pair.map_err(|error| (SpawnStep::Pipe, error))?;
         let minder = getpid();
         let (forked, born) = image
             .confinement
@@ -197,7 +202,7 @@ impl Launcher {
     /// Runs in the new process; returns only when it failed.
     fn become_child(
         &self,
-        image: &Image,
+        image: &mut Image,
         outputs: [&OwnedFd; 2],
         tie: Tie,
         minder: Pid,
@@ -205,7 +210,7 @@ impl Launcher {
         report: &OwnedFd,
     ) -> Failure {
         let confinement = &image.confinement;
-        let steps: [Step<'_>; 5] = [
+        let steps: [Step<'_>; 6] = [
             (SpawnStep::Prepare, &|| self.prepare(image, outputs, tie)),
             (SpawnStep::Groups, &|| confinement.join(born)),
             (SpawnStep::Limits, &|| self.limit(image)),
@@ -215,6 +220,10 @@ impl Launcher {
                 stay_until_minder_dies(tie, minder)
             }),
             (SpawnStep::Chdir, &|| chdir(&image.cwd)),
+            // Last: its place may be that of a file that the steps before need.
+            (SpawnStep::Socket, &|| {
+                image.socket.as_ref().map_or(Ok(()), Given::place)
+            }),
         ];
         for (step, take) in steps {
             if let Err(error) = take() {
@@ -280,6 +289,8 @@ struct Image {
     rebinds: bool,
     /// The child's end of its channel.
     channel: Option<Inherited>,
+    /// What it listens with from its start.
+    socket: Option<Given>,
 }
 
 impl Image {
@@ -306,14 +317,20 @@ impl Image {
             confinement: Confinement::of(spawn)?,
             rebinds: spawn.rebind.is_some(),
             channel: None,
+            socket: None,
         })
     }
 
     /// Tries the files one after the other; returns only when none could be executed.
-    fn execute(&self) -> Errno {
+    fn execute(&mut self) -> Errno {
+        let listen_pid = ListenPid::of_this_process();
+        if self.socket.is_some() {
+            self.env.append(listen_pid.as_c_str());
+        }
         let mut outcome = Errno::NOENT;
         for program in &self.programs {
-            // SAFETY: all are NUL-terminated, the lists end with a null pointer, and `self` keeps them alive.
+            // SAFETY: all are NUL-terminated, the lists end with a null pointer, and `self` keeps them alive, but for the
+            // process's own variable, which lives as long as this function.
             unsafe {
                 libc::execve(
                     program.as_ptr(),
@@ -331,7 +348,7 @@ impl Image {
     }
 }
 
-/// Strings and the null-terminated list of pointers to them.
+/// Strings and the null-terminated list of pointers to them, with room for one more.
 struct Strings {
     pointers: Vec<*const c_char>,
     _owned: Vec<CString>,
@@ -342,11 +359,18 @@ impl Strings {
         let pointers = owned
             .iter()
             .map(|text| text.as_ptr())
-            .chain([ptr::null()])
+            .chain([ptr::null(); 2])
             .collect();
         Self {
             pointers,
             _owned: owned,
+        }
+    }
+
+    /// Lists one more, which must live as long as the list is used. Allocates nothing.
+    fn append(&mut self, text: &CStr) {
+        if let [.., room, _] = &mut self.pointers[..] {
+            *room = text.as_ptr();
         }
     }
 }

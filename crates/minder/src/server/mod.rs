@@ -16,6 +16,7 @@ mod channel;
 mod child;
 mod confine;
 mod connection;
+mod given;
 mod ground;
 mod guard;
 mod handover;

@@ -11,6 +11,7 @@ use super::{
     channel::{self, Channel, Inherited, Rights},
     child::Outputs,
     connection::Connection,
+    given::Given,
     minder::Minder,
     rebind::Rebinding,
     turn::Turn,
@@ -122,6 +123,7 @@ impl Minder {
             channels: true,
             hands_over: true,
             confines: true,
+            gives_sockets: true,
         }
     }
 
@@ -142,6 +144,9 @@ impl Minder {
         let is_turned_by_channel =
             spawn.rebind.is_some() && spawn.channel.is_some_and(|node| node.worker.is_some());
         let (channel, inherited) = self.channel_for(&mut spawn)?.unzip();
+        if spawn.socket.is_some() {
+            Given::tell(&mut spawn.env);
+        }
         let outputs =
             Outputs::prepare(&self.raw, &spawn).map_err(|error| failed("looking for segments", &error))?;
         let mut launched = self.launcher.launch(&spawn, inherited)?;

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::world::{EXE, World, free_port, shell};
 
 /// To the same binary, which comes to the same thing.
-fn hand_over(world: &mut World) {
+pub(crate) fn hand_over(world: &mut World) {
     world.disconnect();
     let client = Client::connect(world.home()).unwrap();
     client.hand_over(Path::new(EXE)).unwrap();

@@ -4,6 +4,7 @@ mod binds;
 mod channels;
 mod confinement;
 mod handover;
+mod sockets;
 mod world;
 
 use std::{

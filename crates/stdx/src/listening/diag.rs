@@ -8,6 +8,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
 
+use super::Listener;
+
 /// Before every message: its length, kind, flags, number and sender.
 const HEADER: usize = 16;
 /// The kinds: `SOCK_DIAG_BY_FAMILY`, of questions and answers, and two of the kernel's own.
@@ -24,12 +26,14 @@ const TCP: u8 = 6;
 /// Where the port and the address begin in an answer: behind family, state and two about timers, and behind both ports.
 const PORT_AT: usize = HEADER + 4;
 const IP_AT: usize = HEADER + 8;
+/// Where it has the connections that nobody has accepted: behind both addresses, interface, cookie and a timer.
+const WAITING_AT: usize = HEADER + 56;
 
 /// The kernel fills no answer beyond this.
 const BUFFER: usize = 32 * 1024;
 
-/// Where somebody listens at this port.
-pub(super) fn listeners(port: u16) -> io::Result<Vec<SocketAddr>> {
+/// Who listens at this port.
+pub(super) fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     let kernel = socket_with(
         AddressFamily::NETLINK,
         SocketType::DGRAM,
@@ -41,7 +45,7 @@ pub(super) fn listeners(port: u16) -> io::Result<Vec<SocketAddr>> {
         send(&kernel, &question(family, port), SendFlags::empty())?;
         receive(&kernel, &mut found)?;
     }
-    found.retain(|address| address.port() == port);
+    found.retain(|listener| listener.address.port() == port);
     Ok(found)
 }
 
@@ -62,7 +66,7 @@ fn question(family: AddressFamily, port: u16) -> Vec<u8> {
 }
 
 /// All answers to one question.
-fn receive(kernel: &OwnedFd, found: &mut Vec<SocketAddr>) -> io::Result<()> {
+fn receive(kernel: &OwnedFd, found: &mut Vec<Listener>) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let (_, length) = recv(kernel, buffer.as_mut_slice(), RecvFlags::TRUNC)?;
@@ -91,7 +95,7 @@ fn number(message: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*message.get(at..)?.first_chunk()?))
 }
 
-fn listener(message: &[u8]) -> Option<SocketAddr> {
+fn listener(message: &[u8]) -> Option<Listener> {
     let family = AddressFamily::from_raw(u16::from(*message.get(HEADER)?));
     let port = u16::from_be_bytes(*message.get(PORT_AT..)?.first_chunk()?);
     let ip = message.get(IP_AT..)?;
@@ -100,5 +104,8 @@ fn listener(message: &[u8]) -> Option<SocketAddr> {
         AddressFamily::INET6 => Ipv6Addr::from(*ip.first_chunk::<16>()?).into(),
         _ => return None,
     };
-    Some(SocketAddr::new(ip, port))
+    Some(Listener {
+        address: SocketAddr::new(ip, port),
+        waiting: u32::from_ne_bytes(*message.get(WAITING_AT..)?.first_chunk()?),
+    })
 }

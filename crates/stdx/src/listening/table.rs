@@ -5,11 +5,13 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::Listener;
+
 /// `TCP_LISTEN`.
 const LISTENS: &str = "0A";
 
-/// Where somebody listens at this port.
-pub(super) fn listeners(port: u16) -> io::Result<Vec<SocketAddr>> {
+/// Who listens at this port.
+pub(super) fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     let mut found = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         match std::fs::read_to_string(table) {
@@ -19,22 +21,23 @@ pub(super) fn listeners(port: u16) -> io::Result<Vec<SocketAddr>> {
             Err(_) => {}
         }
     }
-    found.retain(|address| address.port() == port);
+    found.retain(|listener: &Listener| listener.address.port() == port);
     Ok(found)
 }
 
-/// The local address of a line whose socket listens.
-fn listener(line: &str) -> Option<SocketAddr> {
+/// The local address of a line whose socket listens, and the second of its queues.
+fn listener(line: &str) -> Option<Listener> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let local = words.next()?;
     if words.nth(1)? != LISTENS {
         return None;
     }
     let (ip, port) = local.split_once(':')?;
-    Some(SocketAddr::new(
-        self::ip(ip)?,
-        u16::from_str_radix(port, 16).ok()?,
-    ))
+    let (_, waiting) = words.next()?.split_once(':')?;
+    Some(Listener {
+        address: SocketAddr::new(self::ip(ip)?, u16::from_str_radix(port, 16).ok()?),
+        waiting: u32::from_str_radix(waiting, 16).ok()?,
+    })
 }
 
 /// Words of 32 bits in the order of this machine.

@@ -6,6 +6,7 @@ use hythe_model::{FullName, Revision};
 
 use super::{FailedUpdate, Observed, Renewal, Sync};
 use crate::plan::Action;
+use crate::prospect::Prospect;
 use crate::unit::{Health, Measured, Phase, Unit};
 
 impl Observed {
@@ -57,13 +58,26 @@ impl Observed {
             | Action::Kill { id }
             | Action::Sweep { id }
             | Action::Forget { id } => {
+                let starts = matches!(action, Action::Start { .. });
+                let unit = self.units.get(id).filter(|_| starts);
+                let prospect = unit.map(|unit| self.prospect(unit));
                 if let Some(unit) = self.units.get_mut(id) {
-                    let memory = self.memories.get(&unit.service);
-                    unit.has_to_listen = memory.is_some_and(|memory| !memory.published.is_empty());
+                    unit.prospect = prospect.unwrap_or(unit.prospect);
                     begin_on(unit, action, now);
                 }
             }
         }
+    }
+
+    /// Whether the next process of `unit` will listen.
+    fn prospect(&self, unit: &Unit) -> Prospect {
+        let mates = || self.units.values().filter(|other| other.service == unit.service);
+        let in_place = mates().filter(|other| other.slot == unit.slot);
+        let before = in_place.filter_map(Unit::has_listened).max();
+        let memory = self.memories.get(&unit.service);
+        let some_listen = memory.is_some_and(|memory| !memory.published.is_empty());
+        let some_do_not = mates().any(|other| other.has_listened() == Some(false));
+        Prospect::new(before, some_listen, some_do_not)
     }
 
     /// Why a new unit takes `slot`, if by a rule.

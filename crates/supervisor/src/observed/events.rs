@@ -11,6 +11,7 @@ use hythe_model::{Exit, InstanceId};
 
 use super::{Observed, Sync};
 use crate::backoff::{Backoff, millis};
+use crate::prospect::Work;
 use crate::runtime::{Bound, Found, Usage};
 use crate::unit::{Health, Measured, Phase, Unit};
 
@@ -48,9 +49,10 @@ impl Observed {
         unit.pid = Some(pid);
         unit.address = address;
         unit.message = None;
-        let since = unit.started_at.unwrap_or(now);
+        unit.usage.last = Some((Usage::default(), now));
+        // Where many start at once, it was asked for some time before.
         unit.phase = Phase::Up {
-            since,
+            since: now,
             health: Health::Pending,
         };
         unit.take_bound();
@@ -221,6 +223,12 @@ impl Observed {
             // Microseconds per millisecond are thousandths.
             let cpu_millis = used_us / now.saturating_sub(at).max(1);
             unit.usage.cpu_millis = u32::try_from(cpu_millis).unwrap_or(u32::MAX);
+            let work = Work {
+                wanted_us: usage.wanted_us().saturating_sub(last.wanted_us()),
+                during_ms: now.saturating_sub(at),
+                in_all_us: usage.cpu_us,
+            };
+            unit.usage.calm = work.is_of_a_start().map_or(unit.usage.calm, |starts| !starts);
         }
         unit.usage.memory_bytes = usage.memory_bytes;
         unit.usage.last = Some((usage, now));

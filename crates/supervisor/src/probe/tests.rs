@@ -50,10 +50,30 @@ async fn an_address_is_ready_once_it_accepts() {
     assert_eq!(next(&mut events).await, None);
 }
 
+#[tokio::test]
+async fn a_socket_that_was_given_is_ready_once_its_connection_is_taken() {
+    let listener = TcpListener::bind("127.64.11.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (teller, mut events) = teller();
+    let probe = tokio::spawn(run(Subject::Takes(address), Health::Pending, teller));
+    let waits = next(&mut events).await.unwrap();
+    assert_eq!(waits.health, Health::Pending);
+    assert_eq!(waits.message.as_deref(), Some(NOT_TAKEN));
+    let (connection, _) = listener.accept().await.unwrap();
+    let taken = next(&mut events).await.unwrap();
+    assert_eq!(
+        (taken.health, taken.message),
+        (Health::Ready, None),
+        "one connection was all"
+    );
+    drop(connection);
+    probe.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_try_that_takes_too_long_has_failed() {
     let timeout = Duration::from_millis(500);
-    let result = within(timeout, std::future::pending()).await;
+    let result = within(timeout, std::future::pending::<Result<(), String>>()).await;
     assert_eq!(result, Err("no answer within 500ms".to_owned()));
 }
 

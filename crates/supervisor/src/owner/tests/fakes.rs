@@ -359,6 +359,7 @@ impl Runtime for FakeRuntime {
         let readings = state.asked.iter().filter(|asked| *asked == "usage").count() as u64;
         Some(Usage {
             cpu_us: readings * 250_000,
+            waited_us: 0,
             memory_bytes: state.memory.get(id).copied().unwrap_or(4096),
         })
     }

@@ -197,6 +197,7 @@ impl World {
         if let Some(pid) = self.observed.units.get(id).and_then(|unit| unit.pid) {
             let usage = Usage {
                 cpu_us: 0,
+                waited_us: 0,
                 memory_bytes,
             };
             let backoff = self.rules.backoff;
