@@ -4,15 +4,18 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use hythe_model::InstanceState;
 use hythe_testkit::home::Home;
-use hythe_testkit::http_client::get;
+use hythe_testkit::http_client::{Connection, get};
 use hythe_testkit::load::{Load, Plan};
+use hythe_testkit::process_table::{is_alive, signal};
 use hythe_testkit::wait::until;
+use rustix::process::Signal;
 
-use crate::world::{gets, none_failed};
+use crate::world::{gets, is_ready, none_failed};
 
 const CLUSTER_APP: &str = "\
 require('node:http').createServer((request, response) => {
@@ -159,6 +162,59 @@ fn an_app_that_crashes_is_there_again_and_waits_longer_each_time() {
     home.await_service("loop", "backs off", |service| {
         service.instances[0].state == InstanceState::Backoff && service.instances[0].restarts > 2
     });
+}
+
+/// A POST on a connection of its own, whose body comes behind its head.
+fn post(place: SocketAddr) -> Result<(), String> {
+    let ask = || -> std::io::Result<_> {
+        let mut connection = Connection::open(place)?;
+        connection
+            .send("POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\n")?;
+        connection.exchange("body")
+    };
+    match ask() {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+/// Requests that wait, as the server's metrics tell.
+fn held(home: &Home) -> u64 {
+    let api = home.status().listen.api.unwrap().parse().unwrap();
+    let metrics = get(api, "/metrics").unwrap().body;
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("hythe_requests_held "));
+    line.unwrap().parse().unwrap()
+}
+
+/// The program's port is the gateway's too, so the gateway itself gets the connections to an instance that has ended, also
+/// as long as nobody has told it of the end: the minder, which does, is stopped meanwhile.
+#[test]
+fn a_crash_costs_the_requests_at_work_and_no_other() {
+    let (home, place) = home_with("app.js", CLUSTER_APP);
+    home.ok(&["start", "app.js"]);
+    let minder = home.status().minder.pid.unwrap();
+    for crash in 1..=2 {
+        post(place).unwrap();
+        let pid = home.pids("app")[0];
+        signal(minder, Signal::STOP);
+        signal(pid, Signal::KILL);
+        until("it has ended", || !is_alive(pid));
+        thread::scope(|scope| {
+            let posts: Vec<_> = (0..3).map(|_| scope.spawn(|| post(place))).collect();
+            until("they wait", || {
+                held(&home) == 3 || posts.iter().any(thread::ScopedJoinHandle::is_finished)
+            });
+            signal(minder, Signal::CONT);
+            for post in posts {
+                assert_eq!(post.join().unwrap(), Ok(()), "crash {crash}");
+            }
+        });
+        home.await_service("app", "is there again", |service| {
+            is_ready(service) && service.instances[0].restarts >= crash
+        });
+    }
 }
 
 #[test]

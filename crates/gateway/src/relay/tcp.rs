@@ -3,9 +3,10 @@
 //! A side that finishes is passed on as such and the other goes on; a reset is passed on as a reset. Nothing is
 //! read that was not written on, so back-pressure is the sockets' own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_balance::{Fault, Lease, Timing};
+use hythe_balance::{Lease, Member, Query, Timing};
 use hythe_model::ListenerProtocol;
 use hythe_spine::Shutdown;
 use hythe_upstream::{Buffer, Wire, WireError};
@@ -13,11 +14,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{Record, RelayPlan, hello};
-use crate::announce::announce;
 use crate::door::Ends;
 use crate::link::Link;
 use crate::listener::Listening;
+use crate::reach;
 use crate::snapshot::ServicePlan;
+use crate::trouble::Trouble;
 use crate::worker::Worker;
 use crate::{connection, hold, tls, tunnel};
 
@@ -72,9 +74,10 @@ async fn pass_on(
         return Ending::Broken;
     };
     record.service = plan.services.find(name.as_deref()).cloned();
-    let Some((_lease, mut upstream)) = connect(worker, plan, ends, record).await else {
+    let Some((_lease, upstream)) = connect(worker, plan, ends, record).await else {
         return Ending::Broken;
     };
+    let mut upstream = Link::Wire(upstream);
     let (mut from_client, mut to_client) = client.split();
     let (mut from_upstream, mut to_upstream) = upstream.split();
     let ending = tokio::select! {
@@ -113,51 +116,73 @@ async fn name(
     Ok(wire.negotiated().and_then(|agreed| agreed.server_name.clone()))
 }
 
-/// Connects to a member, and to the next one if that fails, as often as the service allows.
+/// Connects to a member, and to the next one if that fails, as often as the service allows. While there is nobody it waits,
+/// if the service's pool holds requests.
 async fn connect(
     worker: &Worker,
     plan: &RelayPlan,
     ends: Ends,
     record: &mut Record,
-) -> Option<(Lease, Link)> {
+) -> Option<(Lease, Wire)> {
     record.status = 503;
     let service = record.service.clone()?;
     let mut query = super::query(&service, ends.client);
-    while record.tries <= service.retries {
-        let picked = service.pool.cell.pick(&mut query, Instant::now().into_std());
-        let mut lease = match (picked, service.hold) {
-            (None, Some(most)) => hold::pick_for_relay(worker, &service.pool, &mut query, most).await,
-            (picked, _) => picked,
-        }?;
+    let held_until = service.hold.map(|most| Instant::now() + most);
+    let mut refused = None;
+    while record.tries <= service.retries || refused.is_some() {
+        let mut lease = pick(worker, &service, held_until, refused.take(), &mut query).await?;
         record.tries += 1;
         record.instance = Some(lease.member().endpoint.id.clone());
         let begun = Instant::now();
         let opened = open(&service, plan, ends, &lease).await;
         let now = || Instant::now().into_std();
-        let fault = match opened {
+        let error = match opened {
             Ok(wire) => {
                 record.status = 200;
                 lease.answered(None, || Timing::new(now(), begun.elapsed()));
-                return Some((lease, Link::Wire(wire)));
+                return Some((lease, wire));
             }
-            Err(error) if error.is_timeout() => Fault::Timeout,
-            Err(_) => Fault::Connection,
+            Err(error) => error,
         };
         record.status = 502;
-        lease.failed(fault, now());
+        let trouble = Trouble::Connect(error);
+        if let Some(fault) = trouble.fault(0) {
+            lease.failed(fault, now());
+        }
+        refused = hold::awaitable(&lease).filter(|_| trouble.is_refusal());
         query.add_tried(lease.member());
     }
     None
 }
 
+/// Somebody else than those who were tried. Where there is nobody, the pool is waited for, also by whoever was `refused`.
+async fn pick(
+    worker: &Worker,
+    service: &ServicePlan,
+    held_until: Option<Instant>,
+    refused: Option<Arc<Member>>,
+    query: &mut Query,
+) -> Option<Lease> {
+    let now = Instant::now();
+    let picked = service.pool.cell.pick(query, now.into_std());
+    let left = held_until.and_then(|until| until.checked_duration_since(now));
+    let (None, Some(most)) = (&picked, left) else {
+        return picked;
+    };
+    let wait = hold::Wait {
+        worker,
+        pool: &service.pool,
+        refused,
+        most,
+    };
+    wait.pick_for_relay(query).await
+}
+
 /// A connection to the member, which knows whose it is if it is to be told.
 async fn open(service: &ServicePlan, plan: &RelayPlan, ends: Ends, lease: &Lease) -> Result<Wire, WireError> {
-    let allowed = service.connect_timeout;
-    let mut wire = hythe_upstream::connect(lease.member().endpoint.address, allowed).await?;
-    if let Some(version) = plan.announce {
-        announce(&mut wire, version, ends, allowed).await?;
-    }
-    Ok(wire)
+    let announced = plan.announce.map(|version| (version, ends));
+    let address = lease.member().endpoint.address;
+    reach::connect(address, announced, None, service.connect_timeout).await
 }
 
 /// Waits until what is still open has had its time after the listener was closed.
