@@ -50,7 +50,7 @@ pub(crate) async fn connect(
 
 /// Whether somebody listens at an address of this machine, for it and not for the gateway, which may have its port at every
 /// address. Of others, and of a kernel that does not tell, it is believed.
-fn is_there(address: SocketAddr) -> bool {
+pub(crate) fn is_there(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     if !ip.is_loopback() {
         return true;

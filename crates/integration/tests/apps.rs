@@ -24,6 +24,20 @@ require('node:http').createServer((request, response) => {
 }).listen(@PORT@);
 ";
 
+/// Tells whose request it is, and how many connections it has on which nobody has asked for anything.
+const COUNTING: &str = "\
+const silent = new Set();
+const server = require('node:http').createServer((request, response) => {
+  silent.delete(request.socket);
+  response.end(`${request.headers['x-forwarded-for']} ${silent.size} silent`);
+});
+server.on('connection', (socket) => {
+  silent.add(socket);
+  socket.on('close', () => silent.delete(socket));
+});
+server.listen(@PORT@);
+";
+
 const PYTHON: &str = "\
 import os
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -214,6 +228,33 @@ fn a_crash_costs_the_requests_at_work_and_no_other() {
         home.await_service("app", "is there again", |service| {
             is_ready(service) && service.instances[0].restarts >= crash
         });
+    }
+}
+
+#[test]
+fn clients_who_connect_ahead_of_their_first_request_lose_none() {
+    let (home, place) = home_with("app.js", COUNTING);
+    home.ok(&["start", "app.js"]);
+    let mut ahead: Vec<Connection> = (0..4).map(|_| Connection::open(place).unwrap()).collect();
+    let seen = |connection: &mut Connection| {
+        let answer = connection.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    };
+    // The program sees the connections that are made for those who might wait for its greeting.
+    until("they were silent for long", || {
+        seen(&mut Connection::open(place).unwrap()).ends_with(" 4 silent")
+    });
+    assert!(
+        seen(&mut ahead[0]).starts_with("127.0.0.1 "),
+        "the client's address is told"
+    );
+    home.ok(&["restart", "app"]);
+    until("they were silent for the next one", || {
+        seen(&mut Connection::open(place).unwrap()).ends_with(" 3 silent")
+    });
+    for connection in &mut ahead {
+        assert!(seen(connection).starts_with("127.0.0.1 "));
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{connection, hold, tls, tunnel};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     /// Both sides have finished, or were silent for too long.
     Finished,
     /// It must not look like an end.
@@ -53,6 +53,28 @@ pub(crate) async fn serve(worker: &Worker, stream: TcpStream, ends: Ends, listen
         (Ok(()), Some(plan)) => pass_on(worker, &mut client, ends, listening, &plan, &mut record).await,
     };
     record.finish(worker, ends.client, listening);
+    end(client, ending).await;
+}
+
+/// The same to a member that it is connected to already, of a client that has not been read from.
+pub(super) async fn pass_on_to(
+    worker: &Worker,
+    stream: TcpStream,
+    ends: Ends,
+    listening: &Listening,
+    plan: &RelayPlan,
+    record: Record,
+    member: (Lease, Wire),
+) {
+    let mut client = Link::Wire(Wire::new(stream, plan.idle));
+    let early = Buffer::default();
+    let ending = run(worker, &mut client, early, listening, plan, &record, member).await;
+    record.finish(worker, ends.client, listening);
+    end(client, ending).await;
+}
+
+/// Ends the client's connection as it should look to it.
+pub(super) async fn end(mut client: Link, ending: Ending) {
     match ending {
         Ending::Finished => {}
         Ending::Broken => connection::reset(client),
@@ -68,23 +90,36 @@ async fn pass_on(
     plan: &RelayPlan,
     record: &mut Record,
 ) -> Ending {
-    let mut buffers = (Buffer::default(), Buffer::default());
-    let Ok(name) = name(worker, client, listening, &mut buffers.0).await else {
+    let mut early = Buffer::default();
+    let Ok(name) = name(worker, client, listening, &mut early).await else {
         record.status = 400;
         return Ending::Broken;
     };
     record.service = plan.services.find(name.as_deref()).cloned();
-    let Some((_lease, upstream)) = connect(worker, plan, ends, record).await else {
-        return Ending::Broken;
-    };
-    let mut upstream = Link::Wire(upstream);
+    match connect(worker, plan, ends, record).await {
+        Some(member) => run(worker, client, early, listening, plan, record, member).await,
+        None => Ending::Broken,
+    }
+}
+
+/// Moves bytes both ways. `early`: what was read of the client already.
+async fn run(
+    worker: &Worker,
+    client: &mut Link,
+    mut early: Buffer,
+    listening: &Listening,
+    plan: &RelayPlan,
+    record: &Record,
+    (_lease, upstream): (Lease, Wire),
+) -> Ending {
+    let (mut upstream, mut late) = (Link::Wire(upstream), Buffer::default());
     let (mut from_client, mut to_client) = client.split();
     let (mut from_upstream, mut to_upstream) = upstream.split();
     let ending = tokio::select! {
         ending = tunnel::run(
             (&mut from_client, &mut to_client),
             (&mut from_upstream, &mut to_upstream),
-            (&mut buffers.0, &mut buffers.1),
+            (&mut early, &mut late),
             &worker.pipes,
             plan.idle,
             &record.moved,
@@ -118,13 +153,14 @@ async fn name(
 
 /// Connects to a member, and to the next one if that fails, as often as the service allows. While there is nobody it waits,
 /// if the service's pool holds requests.
-async fn connect(
+pub(super) async fn connect(
     worker: &Worker,
     plan: &RelayPlan,
     ends: Ends,
     record: &mut Record,
 ) -> Option<(Lease, Wire)> {
     record.status = 503;
+    record.tries = 0;
     let service = record.service.clone()?;
     let mut query = super::query(&service, ends.client);
     let held_until = service.hold.map(|most| Instant::now() + most);
