@@ -15,7 +15,7 @@ use hythe_testkit::process_table::{is_alive, signal};
 use hythe_testkit::wait::until;
 use rustix::process::Signal;
 
-use crate::world::{gets, is_ready, none_failed};
+use crate::world::{gets, held, is_ready, none_failed};
 
 const CLUSTER_APP: &str = "\
 require('node:http').createServer((request, response) => {
@@ -190,16 +190,6 @@ fn post(place: SocketAddr) -> Result<(), String> {
         Ok(answer) if answer.status == 200 => Ok(()),
         other => Err(format!("{other:?}")),
     }
-}
-
-/// Requests that wait, as the server's metrics tell.
-fn held(home: &Home) -> u64 {
-    let api = home.status().listen.api.unwrap().parse().unwrap();
-    let metrics = get(api, "/metrics").unwrap().body;
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("hythe_requests_held "));
-    line.unwrap().parse().unwrap()
 }
 
 /// The program's port is the gateway's too, so the gateway itself gets the connections to an instance that has ended, also
