@@ -177,6 +177,7 @@ async fn serve(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Resul
     let ending = signals.wait(stop_asked).await;
     tracing::info!(?ending, "stopping");
     if let Ending::Upgrade { binary } = ending {
+        upgrade::let_held_go(|| traffic.metrics.held(), &signals).await;
         traffic.succession.is_settled();
         end_tasks(&spine).await;
         store.close().await;

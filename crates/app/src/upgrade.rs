@@ -2,13 +2,17 @@
 //!
 //! ```text
 //!   minder: executes the binary in its own process, with everything that runs
-//!   server: ends its tasks and gives up the store ──► the minder starts the next server ──► finishes what is in flight
+//!   server: waits until no request waits for an instance ──► ends its tasks and gives up the store
+//!           ──► the minder starts the next server ──► finishes what is in flight
 //! ```
+//!
+//! A request that the gateway holds, for a service that sleeps or is started again, needs the supervisor: once the tasks have
+//! ended nobody tells the gateway that the instance is there. So the tasks go on for a while ([`HELD_WITHIN`]).
 //!
 //! What is in flight there the next server does not see, nor what comes on connections that clients keep. So it stops no
 //! instance that it has taken out of traffic before the one before has ended ([`WithPredecessor`]).
 //!
-//! Between the second and the third step nobody accepts; connections wait in sockets that the minder keeps. A next server
+//! After the tasks have ended, and until the next server serves, nobody accepts; connections wait in sockets that the minder keeps. A next server
 //! that does not come to serve is answered by the minder with this one again. A server in the foreground, which belongs to
 //! somebody else than the minder (a terminal, systemd, a container), executes the binary in its own process, once what is
 //! in flight has ended.
@@ -38,6 +42,13 @@ pub(crate) const PREDECESSOR: &str = "HYTHE_PREDECESSOR";
 
 /// How long a binary may take to tell what it is.
 const TELLS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long requests that wait for an instance may hold up the upgrade. One that still waits then gets its 503 from this
+/// server when its time is over.
+const HELD_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between two looks at how many there are.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Of its answer, which is a number, bytes.
 const LONGEST_ANSWER: u64 = 64;
@@ -81,6 +92,23 @@ pub(crate) async fn check(binary: &Path) -> anyhow::Result<()> {
         binary.display()
     );
     Ok(())
+}
+
+/// Returns when the gateway holds no request, as counted by `held`; soon in any case, and at once after a signal.
+pub(crate) async fn let_held_go(held: impl Fn() -> u64, signals: &Signals) {
+    let none = async {
+        while held() > 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        within = tokio::time::timeout(HELD_WITHIN, none) => {
+            if within.is_err() {
+                tracing::warn!(requests = held(), "requests still wait for instances: the upgrade goes on");
+            }
+        }
+        () = signals.again() => {}
+    }
 }
 
 /// Has the next server started and finishes what is in flight. `command`: how this one is started again, if the minder does

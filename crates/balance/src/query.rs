@@ -56,6 +56,11 @@ impl Query {
         self.tried.push(member.stats.id());
     }
 
+    /// Everybody may be picked again.
+    pub fn forget_tried(&mut self) {
+        self.tried.clear();
+    }
+
     /// Whether nobody was tried.
     pub(crate) fn is_first(&self) -> bool {
         self.tried.is_empty()

@@ -1,21 +1,17 @@
 //! One attempt over one connection: the request up, the answer down, both at once when they overlap.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::uri::Scheme;
 use hythe_balance::Lease;
 use hythe_http1::Framing;
 use hythe_model::FullName;
-use hythe_upstream::proxy_protocol::Version;
-use hythe_upstream::{Peer, Reuse, Wire, WireError};
+use hythe_upstream::{Peer, Reuse, WireError};
 use tokio::time::Instant;
 
-use crate::announce::announce;
 use crate::body::{Body, BodyError, Frame, Pace, Patience, Pump, SourceError};
 use crate::connection::Client;
 use crate::decisions::Decisions;
@@ -23,6 +19,7 @@ use crate::door::Ends;
 use crate::download::{Done, Download};
 use crate::grpc;
 use crate::link::Link;
+use crate::reach;
 use crate::record::Record;
 use crate::snapshot::ServicePlan;
 use crate::trouble::Trouble;
@@ -92,43 +89,18 @@ pub(crate) async fn connect(
         .map(|until| until.saturating_duration_since(Instant::now()));
     let timeout = left.map_or(service.connect_timeout, |left| left.min(service.connect_timeout));
     let address = lease.member().endpoint.address;
-    let place = (address, peer.cloned());
-    let expected = peer.cloned();
-    let connect = || async move {
-        match expected {
-            None => hythe_upstream::connect(address, timeout).await,
-            Some(peer) => hythe_upstream::connect_tls(address, &peer, timeout).await,
-        }
-    };
     if service.speaks_http2 {
+        let place = (address, peer.cloned());
+        let expected = peer.cloned();
+        let connect = || async move { reach::connect(address, None, expected.as_ref(), timeout).await };
         worker.want_chores();
         let stream = worker.upstreams.stream(&place, scheme(peer), timeout, connect);
         let stream = stream.await.map_err(Trouble::Connect)?;
         return Ok(Link::Stream(Box::new(stream)));
     }
-    let connected = match service.announce {
-        None => connect().await,
-        Some(version) => connect_announced(address, peer, version, ends, timeout).await,
-    };
+    let announced = service.announce.map(|version| (version, ends));
+    let connected = reach::connect(address, announced, peer, timeout).await;
     connected.map(Link::Wire).map_err(Trouble::Connect)
-}
-
-/// A new connection that begins with whose it is.
-async fn connect_announced(
-    address: SocketAddr,
-    peer: Option<&Arc<Peer>>,
-    version: Version,
-    ends: Ends,
-    timeout: Duration,
-) -> Result<Wire, WireError> {
-    let deadline = Instant::now() + timeout;
-    let mut wire = hythe_upstream::connect(address, timeout).await?;
-    let left = deadline.saturating_duration_since(Instant::now());
-    announce(&mut wire, version, ends, left).await?;
-    if let Some(peer) = peer {
-        wire.begin_tls(peer, deadline).await?;
-    }
-    Ok(wire)
 }
 
 /// The upload, as whoever waits for the answer sees it.

@@ -251,16 +251,21 @@ async fn bytes_come(worker: &Worker, client: &mut Client, course: &Course) -> bo
     let arrived = match shutdown.unless_requested(reader.readable()).await {
         Some(arrived) => arrived,
         None => {
-            let last = match worker.shared.lingers.load(Ordering::Relaxed) {
-                true => LINGERING,
-                false if first => LAST_FIRST,
-                false => LAST_NEXT,
-            };
-            reader.set_deadline((course.quiet_since + patience).min(Instant::now() + last));
+            let last = Instant::now() + last_wait(worker, first);
+            reader.set_deadline((course.quiet_since + patience).min(last));
             reader.readable().await
         }
     };
     arrived.is_ok()
+}
+
+/// How long a stopping worker waits for a connection's `first` request, or for a further one.
+pub(crate) fn last_wait(worker: &Worker, first: bool) -> Duration {
+    match worker.shared.lingers.load(Ordering::Relaxed) {
+        true => LINGERING,
+        false if first => LAST_FIRST,
+        false => LAST_NEXT,
+    }
 }
 
 /// Reads until the head is complete. The whole head must come within one deadline: a byte a minute does

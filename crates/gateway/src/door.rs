@@ -17,13 +17,6 @@ use crate::listener::LocalListening;
 use crate::worker::{Worker, plain_ip};
 use crate::{connection, relay};
 
-/// How long a client may be silent before it counts as one that waits for the other side.
-const SILENCE: Duration = Duration::from_millis(300);
-/// Between two looks at a beginning that is not complete.
-const MORE: Duration = Duration::from_millis(5);
-/// The longest method with a registration is shorter, `UPDATEREDIRECTREF`.
-const LONGEST_METHOD: usize = 20;
-
 /// Both ends of a connection, as its client sees them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ends {
@@ -67,14 +60,10 @@ pub(crate) async fn serve(
         }
         return;
     };
-    let is_http = match listening.plan.protocol {
-        ListenerProtocol::Auto => begins_with_http(&stream).await,
-        protocol => protocol.is_http(),
-    };
-    if is_http {
-        connection::serve(worker, stream, ends, listening).await;
-    } else {
-        relay::tcp::serve(worker, stream, ends, &listening).await;
+    match listening.plan.protocol {
+        ListenerProtocol::Auto => relay::auto::serve(worker, stream, ends, listening).await,
+        protocol if protocol.is_http() => connection::serve(worker, stream, ends, listening).await,
+        _ => relay::tcp::serve(worker, stream, ends, &listening).await,
     }
 }
 
@@ -91,43 +80,6 @@ fn enter(worker: &Worker, client: SocketAddr) -> Option<Option<Place>> {
     match worker.shared.trust.proxy(client) {
         Some(_) => Some(None),
         None => worker.shared.crowd.enter(client).map(Some),
-    }
-}
-
-/// Whether the client begins with a request of HTTP. One that is silent at first waits for the other side to speak, as
-/// in SMTP; what it says then is passed on, whatever it is.
-async fn begins_with_http(stream: &TcpStream) -> bool {
-    let spoken = async {
-        let mut bytes = [0; LONGEST_METHOD + 2];
-        loop {
-            let seen = stream.peek(&mut bytes).await.unwrap_or(0);
-            match beginning(bytes.get(..seen).unwrap_or_default()) {
-                Beginning::Partial if seen > 0 => tokio::time::sleep(MORE).await,
-                beginning => return beginning == Beginning::Http,
-            }
-        }
-    };
-    tokio::time::timeout(SILENCE, spoken).await.unwrap_or(false)
-}
-
-/// What the first bytes of a connection say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Beginning {
-    Http,
-    Other,
-    Partial,
-}
-
-/// `GET /`, `OPTIONS *`, `PRI *` or `GET http://...`. Redis and memcached have lines like the first half of it.
-fn beginning(bytes: &[u8]) -> Beginning {
-    let letters = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    if letters > LONGEST_METHOD {
-        return Beginning::Other;
-    }
-    match bytes.get(letters..) {
-        Some([] | [b' ']) => Beginning::Partial,
-        Some([b' ', b'/' | b'*' | b'h', ..]) if letters >= 3 => Beginning::Http,
-        _ => Beginning::Other,
     }
 }
 
@@ -155,34 +107,6 @@ async fn take_header(stream: &TcpStream) -> Option<Source> {
         }
         if source.is_some() {
             return source;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_bytes_tell_what_is_spoken() {
-        for (bytes, expected) in [
-            (&b"GET / HTTP/1.1\r\n"[..], Beginning::Http),
-            (b"OPTIONS *", Beginning::Http),
-            (b"PRI * HTTP/2.0", Beginning::Http),
-            (b"POST http://a.test/", Beginning::Http),
-            (b"UPDATEREDIRECTREF /", Beginning::Http),
-            (b"GE", Beginning::Partial),
-            (b"GET ", Beginning::Partial),
-            (b"", Beginning::Partial),
-            (b"*1\r\n$4\r\nPING\r\n", Beginning::Other),
-            (b"PING\r\n", Beginning::Other),
-            (b"SET key 1", Beginning::Other),
-            (b"get key", Beginning::Other),
-            (b"\x16\x03\x01", Beginning::Other),
-            (b"AAAAAAAAAAAAAAAAAAAAA", Beginning::Other),
-            (b"A /", Beginning::Other),
-        ] {
-            assert_eq!(beginning(bytes), expected, "{}", String::from_utf8_lossy(bytes));
         }
     }
 }

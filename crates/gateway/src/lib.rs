@@ -14,7 +14,7 @@
 //! before       the plugins of its route
 //! send         to whom, how often, within which time; what may be repeated
 //! hedge        two members asked, the first answer counts
-//! announce     the PROXY protocol, outwards
+//! reach        connections to members; announce: the PROXY protocol, outwards
 //! attempt      one try over one upstream connection: request up, answer down
 //! download     the answer's half of an attempt; trouble: what may become of it
 //! after        the plugins of its route that look at answers
@@ -69,6 +69,7 @@ mod openings;
 pub mod plugin;
 mod pools;
 mod proxy;
+mod reach;
 mod record;
 mod relay;
 mod respond;

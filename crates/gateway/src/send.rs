@@ -6,7 +6,7 @@
 //!
 //! Within that, the service says after which failures there is another try (`retry_on`, nginx's
 //! `proxy_next_upstream`), how many there are and how long all of them may take; no more are made than
-//! there are members. While the pool has nobody, it may hold the request ([`hold`]). The pool's budget keeps retries a
+//! there are members. While the pool has nobody, or nobody who does not refuse, it may hold the request ([`hold`]). The pool's budget keeps retries a
 //! share of its requests, and its circuit breaker refuses at once what would only queue up. A service may have a second
 //! member asked while the first is slow ([`hedge`]). An answer whose status is
 //! to be passed over is passed over only if there will be another try, and otherwise sent on as it is.
@@ -14,8 +14,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use hythe_balance::{Lease, Query, Timing};
+use hythe_balance::{Lease, Member, Query, Timing};
 use hythe_routing::Match;
 use hythe_upstream::Reuse;
 use tokio::time::Instant;
@@ -142,13 +143,18 @@ async fn send_on(
     let edited = space.answer_edits.len();
     let mut last = None;
     let mut now = time(matched, record);
+    let held_until = service.hold.map(|most| tries.cap(now + most));
     let mut picked = service.pool.cell.pick(&mut query, now.into_std());
-    if let (None, Some(most)) = (&picked, service.hold) {
-        let most = tries
-            .until
-            .map_or(most, |until| most.min(until.saturating_duration_since(now)));
-        let held = hold::pick(worker, client, &service.pool, &mut query, most).await;
-        picked = held.map_err(Unsent::Trouble)?;
+    if let (None, Some(until)) = (&picked, held_until) {
+        picked = wait(
+            worker,
+            client,
+            service,
+            None,
+            until.saturating_duration_since(now),
+            &mut query,
+        )
+        .await?;
         now = Instant::now();
     }
     while let Some(mut lease) = picked {
@@ -188,19 +194,52 @@ async fn send_on(
         record.disagreement = trouble.disagreement();
         let asked = lease.member().stats.id();
         let again = !record.answered && tries.may_go_on(&trouble, asked, record.tries, now);
-        last = Some(trouble);
-        if !again {
-            break;
-        }
-        worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
+        let left = held_until.and_then(|until| until.checked_duration_since(now));
+        let awaited = tries.awaited(&trouble, &lease);
         query.add_tried(lease.member());
         // Its failure counts before the next one is chosen.
         drop(lease);
-        picked = service.pool.cell.pick(&mut query, now.into_std());
+        picked = match (awaited, left) {
+            _ if again => {
+                last = Some(trouble);
+                service.pool.cell.pick(&mut query, now.into_std())
+            }
+            (Some(refused), Some(left)) => {
+                last = None;
+                let waited = wait(worker, client, service, Some(refused), left, &mut query).await?;
+                now = Instant::now();
+                waited
+            }
+            _ => {
+                last = Some(trouble);
+                break;
+            }
+        };
+        if picked.is_some() {
+            worker.metrics().retried.fetch_add(1, Ordering::Relaxed);
+        }
     }
     // A client does not come back to a member that did not answer.
     space.answer_edits.truncate(edited);
     Err(last.map_or_else(|| Unsent::Nobody(service.pool.nobody()), Unsent::Trouble))
+}
+
+/// Somebody who comes within `most`, after one has `refused` or when there was nobody.
+async fn wait(
+    worker: &Worker,
+    client: &mut Client,
+    service: &ServicePlan,
+    refused: Option<Arc<Member>>,
+    most: Duration,
+    query: &mut Query,
+) -> Result<Option<Lease>, Unsent> {
+    let wait = hold::Wait {
+        worker,
+        pool: &service.pool,
+        refused,
+        most,
+    };
+    wait.pick(client, query).await.map_err(Unsent::Trouble)
 }
 
 /// What time it is. Only plugins can have taken any since the request came.
@@ -291,6 +330,11 @@ impl<'s> Tries<'s> {
         }
     }
 
+    /// The earlier of a deadline and the one of all tries.
+    fn cap(&self, deadline: Instant) -> Instant {
+        self.until.map_or(deadline, |until| until.min(deadline))
+    }
+
     /// When a try that begins now is given up.
     fn until(&self, now: Instant) -> Option<Instant> {
         let try_until = self.service.try_timeout.map(|timeout| now + timeout);
@@ -317,6 +361,12 @@ impl<'s> Tries<'s> {
             Trouble::BadAnswer => self.repeatable && retry_on.invalid_header && are_left(),
             _ => false,
         }
+    }
+
+    /// Whose return is waited for when nobody else is asked: nothing was sent to it, so any request may be sent then.
+    fn awaited(&self, trouble: &Trouble, lease: &Lease) -> Option<Arc<Member>> {
+        let is_refused = trouble.is_refusal() && self.service.retry_on.error;
+        is_refused.then(|| hold::awaitable(lease)).flatten()
     }
 
     /// Whether there is another try; takes it out of the budget.

@@ -45,6 +45,11 @@ impl Trouble {
         }
     }
 
+    /// Whether nobody listens where the endpoint should.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Connect(WireError::Broken(error)) if error.kind() == ErrorKind::ConnectionRefused)
+    }
+
     /// The endpoint's fault; `None`: it is the client's, or nobody's. `status`: of its answer, if there was one.
     pub(crate) fn fault(&self, status: u16) -> Option<Fault> {
         match self {

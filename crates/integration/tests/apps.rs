@@ -11,17 +11,33 @@ use hythe_model::InstanceState;
 use hythe_model::instance::Listening;
 use hythe_testkit::free_address;
 use hythe_testkit::home::Home;
-use hythe_testkit::http_client::get;
+use hythe_testkit::http_client::{Connection, get};
 use hythe_testkit::load::{Load, Plan};
+use hythe_testkit::process_table::{is_alive, signal};
 use hythe_testkit::wait::until;
+use rustix::process::Signal;
 
-use crate::world::{gets, none_failed};
+use crate::world::{gets, held, is_ready, none_failed};
 
 const CLUSTER_APP: &str = "\
 require('node:http').createServer((request, response) => {
   if (request.url === '/die') process.exit(3);
   response.end(`${process.pid}`);
 }).listen(@PORT@);
+";
+
+/// Tells whose request it is, and how many connections it has on which nobody has asked for anything.
+const COUNTING: &str = "\
+const silent = new Set();
+const server = require('node:http').createServer((request, response) => {
+  silent.delete(request.socket);
+  response.end(`${request.headers['x-forwarded-for']} ${silent.size} silent`);
+});
+server.on('connection', (socket) => {
+  silent.add(socket);
+  socket.on('close', () => silent.delete(socket));
+});
+server.listen(@PORT@);
 ";
 
 const PYTHON: &str = "\
@@ -156,6 +172,76 @@ fn an_app_that_crashes_is_there_again_and_waits_longer_each_time() {
     home.await_service("loop", "backs off", |service| {
         service.instances[0].state == InstanceState::Backoff && service.instances[0].restarts > 2
     });
+}
+
+/// A POST on a connection of its own, whose body comes behind its head.
+fn post(place: SocketAddr) -> Result<(), String> {
+    let ask = || -> std::io::Result<_> {
+        let mut connection = Connection::open(place)?;
+        connection
+            .send("POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\n")?;
+        connection.exchange("body")
+    };
+    match ask() {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+/// The program's port is the gateway's too, so the gateway itself gets the connections to an instance that has ended, also
+/// as long as nobody has told it of the end: the minder, which does, is stopped meanwhile.
+#[test]
+fn a_crash_costs_the_requests_at_work_and_no_other() {
+    let (home, place) = home_with("app.js", CLUSTER_APP);
+    home.ok(&["start", "app.js"]);
+    let minder = home.status().minder.pid.unwrap();
+    for crash in 1..=2 {
+        post(place).unwrap();
+        let pid = home.pids("app")[0];
+        signal(minder, Signal::STOP);
+        signal(pid, Signal::KILL);
+        until("it has ended", || !is_alive(pid));
+        thread::scope(|scope| {
+            let posts: Vec<_> = (0..3).map(|_| scope.spawn(|| post(place))).collect();
+            until("they wait", || {
+                held(&home) == 3 || posts.iter().any(thread::ScopedJoinHandle::is_finished)
+            });
+            signal(minder, Signal::CONT);
+            for post in posts {
+                assert_eq!(post.join().unwrap(), Ok(()), "crash {crash}");
+            }
+        });
+        home.await_service("app", "is there again", |service| {
+            is_ready(service) && service.instances[0].restarts >= crash
+        });
+    }
+}
+
+#[test]
+fn clients_who_connect_ahead_of_their_first_request_lose_none() {
+    let (home, place) = home_with("app.js", COUNTING);
+    home.ok(&["start", "app.js"]);
+    let mut ahead: Vec<Connection> = (0..4).map(|_| Connection::open(place).unwrap()).collect();
+    let seen = |connection: &mut Connection| {
+        let answer = connection.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    };
+    // The program sees the connections that are made for those who might wait for its greeting.
+    until("they were silent for long", || {
+        seen(&mut Connection::open(place).unwrap()).ends_with(" 4 silent")
+    });
+    assert!(
+        seen(&mut ahead[0]).starts_with("127.0.0.1 "),
+        "the client's address is told"
+    );
+    home.ok(&["restart", "app"]);
+    until("they were silent for the next one", || {
+        seen(&mut Connection::open(place).unwrap()).ends_with(" 3 silent")
+    });
+    for connection in &mut ahead {
+        assert!(seen(connection).starts_with("127.0.0.1 "));
+    }
 }
 
 #[test]

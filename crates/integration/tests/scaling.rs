@@ -128,7 +128,8 @@ fn the_next_server_knows_a_sleeper_and_wakes_it() {
     );
 }
 
-fn up_with_sleeper(boot_ms: &str) -> Home {
+/// A service that sleeps after two seconds, and takes so long to start; it is awake.
+pub(crate) fn up_with_sleeper(boot_ms: &str) -> Home {
     let home = Home::new();
     home.write("sleeper.js", SLEEPER);
     let manifest = format!(

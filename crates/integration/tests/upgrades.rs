@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::thread;
 
 use hythe_testkit::home::{Home, hythe_binary};
 use hythe_testkit::wait::until;
 
-use crate::world::{ECHO_MANIFEST, alone, gets, load, none_failed, up};
+use crate::scaling::up_with_sleeper;
+use crate::world::{ECHO_MANIFEST, alone, gets, held, load, none_failed, up};
 
 /// The binary under test as another file.
 fn copy(home: &Home, name: &str) -> PathBuf {
@@ -63,6 +65,24 @@ fn an_upgrade_under_load_loses_no_request_and_touches_no_service() {
         home.status().server.program,
         path(&home.folder().join("after-next").canonicalize().unwrap())
     );
+}
+
+#[test]
+fn a_request_that_wakes_a_service_is_answered_across_an_upgrade() {
+    let home = up_with_sleeper("1500");
+    let binary = copy(&home, "next");
+    let before = home.status();
+    home.await_service("sleeper", "sleeps", |service| {
+        service.asleep && service.instances.is_empty()
+    });
+    thread::scope(|scope| {
+        let woken = scope.spawn(|| home.get("/sleeper"));
+        until("the request waits", || held(&home) == 1);
+        home.ok(&["upgrade", path(&binary)]);
+        assert_eq!(woken.join().unwrap().status, 200);
+    });
+    assert_ne!(home.status().server.pid, before.server.pid);
+    assert_eq!(home.get("/sleeper").status, 200);
 }
 
 #[test]

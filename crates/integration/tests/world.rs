@@ -7,6 +7,7 @@ use std::time::Duration;
 use hythe_model::InstanceState;
 use hythe_model::view::ServiceView;
 use hythe_testkit::home::{Home, copy_folder};
+use hythe_testkit::http_client::get;
 use hythe_testkit::load::{Load, Plan};
 
 pub(crate) const ECHO: &str = include_str!("../services/echo.js");
@@ -123,6 +124,16 @@ fn peak(pid: u32) -> u64 {
         .find_map(|line| line.strip_prefix("VmHWM:"))
         .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Requests that wait for an instance, as the server's metrics tell.
+pub(crate) fn held(home: &Home) -> u64 {
+    let api = home.status().listen.api.unwrap().parse().unwrap();
+    let metrics = get(api, "/metrics").unwrap().body;
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("hythe_requests_held "));
+    line.unwrap().parse().unwrap()
 }
 
 /// GETs that go with each disturbance.

@@ -111,7 +111,9 @@ mod tests {
     fn the_program_shrinks_and_goes_on() {
         let program = program();
         assert!(
-            program.iter().any(|pages| pages.contains(&(give_back as *const () as usize))),
+            program
+                .iter()
+                .any(|pages| pages.contains(&(give_back as *const () as usize))),
             "{program:x?}"
         );
         for pages in &program {

@@ -1,6 +1,6 @@
 //! What the standard library lacks and several crates need: human durations and sizes, a stable hash,
 //! a map whose versions share their parts, atomic file writes, lines and columns of texts, errors with their causes,
-//! who listens on this machine, milliseconds since the epoch.
+//! who listens on this machine and who gets its connections, milliseconds since the epoch.
 
 mod atomic_file;
 mod hash;
@@ -13,7 +13,7 @@ mod text;
 pub use atomic_file::{write_atomically, write_atomically_unsynced, write_atomically_with_mode};
 pub use hash::StableHash;
 pub use lines::Lines;
-pub use listening::{Listener, listeners};
+pub use listening::{Listener, listener_for, listeners};
 pub use quantity::{
     ParseQuantityError, format_duration, format_exact_size, format_size, parse_duration, parse_size,
 };

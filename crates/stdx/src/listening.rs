@@ -25,6 +25,15 @@ pub fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     diag::listeners(port).or_else(|_| table::listeners(port))
 }
 
+/// Where the one listens who gets connections to this TCP address now: there, or at every address. `None`: nobody does.
+/// Takes as long as one system call, however many sockets there are.
+///
+/// # Errors
+/// The kernel does not tell, as in sandboxes and without its module for that.
+pub fn listener_for(address: SocketAddr) -> io::Result<Option<SocketAddr>> {
+    diag::listener_for(address)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -73,6 +82,43 @@ mod tests {
             }
         }
         drop(connections);
+    }
+
+    #[test]
+    fn connections_come_to_whoever_is_closest() {
+        for (everywhere, here) in [
+            ("0.0.0.0", "127.64.0.9"),
+            ("::", "127.64.0.9"),
+            ("::", "::ffff:127.64.0.9"),
+            ("::", "::1"),
+        ] {
+            let at = |ip: &str, port| SocketAddr::new(ip.parse().unwrap(), port);
+            let asked = |port| SocketAddr::new(at(here, port).ip().to_canonical(), port);
+            let free = TcpListener::bind(at(here, 0)).unwrap().local_addr().unwrap();
+            assert_eq!(listener_for(asked(free.port())).unwrap(), None, "{here}");
+            let anybody = sharing(at(everywhere, free.port()));
+            let found = listener_for(asked(free.port())).unwrap().unwrap();
+            assert!(found.ip().is_unspecified(), "{here}: {found}");
+            let closest = sharing(at(here, free.port()));
+            let found = listener_for(asked(free.port())).unwrap().unwrap();
+            assert_eq!(found.ip().to_canonical(), asked(0).ip());
+            drop((anybody, closest));
+            assert_eq!(listener_for(asked(free.port())).unwrap(), None, "{here}");
+        }
+    }
+
+    /// Listens where others may, too.
+    fn sharing(address: SocketAddr) -> TcpListener {
+        use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let socket = socket(family, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_reuseport(&socket, true).unwrap();
+        bind(&socket, &address).unwrap();
+        listen(&socket, 8).unwrap();
+        socket.into()
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub fn read_all(home: &Path, file: &str) -> Vec<String> {
 }
 
 /// Removes them, if nobody is in them any more.
-pub(crate) fn remove(home: &Path) {
+pub fn remove(home: &Path) {
     for group in groups_of(home) {
         let mut folders = vec![group.clone()];
         folders_below(&group, &mut folders);

@@ -28,4 +28,4 @@ pub use pool::{IdlePool, KeepAlive, Reuse};
 pub use session::Negotiated;
 pub use splice::{Pipe, Pipes};
 pub use watchdog::Watchdog;
-pub use wire::{Greeting, Peer, ReadHalf, Wire, WireError, WriteHalf, connect, connect_tls};
+pub use wire::{Greeting, Peer, ReadHalf, Wire, WireError, WriteHalf, connect};

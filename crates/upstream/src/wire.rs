@@ -122,21 +122,6 @@ pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<Wire, Wir
     Ok(Wire::new(stream, timeout))
 }
 
-/// Connects to `address` and agrees on TLS with whoever is there, who must be `peer`; all within `timeout`.
-///
-/// # Errors
-/// As [`connect`]; [`WireError::Broken`] with `InvalidData` when the other side is not who it should be.
-pub async fn connect_tls(
-    address: SocketAddr,
-    peer: &Arc<Peer>,
-    timeout: Duration,
-) -> Result<Wire, WireError> {
-    let deadline = Instant::now() + timeout;
-    let mut wire = connect(address, timeout).await?;
-    wire.begin_tls(peer, deadline).await?;
-    Ok(wire)
-}
-
 fn not_tls(error: rustls::Error) -> WireError {
     WireError::Broken(io::Error::new(io::ErrorKind::InvalidData, error))
 }
@@ -171,7 +156,8 @@ impl Wire {
     /// Begins TLS as the side that connected; whoever is there must be `peer`.
     ///
     /// # Errors
-    /// As [`connect_tls`].
+    /// Timeout or failure of the socket; [`WireError::Broken`] with `InvalidData` when the other side is not who it
+    /// should be.
     pub async fn begin_tls(&mut self, peer: &Arc<Peer>, deadline: Instant) -> Result<(), WireError> {
         let connection =
             ClientConnection::new(Arc::clone(&peer.config), peer.name.clone()).map_err(not_tls)?;

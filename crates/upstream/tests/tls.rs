@@ -7,9 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_upstream::{
-    Buffer, Greeting, IdlePool, KeepAlive, Peer, Reuse, Wire, WireError, connect, connect_tls,
-};
+use hythe_upstream::{Buffer, Greeting, IdlePool, KeepAlive, Peer, Reuse, Wire, WireError, connect};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -58,7 +56,10 @@ async fn listener() -> (TcpListener, SocketAddr) {
 }
 
 async fn client(address: SocketAddr, settings: &Settings) -> Result<Wire, WireError> {
-    connect_tls(address, &peer("Hythe.test", settings), PATIENCE).await
+    let mut wire = connect(address, PATIENCE).await?;
+    let deadline = Instant::now() + PATIENCE;
+    wire.begin_tls(&peer("Hythe.test", settings), deadline).await?;
+    Ok(wire)
 }
 
 fn peer(name: &'static str, settings: &Settings) -> Arc<Peer> {

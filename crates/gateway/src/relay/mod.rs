@@ -1,6 +1,7 @@
 //! Connections and datagrams that are passed on as they are, to the pool of the listener's service.
 //!
 //! ```text
+//! auto   whether it is passed on at all, where that is not known
 //! tcp    one connection to a member for each of the client's
 //! hello  the name that a client asks for in TLS that ends behind us
 //! udp    one socket to a member for each client that sends datagrams, until it is silent
@@ -10,6 +11,7 @@
 //! was sent. Where clients ask for a name (TLS, ended here or behind us), each name may have a service of its own. What
 //! was passed on is one line of the access log, at the end.
 
+pub(crate) mod auto;
 mod hello;
 pub(crate) mod tcp;
 pub(crate) mod udp;
@@ -93,19 +95,32 @@ fn query(service: &ServicePlan, client: SocketAddr) -> Query {
 
 impl Record {
     fn start(plan: Option<&RelayPlan>) -> Self {
-        let metrics = plan.map(|plan| Arc::clone(&plan.metrics));
-        if let Some(metrics) = &metrics {
-            metrics.open();
+        let mut record = Self::new();
+        if let Some(plan) = plan {
+            record.count(plan);
         }
+        record
+    }
+
+    /// One that may yet turn out to be none, and is not counted.
+    fn new() -> Self {
         Self {
             started: Instant::now(),
             status: 200,
-            moved: Moved::also_in(metrics.clone()),
+            moved: Moved::default(),
             service: None,
             instance: None,
             tries: 0,
-            metrics,
+            metrics: None,
         }
+    }
+
+    /// Counts it, before anything is moved.
+    fn count(&mut self, plan: &RelayPlan) {
+        let metrics = Arc::clone(&plan.metrics);
+        metrics.open();
+        self.moved = Moved::also_in(Some(Arc::clone(&metrics)));
+        self.metrics = Some(metrics);
     }
 
     fn finish(&self, worker: &Worker, client: SocketAddr, listening: &Listening) {

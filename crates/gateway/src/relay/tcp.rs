@@ -3,9 +3,10 @@
 //! A side that finishes is passed on as such and the other goes on; a reset is passed on as a reset. Nothing is
 //! read that was not written on, so back-pressure is the sockets' own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hythe_balance::{Fault, Lease, Timing};
+use hythe_balance::{Lease, Member, Query, Timing};
 use hythe_model::ListenerProtocol;
 use hythe_spine::Shutdown;
 use hythe_upstream::{Buffer, Wire, WireError};
@@ -13,17 +14,18 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{Record, RelayPlan, hello};
-use crate::announce::announce;
 use crate::door::Ends;
 use crate::link::Link;
 use crate::listener::Listening;
+use crate::reach;
 use crate::snapshot::ServicePlan;
+use crate::trouble::Trouble;
 use crate::worker::Worker;
 use crate::{connection, hold, tls, tunnel};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     /// Both sides have finished, or were silent for too long.
     Finished,
     /// It must not look like an end.
@@ -51,6 +53,28 @@ pub(crate) async fn serve(worker: &Worker, stream: TcpStream, ends: Ends, listen
         (Ok(()), Some(plan)) => pass_on(worker, &mut client, ends, listening, &plan, &mut record).await,
     };
     record.finish(worker, ends.client, listening);
+    end(client, ending).await;
+}
+
+/// The same to a member that it is connected to already, of a client that has not been read from.
+pub(super) async fn pass_on_to(
+    worker: &Worker,
+    stream: TcpStream,
+    ends: Ends,
+    listening: &Listening,
+    plan: &RelayPlan,
+    record: Record,
+    member: (Lease, Wire),
+) {
+    let mut client = Link::Wire(Wire::new(stream, plan.idle));
+    let early = Buffer::default();
+    let ending = run(worker, &mut client, early, listening, plan, &record, member).await;
+    record.finish(worker, ends.client, listening);
+    end(client, ending).await;
+}
+
+/// Ends the client's connection as it should look to it.
+pub(super) async fn end(mut client: Link, ending: Ending) {
     match ending {
         Ending::Finished => {}
         Ending::Broken => connection::reset(client),
@@ -66,22 +90,36 @@ async fn pass_on(
     plan: &RelayPlan,
     record: &mut Record,
 ) -> Ending {
-    let mut buffers = (Buffer::default(), Buffer::default());
-    let Ok(name) = name(worker, client, listening, &mut buffers.0).await else {
+    let mut early = Buffer::default();
+    let Ok(name) = name(worker, client, listening, &mut early).await else {
         record.status = 400;
         return Ending::Broken;
     };
     record.service = plan.services.find(name.as_deref()).cloned();
-    let Some((_lease, mut upstream)) = connect(worker, plan, ends, record).await else {
-        return Ending::Broken;
-    };
+    match connect(worker, plan, ends, record).await {
+        Some(member) => run(worker, client, early, listening, plan, record, member).await,
+        None => Ending::Broken,
+    }
+}
+
+/// Moves bytes both ways. `early`: what was read of the client already.
+async fn run(
+    worker: &Worker,
+    client: &mut Link,
+    mut early: Buffer,
+    listening: &Listening,
+    plan: &RelayPlan,
+    record: &Record,
+    (_lease, upstream): (Lease, Wire),
+) -> Ending {
+    let (mut upstream, mut late) = (Link::Wire(upstream), Buffer::default());
     let (mut from_client, mut to_client) = client.split();
     let (mut from_upstream, mut to_upstream) = upstream.split();
     let ending = tokio::select! {
         ending = tunnel::run(
             (&mut from_client, &mut to_client),
             (&mut from_upstream, &mut to_upstream),
-            (&mut buffers.0, &mut buffers.1),
+            (&mut early, &mut late),
             &worker.pipes,
             plan.idle,
             &record.moved,
@@ -113,51 +151,74 @@ async fn name(
     Ok(wire.negotiated().and_then(|agreed| agreed.server_name.clone()))
 }
 
-/// Connects to a member, and to the next one if that fails, as often as the service allows.
-async fn connect(
+/// Connects to a member, and to the next one if that fails, as often as the service allows. While there is nobody it waits,
+/// if the service's pool holds requests.
+pub(super) async fn connect(
     worker: &Worker,
     plan: &RelayPlan,
     ends: Ends,
     record: &mut Record,
-) -> Option<(Lease, Link)> {
+) -> Option<(Lease, Wire)> {
     record.status = 503;
+    record.tries = 0;
     let service = record.service.clone()?;
     let mut query = super::query(&service, ends.client);
-    while record.tries <= service.retries {
-        let picked = service.pool.cell.pick(&mut query, Instant::now().into_std());
-        let mut lease = match (picked, service.hold) {
-            (None, Some(most)) => hold::pick_for_relay(worker, &service.pool, &mut query, most).await,
-            (picked, _) => picked,
-        }?;
+    let held_until = service.hold.map(|most| Instant::now() + most);
+    let mut refused = None;
+    while record.tries <= service.retries || refused.is_some() {
+        let mut lease = pick(worker, &service, held_until, refused.take(), &mut query).await?;
         record.tries += 1;
         record.instance = Some(lease.member().endpoint.id.clone());
         let begun = Instant::now();
         let opened = open(&service, plan, ends, &lease).await;
         let now = || Instant::now().into_std();
-        let fault = match opened {
+        let error = match opened {
             Ok(wire) => {
                 record.status = 200;
                 lease.answered(None, || Timing::new(now(), begun.elapsed()));
-                return Some((lease, Link::Wire(wire)));
+                return Some((lease, wire));
             }
-            Err(error) if error.is_timeout() => Fault::Timeout,
-            Err(_) => Fault::Connection,
+            Err(error) => error,
         };
         record.status = 502;
-        lease.failed(fault, now());
+        let trouble = Trouble::Connect(error);
+        if let Some(fault) = trouble.fault(0) {
+            lease.failed(fault, now());
+        }
+        refused = hold::awaitable(&lease).filter(|_| trouble.is_refusal());
         query.add_tried(lease.member());
     }
     None
 }
 
+/// Somebody else than those who were tried. Where there is nobody, the pool is waited for, also by whoever was `refused`.
+async fn pick(
+    worker: &Worker,
+    service: &ServicePlan,
+    held_until: Option<Instant>,
+    refused: Option<Arc<Member>>,
+    query: &mut Query,
+) -> Option<Lease> {
+    let now = Instant::now();
+    let picked = service.pool.cell.pick(query, now.into_std());
+    let left = held_until.and_then(|until| until.checked_duration_since(now));
+    let (None, Some(most)) = (&picked, left) else {
+        return picked;
+    };
+    let wait = hold::Wait {
+        worker,
+        pool: &service.pool,
+        refused,
+        most,
+    };
+    wait.pick_for_relay(query).await
+}
+
 /// A connection to the member, which knows whose it is if it is to be told.
 async fn open(service: &ServicePlan, plan: &RelayPlan, ends: Ends, lease: &Lease) -> Result<Wire, WireError> {
-    let allowed = service.connect_timeout;
-    let mut wire = hythe_upstream::connect(lease.member().endpoint.address, allowed).await?;
-    if let Some(version) = plan.announce {
-        announce(&mut wire, version, ends, allowed).await?;
-    }
-    Ok(wire)
+    let announced = plan.announce.map(|version| (version, ends));
+    let address = lease.member().endpoint.address;
+    reach::connect(address, announced, None, service.connect_timeout).await
 }
 
 /// Waits until what is still open has had its time after the listener was closed.

@@ -14,6 +14,7 @@ mod conversations;
 mod documented;
 mod early_answers;
 mod files;
+mod first_words;
 mod grpc;
 mod held;
 mod http2;

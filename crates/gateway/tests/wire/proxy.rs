@@ -19,7 +19,7 @@ use hythe_gateway::{
     Status, Trust,
 };
 use hythe_model::endpoint::{EndpointRules, PoolEndpoints};
-use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName, ListenerProtocol};
+use hythe_model::{Desired, Endpoint, Endpoints, Entry, FullName, ListenerProtocol, Revision};
 use hythe_spine::{Latest, Publisher, Spine, latest};
 use serde_json::{Value, json};
 
@@ -276,12 +276,21 @@ fn merged(mut base: Value, over: &Value) -> Value {
 }
 
 pub(crate) fn endpoints(addresses: &[SocketAddr]) -> Endpoints {
+    endpoints_of(addresses, None)
+}
+
+/// The same, of instances.
+pub(crate) fn instances(addresses: &[SocketAddr]) -> Endpoints {
+    endpoints_of(addresses, Some(Revision(1)))
+}
+
+fn endpoints_of(addresses: &[SocketAddr], revision: Option<Revision>) -> Endpoints {
     let endpoint = |address: &SocketAddr| Endpoint {
         id: address.to_string().into(),
         address: *address,
         weight: 100,
         healthy: true,
-        revision: None,
+        revision,
         rules: EndpointRules::default(),
     };
     let pool = PoolEndpoints {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hythe_logs::{Logs, Offsets, Progress, RunOutput};
+use hythe_minder::client::Client;
 use hythe_model::workload::Limits;
 use hythe_model::{Exit, InstanceId, Revision};
 use hythe_runtime_process::{Config, OutputEvent, ProcessRuntime};
@@ -17,6 +18,7 @@ use hythe_spine::Spine;
 use hythe_supervisor::runtime::{
     Found, Listens, Record, Runtime, RuntimeError, RuntimeEvent, StartSpec, Started, StopBy,
 };
+use hythe_testkit::control_groups;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::sync::mpsc;
 
@@ -31,7 +33,7 @@ pub(crate) struct Server {
     pub(crate) spine: Spine,
 }
 
-/// The data directory; its minder ends with it.
+/// The data directory; its minder ends with it, and what that has started.
 pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
@@ -70,12 +72,23 @@ impl Home {
     }
 }
 
+/// Whoever may still start a minder here has vanished before.
 impl Drop for Home {
     fn drop(&mut self) {
-        let minder = fs::read_to_string(hythe_minder::home::lock(self.path())).unwrap_or_default();
-        if let Some(pid) = minder.trim().parse().ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
+        if let Ok(minder) = Client::connect(self.path()) {
+            end(minder);
         }
+        control_groups::remove(self.path());
+    }
+}
+
+/// Ends a minder with its children, and waits for that.
+fn end(mut minder: Client) {
+    for child in minder.list().unwrap_or_default() {
+        let _ = minder.signal(&child.id, Signal::KILL.as_raw(), true);
+    }
+    if minder.shutdown(true).is_ok() {
+        let _ = minder.await_end();
     }
 }
 
@@ -111,6 +124,20 @@ impl Server {
                 return event;
             }
         }
+    }
+
+    /// What runs, as soon as there is another minder instead of one that has died.
+    pub(crate) async fn list_anew(&self) -> Vec<Found> {
+        in_time(async {
+            loop {
+                // The first attempt may meet the old minder's last breath.
+                if let Ok(found) = self.runtime.list().await {
+                    return found;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
     }
 
     /// Ends as a killed server does: without a word to anybody.

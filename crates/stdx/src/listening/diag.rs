@@ -1,4 +1,5 @@
-//! What the kernel answers through `sock_diag(7)`: only the sockets that listen at the port, however many others there are.
+//! What the kernel answers through `sock_diag(7)`: only the sockets that listen at the port, however many others there are,
+//! or the one among them that a connection would come to.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,8 +17,11 @@ const HEADER: usize = 16;
 const BY_FAMILY: u16 = 20;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
-/// `NLM_F_REQUEST` and `NLM_F_DUMP`.
-const REQUEST_ALL: u16 = 0x1 | 0x300;
+/// `NLM_F_REQUEST`, and with it `NLM_F_DUMP`.
+const REQUEST_ONE: u16 = 0x1;
+const REQUEST_ALL: u16 = REQUEST_ONE | 0x300;
+/// The error that says that there is no such socket, `-ENOENT`.
+const NO_SUCH: i32 = -2;
 
 /// The states that are asked for, as bits: `TCP_LISTEN`.
 const LISTENS: u32 = 1 << 10;
@@ -29,39 +33,80 @@ const IP_AT: usize = HEADER + 8;
 /// Where it has the connections that nobody has accepted: behind both addresses, interface, cookie and a timer.
 const WAITING_AT: usize = HEADER + 56;
 
+/// What ends a question for one socket, which may name it.
+const COOKIE: usize = 8;
+
 /// The kernel fills no answer beyond this.
 const BUFFER: usize = 32 * 1024;
 
 /// Who listens at this port.
 pub(super) fn listeners(port: u16) -> io::Result<Vec<Listener>> {
-    let kernel = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        Some(netlink::SOCK_DIAG),
-    )?;
+    let kernel = kernel()?;
     let mut found = Vec::new();
     for family in [AddressFamily::INET, AddressFamily::INET6] {
-        send(&kernel, &question(family, port), SendFlags::empty())?;
+        send(
+            &kernel,
+            &question(REQUEST_ALL, family, port, &[]),
+            SendFlags::empty(),
+        )?;
         receive(&kernel, &mut found)?;
     }
     found.retain(|listener| listener.address.port() == port);
     Ok(found)
 }
 
-/// `inet_diag_req_v2` behind its header; the part of it that follows the port stays zero: any other side, any address.
-fn question(family: AddressFamily, port: u16) -> Vec<u8> {
+/// Where the one listens who gets connections to this address.
+pub(super) fn listener_for(address: SocketAddr) -> io::Result<Option<SocketAddr>> {
+    let kernel = kernel()?;
+    let question = match address.ip() {
+        IpAddr::V4(ip) => question(REQUEST_ONE, AddressFamily::INET, address.port(), &ip.octets()),
+        IpAddr::V6(ip) => question(REQUEST_ONE, AddressFamily::INET6, address.port(), &ip.octets()),
+    };
+    send(&kernel, &question, SendFlags::empty())?;
+    let mut buffer = [0; 512];
+    // The kernel has answered before `send` returns.
+    let (_, length) = recv(&kernel, buffer.as_mut_slice(), RecvFlags::DONTWAIT)?;
+    let (answer, _) = buffer
+        .get(..length)
+        .and_then(split)
+        .ok_or(ErrorKind::InvalidData)?;
+    match number(answer, 4) {
+        Some(BY_FAMILY) => {
+            let listener = listener(answer).ok_or(ErrorKind::InvalidData)?;
+            Ok(Some(listener.address))
+        }
+        Some(ERROR) if error(answer) == Some(NO_SUCH) => Ok(None),
+        _ => Err(ErrorKind::Unsupported.into()),
+    }
+}
+
+fn kernel() -> rustix::io::Result<OwnedFd> {
+    socket_with(
+        AddressFamily::NETLINK,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        Some(netlink::SOCK_DIAG),
+    )
+}
+
+/// `inet_diag_req_v2` behind its header. What is not said stays zero, any: of the other side all, and the address of this one
+/// where `ip` is empty.
+fn question(kind: u16, family: AddressFamily, port: u16, ip: &[u8]) -> Vec<u8> {
     const LENGTH: u32 = 72;
     let [family, _] = family.as_raw().to_le_bytes();
     let mut question = Vec::with_capacity(LENGTH as usize);
     question.extend(LENGTH.to_ne_bytes());
     question.extend(BY_FAMILY.to_ne_bytes());
-    question.extend(REQUEST_ALL.to_ne_bytes());
+    question.extend(kind.to_ne_bytes());
     question.extend([0; 8]);
     question.extend([family, TCP, 0, 0]);
     question.extend(LISTENS.to_ne_bytes());
     question.extend(port.to_be_bytes());
-    question.resize(LENGTH as usize, 0);
+    question.extend([0; 2]);
+    question.extend(ip);
+    question.resize(LENGTH as usize - COOKIE, 0);
+    // Whatever cookie it has.
+    question.extend([0xff; COOKIE]);
     question
 }
 
@@ -89,6 +134,11 @@ fn split(messages: &[u8]) -> Option<(&[u8], &[u8])> {
     let message = messages.get(..length).filter(|message| message.len() >= HEADER)?;
     let behind = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
     Some((message, behind))
+}
+
+/// What an error is about, below zero.
+fn error(message: &[u8]) -> Option<i32> {
+    Some(i32::from_ne_bytes(*message.get(HEADER..)?.first_chunk()?))
 }
 
 fn number(message: &[u8], at: usize) -> Option<u16> {
