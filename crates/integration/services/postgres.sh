@@ -1,8 +1,10 @@
-# PostgreSQL with an empty database, on $PORT of the loopback. It refuses to run as root, and then runs as nobody.
+# PostgreSQL with an empty database in the folder that it is started in, on $PORT of the loopback. It refuses to run as root,
+# and then runs as nobody.
 set -eu
 bin=$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+folder=$PWD/database
+rm -rf "$folder"
+mkdir "$folder"
 run=
 if [ "$(id -u)" = 0 ]; then
   chown nobody "$folder"

@@ -5,17 +5,21 @@
 
 use std::{
     fs::File,
-    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::epoll::{self, EventFlags},
+    io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
 use super::{
-    handover::GuardLeft,
+    handover::{self, GuardLeft},
     minder::{Minder, Token},
     note,
 };
@@ -43,7 +47,7 @@ enum State {
     Alive {
         pid: u64,
         /// Readable once it has ended.
-        _watched: OwnedFd,
+        watched: OwnedFd,
         since: Instant,
     },
     Starts {
@@ -54,14 +58,15 @@ enum State {
 impl Guard {
     /// For a later binary in this process.
     pub(super) fn to_leave(&self) -> GuardLeft {
-        let pid = match self.state {
-            State::Alive { pid, .. } => i32::try_from(pid).ok(),
-            State::Starts { .. } => None,
+        let (pid, watched) = match &self.state {
+            State::Alive { pid, watched, .. } => (i32::try_from(*pid).ok(), Some(watched.as_raw_fd())),
+            State::Starts { .. } => (None, None),
         };
         GuardLeft {
             server: self.server.clone(),
             fallback: self.fallback.clone(),
             pid,
+            watched,
             failures: self.failures,
         }
     }
@@ -99,6 +104,13 @@ impl Guard {
     }
 }
 
+fn cannot_watch(error: Errno) -> Refusal {
+    Refusal::Failed {
+        what: "watching the server".to_owned(),
+        errno: error.raw_os_error(),
+    }
+}
+
 fn number(pid: Pid) -> u64 {
     u64::from(pid.as_raw_nonzero().get().unsigned_abs())
 }
@@ -132,9 +144,14 @@ impl Minder {
         }
     }
 
-    /// The guard that an earlier binary has left. A server that has died meanwhile is started at once.
+    /// The guard that an earlier binary has left. A server that has died meanwhile is started at once: it is watched by what
+    /// it was watched by before, as its number may be somebody else's by now. An older binary leaves only that.
     pub(super) fn guard_left(&self, left: GuardLeft) -> Guard {
-        let alive = left.pid.and_then(Pid::from_raw).map(|pid| self.watch(pid));
+        let watched = left.watched.map(handover::take);
+        let alive = left.pid.and_then(Pid::from_raw).map(|pid| match watched {
+            Some(watched) => self.watch_by(pid, watched),
+            None => self.watch(pid),
+        });
         let state = match alive {
             Some(Ok(state)) => state,
             _ => State::Starts { at: Instant::now() },
@@ -168,19 +185,20 @@ impl Minder {
         Ok(())
     }
 
+    /// Watches a process whose number is certainly its own: it waits for the answer to its request, or is a child that was
+    /// not waited for.
     fn watch(&self, process: Pid) -> Result<State, Refusal> {
+        let watched = pidfd_open(process, PidfdFlags::empty()).map_err(cannot_watch)?;
+        self.watch_by(process, watched)
+    }
+
+    fn watch_by(&self, process: Pid, watched: OwnedFd) -> Result<State, Refusal> {
         let pid = number(process);
-        let watched = pidfd_open(process, PidfdFlags::empty()).and_then(|watched| {
-            epoll::add(&self.epoll, &watched, Token::Server(pid).encode(), EventFlags::IN)?;
-            Ok(watched)
-        });
-        let watched = watched.map_err(|error| Refusal::Failed {
-            what: "watching the server".to_owned(),
-            errno: error.raw_os_error(),
-        })?;
+        let token = Token::Server(pid).encode();
+        epoll::add(&self.epoll, &watched, token, EventFlags::IN).map_err(cannot_watch)?;
         Ok(State::Alive {
             pid,
-            _watched: watched,
+            watched,
             since: Instant::now(),
         })
     }

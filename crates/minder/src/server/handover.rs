@@ -126,6 +126,9 @@ pub(super) struct GuardLeft {
     pub(super) fallback: Option<Guarded>,
     /// While it lives.
     pub(super) pid: Option<i32>,
+    /// Readable once it has ended.
+    #[serde(default)]
+    pub(super) watched: Option<RawFd>,
     pub(super) failures: u32,
 }
 
@@ -200,6 +203,7 @@ impl Estate {
             .chain(self.rebindings.iter().map(|(_, descriptor, _)| *descriptor))
             .chain(self.channels.iter().map(|(_, descriptor, _)| *descriptor))
             .chain(self.sockets.values().copied())
+            .chain(self.guard.iter().filter_map(|guard| guard.watched))
     }
 }
 

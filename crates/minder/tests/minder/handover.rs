@@ -11,7 +11,7 @@ use std::{
 
 use hythe_minder::{
     client::{Client, ClientError},
-    protocol::{Farewell, NodeChannel, Rebind, Refusal, Spawn, Stream},
+    protocol::{Farewell, Guarded, NodeChannel, Rebind, Refusal, Spawn, Stream},
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -154,6 +154,34 @@ listener.accept()\"",
         .signal("worker", Signal::KILL.as_raw(), true)
         .unwrap();
     assert_eq!(world.exit_of("worker").signal, Some(Signal::KILL.as_raw()));
+}
+
+#[test]
+fn the_server_is_watched_under_the_next_binary() {
+    let mut world = World::start();
+    let began = world.home().join("began");
+    // It ends by itself when the test's folder is gone.
+    let script = "echo $$ >> \"$0\"; while [ -e \"$0\" ]; do sleep 0.05; done";
+    let server = Guarded {
+        argv: ["/bin/sh", "-c", script, began.to_str().unwrap()]
+            .map(str::to_owned)
+            .into(),
+        env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+        log: world.home().join("log"),
+    };
+    let pids = || -> Vec<i32> {
+        let text = fs::read_to_string(&began).unwrap_or_default();
+        text.lines().map(|pid| pid.parse().unwrap()).collect()
+    };
+    world.client.replace(server, None).unwrap();
+    for times in 1..=2 {
+        world.until(|| pids().len() == times);
+        // Twice works as well as once.
+        hand_over(&mut world);
+        hand_over(&mut world);
+        kill_process(Pid::from_raw(pids()[times - 1]).unwrap(), Signal::KILL).unwrap();
+    }
+    world.until(|| pids().len() == 3);
 }
 
 #[test]
