@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use hythe_model::own_address;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
 /// How long an address stays reserved for an instance that was not started.
 const RESERVATION: Duration = Duration::from_secs(30);
@@ -92,6 +93,19 @@ pub(crate) fn can_be_bound(address: SocketAddr) -> bool {
         own => own,
     };
     TcpListener::bind((ip, address.port())).is_ok()
+}
+
+/// Whether nobody else listens there, the gateway aside: it has the port at every address and shares it.
+pub(crate) fn can_be_shared(address: SocketAddr) -> bool {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let shared = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).and_then(|socket| {
+        sockopt::set_socket_reuseport(&socket, true)?;
+        bind(&socket, &address)
+    });
+    shared.is_ok()
 }
 
 fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {

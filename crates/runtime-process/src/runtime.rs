@@ -90,10 +90,14 @@ impl Runtime for ProcessRuntime {
                 Listens::On { port, .. } if rebinds => Some(port),
                 Listens::On { .. } | Listens::AsTold => None,
             };
+            let is_free = match listens {
+                Listens::On { shared: true, .. } => addresses::can_be_shared,
+                _ => addresses::can_be_bound,
+            };
             let taken = self.shared.runs.addresses();
             let mut addresses = self.shared.addresses();
             let random = fastrand::u32(..);
-            let address = addresses.allocate(own, &taken, random, Instant::now(), addresses::can_be_bound);
+            let address = addresses.allocate(own, &taken, random, Instant::now(), is_free);
             let range = addresses.range();
             let address = address.ok_or(RuntimeError::NoFreePort(*range.start(), *range.end()))?;
             Ok(Some(address))
