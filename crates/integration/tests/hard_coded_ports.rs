@@ -1,9 +1,10 @@
 //! Programs that listen on a port of their own, whatever they are told: any number of copies, in any language.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use hythe_model::InstanceState;
+use hythe_model::{InstanceState, is_own_address};
+use hythe_testkit::free_address;
 use hythe_testkit::home::Home;
 use hythe_testkit::http_client::get;
 use hythe_testkit::wait::until;
@@ -105,6 +106,30 @@ fn copies_of_programs_with_a_port_of_their_own_run_side_by_side() {
     home.ok(&["scale", "python=5"]);
     let answers: BTreeSet<String> = (0..15).map(|_| home.get("/python/").body).collect();
     assert_eq!(answers.len(), 5, "{answers:?}");
+}
+
+#[test]
+fn copies_keep_their_own_addresses_where_the_gateway_has_the_port() {
+    let home = Home::new();
+    let port = free_address().port();
+    home.write("node.js", &NODE.replace("@PORT@", &port.to_string()));
+    home.write(
+        "hythe.yaml",
+        &format!("services: {{node: {{command: node node.js, port: {port}, publish: true, scale: 2}}}}"),
+    );
+    home.ok(&["up", "-d"]);
+    // The gateway listens at the port by now.
+    for _ in 0..2 {
+        home.ok(&["restart", "node"]);
+        let addresses = home
+            .instances("node")
+            .into_iter()
+            .filter_map(|instance| instance.address);
+        let addresses: Vec<SocketAddr> = addresses.map(|address| address.parse().unwrap()).collect();
+        let own = |address: &SocketAddr| is_own_address(address.ip()) && address.port() == port;
+        assert!(addresses.len() == 2 && addresses.iter().all(own), "{addresses:?}");
+    }
+    assert_eq!(get((Ipv4Addr::LOCALHOST, port).into(), "/").unwrap().status, 200);
 }
 
 #[test]
