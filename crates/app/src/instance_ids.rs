@@ -43,9 +43,9 @@ impl IdSource for InstanceIds {
         used.get(service).copied().unwrap_or(0)
     }
 
-    fn used(&self, service: &FullName, number: u64) -> io::Result<()> {
+    fn used(&self, numbers: &[(FullName, u64)]) -> io::Result<()> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.insert(service.clone(), number);
+        used.extend(numbers.iter().cloned());
         hythe_stdx::write_atomically_unsynced(&self.path, &serde_json::to_vec(&*used)?)
     }
 }
@@ -61,7 +61,7 @@ mod tests {
         let users: FullName = "users".parse().unwrap();
         let ids = InstanceIds::open(path.clone()).unwrap();
         assert_eq!(ids.last(&users), 0);
-        ids.used(&users, 7).unwrap();
+        ids.used(&[(users.clone(), 3), (users.clone(), 7)]).unwrap();
         assert_eq!(InstanceIds::open(path.clone()).unwrap().last(&users), 7);
         std::fs::write(&path, "").unwrap();
         assert_eq!(InstanceIds::open(path.clone()).unwrap().last(&users), 0);

@@ -194,10 +194,16 @@ pub(crate) fn shell() -> Variables {
 /// Has apps run and sites answered, and tells what came of them.
 pub(crate) fn start(context: &mut Context, apps: Apps, options: &WaitOptions) -> Outcome {
     server::ensure(context, &ServerArgs::default())?;
-    pm2::answer_sites(context, &apps.sites)?;
-    if apps.workloads.is_empty() {
-        return Ok(());
-    }
+    let sites = apps.sites.clone();
+    let started = match apps.workloads.is_empty() {
+        true => Ok(()),
+        false => start_apps(context, apps, options),
+    };
+    let answered = pm2::answer_sites(context, &sites, options.json);
+    started.and(answered)
+}
+
+fn start_apps(context: &mut Context, apps: Apps, options: &WaitOptions) -> Outcome {
     let project = context.scope()?.project;
     let names: Vec<String> = apps
         .workloads

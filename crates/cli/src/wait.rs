@@ -24,7 +24,7 @@ pub(crate) enum Subject<'a> {
 }
 
 /// Time between two looks at what is on its way.
-const LOOK_MS: u64 = 100;
+const LOOK_MS: u64 = 250;
 
 /// Waits until the change is served and its services are settled.
 ///

@@ -110,7 +110,7 @@ pub fn load(path: &Path, evaluator: &Evaluator) -> Result<Parsed, LoadError> {
     };
     if format == Format::JavaScript {
         let absolute = std::path::absolute(path).map_err(io_error)?;
-        if let Some((root, problems)) = literal::parse(&read(path)?) {
+        if let Some((root, problems)) = data_of(path)? {
             return Ok(understand(&root, false, problems));
         }
         let root = evaluator.evaluate(&absolute)?;
@@ -121,6 +121,16 @@ pub fn load(path: &Path, evaluator: &Evaluator) -> Result<Parsed, LoadError> {
         Format::Yaml => parse_yaml(&text),
         _ => read_json(&text, path.file_name().is_some_and(|name| name == "package.json")),
     })
+}
+
+/// What a module exports that is only data. One that cannot be read as text may be understood by an interpreter.
+fn data_of(path: &Path) -> Result<Option<(Node, Vec<Problem>)>, LoadError> {
+    match read(path) {
+        Ok(text) => Ok(literal::parse(&text)),
+        Err(LoadError::TooLarge(_)) => Ok(None),
+        Err(LoadError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidData => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {

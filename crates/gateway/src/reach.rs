@@ -56,7 +56,9 @@ pub(crate) fn is_there(address: SocketAddr) -> bool {
         return true;
     }
     match hythe_stdx::listener_for(SocketAddr::new(ip, address.port())) {
-        Ok(found) => found.is_some_and(|found| !is_own_address(ip) || found.ip().to_canonical() == ip),
+        Ok(found) => {
+            found.is_some_and(|found| !is_own_address(ip) || found.address.ip().to_canonical() == ip)
+        }
         Err(_) => true,
     }
 }

@@ -71,11 +71,14 @@ fn home_with(file: &str, text: &str) -> (Home, SocketAddr) {
     (home, place)
 }
 
+/// Of a load.
+const CLIENTS: usize = 8;
+
 pub(crate) fn load(place: SocketAddr) -> Load {
     let load = Load::start(&Plan {
         gateway: place,
         path: "/".to_owned(),
-        readers: 8,
+        readers: CLIENTS,
         pause: Duration::from_millis(20),
         post_every: None,
     });
@@ -137,6 +140,10 @@ fn the_tutorials_cluster_app_runs_once_and_on_every_core() {
     );
     assert_eq!(home.pids("app"), pids);
 
+    home.ok(&["start", "app.js", "-i", "0"]);
+    let cores = thread::available_parallelism().unwrap().get();
+    assert_eq!(answers(place, 3 * cores).len(), cores, "one for each core");
+    home.ok(&["scale", "app=2"]);
     home.ok(&["stop", "all"]);
     assert!(
         TcpStream::connect(place).is_err(),
@@ -193,7 +200,15 @@ fn post(place: SocketAddr) -> Result<(), String> {
 #[test]
 fn a_crash_costs_the_requests_at_work_and_no_other() {
     let (home, place) = home_with("app.js", CLUSTER_APP);
-    home.ok(&["start", "app.js"]);
+    // However long it takes until the minder is asked to go on.
+    home.write(
+        "hythe.yaml",
+        &format!(
+            "services: {{app: {{command: node app.js, port: {}, publish: true}}}}\nupstreams: [{{name: app, hold: 5m}}]\n",
+            place.port()
+        ),
+    );
+    home.ok(&["up", "-d"]);
     let minder = home.status().minder.pid.unwrap();
     for crash in 1..=2 {
         post(place).unwrap();
@@ -262,6 +277,53 @@ fn programs_of_other_languages_are_served_at_their_ports_too() {
     assert_eq!(page(), "static");
     home.ok(&["restart", "static"]);
     assert_eq!(page(), "static");
+
+    let tree = home.ok(&["ls", "--tree"]);
+    for (service, command) in [("server", "server.py"), ("static", ": busybox httpd ")] {
+        for pid in home.pids(service) {
+            let ending = format!(" ({pid})");
+            let of_it = tree.lines().find(|line| line.ends_with(&ending)).unwrap();
+            assert!(of_it.contains(command), "{tree}");
+        }
+        signal(home.pids(service)[0], Signal::KILL);
+        home.await_service(service, "is restarted", |service| {
+            is_ready(service) && service.instances[0].restarts >= 1
+        });
+    }
+    home.ok(&["stop", "all"]);
+    assert!(
+        TcpStream::connect(place).is_err(),
+        "nobody listens for a stopped program"
+    );
+    home.ok(&["start", "all"]);
+    assert_eq!(page(), "static");
+    home.ok(&["delete", "all"]);
+    assert!(home.services().is_empty() && TcpStream::connect(place).is_err());
+}
+
+#[test]
+fn a_restart_in_which_the_server_is_killed_loses_what_was_at_work_in_it() {
+    let (home, place) = home_with("app.js", CLUSTER_APP);
+    home.ok(&["start", "app.js", "-i", "2"]);
+    let before = home.pids("app");
+    let is_new = |pid: Option<u32>| pid.is_some_and(|pid| !before.contains(&pid));
+    let load = load(place);
+    home.ok(&["restart", "app", "--no-wait"]);
+    home.await_service("app", "is being replaced", |service| {
+        service.instances.iter().any(|one| is_new(one.pid))
+    });
+    home.kill_server();
+    until("the next server answers", || {
+        home.run(&["status"]).code == Some(0)
+    });
+    home.await_service("app", "is replaced", |service| {
+        is_ready(service) && service.ready == 2 && service.instances.iter().all(|one| is_new(one.pid))
+    });
+    load.await_gets(gets());
+    let failures = load.stop().failures;
+    let refused = failures.iter().any(|failure| failure.contains("refused"));
+    // Each client has one request at a time.
+    assert!(failures.len() <= CLIENTS && !refused, "{failures:#?}");
 }
 
 /// Has its port before it listens, and says when it does.

@@ -156,6 +156,24 @@ fn a_daemon_does_not_outlive_its_service() {
     }
 }
 
+#[test]
+fn delete_leaves_nothing_of_what_was_started() {
+    for home in [Home::new(), Home::unprivileged()] {
+        home.write(
+            "forks.sh",
+            "setsid sh -c 'setsid sleep 100000 & echo $! > daemon.new; mv daemon.new daemon' & wait; exec sleep 100000\n",
+        );
+        home.ok(&["start", "sh forks.sh", "--name", "forks"]);
+        let daemon = || std::fs::read_to_string(home.folder().join("daemon")).unwrap_or_default();
+        until("it has a daemon", || !daemon().is_empty());
+        let daemon: u32 = daemon().trim().parse().unwrap();
+        assert!(is_alive(daemon));
+        home.ok(&["delete", "forks"]);
+        assert!(!is_alive(daemon));
+        leaves_nothing(&home);
+    }
+}
+
 const CONFINED: &str = "\
 services:
   web:

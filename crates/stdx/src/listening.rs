@@ -5,7 +5,8 @@ mod diag;
 mod table;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::OnceLock;
 
 /// A TCP socket that listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,21 +23,41 @@ pub struct Listener {
 /// Neither of the kernel's two lists can be read.
 pub fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     // Sandboxes and kernels without that module have only the text.
-    diag::listeners(port).or_else(|_| table::listeners(port))
+    match kernel_tells() {
+        true => diag::listeners(port).or_else(|_| table::listeners(port)),
+        false => table::listeners(port),
+    }
 }
 
-/// Where the one listens who gets connections to this TCP address now: there, or at every address. `None`: nobody does.
+/// Who gets connections to this TCP address now, and listens there, or at every address. `None`: nobody does.
 /// Takes as long as one system call, however many sockets there are.
 ///
 /// # Errors
 /// The kernel does not tell, as in sandboxes and without its module for that.
-pub fn listener_for(address: SocketAddr) -> io::Result<Option<SocketAddr>> {
-    diag::listener_for(address)
+pub fn listener_for(address: SocketAddr) -> io::Result<Option<Listener>> {
+    match kernel_tells() {
+        true => diag::listener_for(address),
+        false => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Whether the kernel answers such questions, tried once with a listener: without its module for them, it says of every
+/// address that nobody is there, and looks for the module each time.
+fn kernel_tells() -> bool {
+    static TELLS: OnceLock<bool> = OnceLock::new();
+    *TELLS.get_or_init(|| {
+        let tried = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| {
+            let address = listener.local_addr()?;
+            let found = diag::listener_for(address)?;
+            Ok(found.is_some_and(|found| found.address == address))
+        });
+        tried.unwrap_or(false)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -100,17 +121,24 @@ mod tests {
         ] {
             let at = |ip: &str, port| SocketAddr::new(ip.parse().unwrap(), port);
             let asked = |port| SocketAddr::new(at(here, port).ip().to_canonical(), port);
-            let free = TcpListener::bind(at(here, 0)).unwrap().local_addr().unwrap();
+            let free = free(&at, here);
             assert_eq!(listener_for(asked(free.port())).unwrap(), None, "{here}");
             let anybody = sharing(at(everywhere, free.port()));
             let found = listener_for(asked(free.port())).unwrap().unwrap();
-            assert!(found.ip().is_unspecified(), "{here}: {found}");
+            assert!(found.address.ip().is_unspecified(), "{here}: {found:?}");
             let closest = sharing(at(here, free.port()));
             let found = listener_for(asked(free.port())).unwrap().unwrap();
-            assert_eq!(found.ip().to_canonical(), asked(0).ip());
+            assert_eq!(found.address.ip().to_canonical(), asked(0).ip());
             drop((anybody, closest));
             assert_eq!(listener_for(asked(free.port())).unwrap(), None, "{here}");
         }
+    }
+
+    /// An address out of a range from which the kernel gives nobody a port.
+    fn free(at: &impl Fn(&str, u16) -> SocketAddr, here: &str) -> SocketAddr {
+        let first = 10_000 + u16::try_from(std::process::id() * 7_919 % 10_000).unwrap();
+        let is_free = |port: &u16| TcpListener::bind(at("::", *port)).is_ok();
+        at(here, (first..first + 1_000).find(is_free).unwrap())
     }
 
     /// Listens where others may, too.

@@ -13,11 +13,11 @@ pub trait IdSource: Send + Sync {
     /// The highest number that was used for `service`; 0 if none was.
     fn last(&self, service: &FullName) -> u64;
 
-    /// Remembers that `number` is used for `service`. Numbers of a service come in rising order.
+    /// Remembers that these numbers are used. Those of a service come in rising order.
     ///
     /// # Errors
-    /// When it cannot be remembered. The number is used all the same: running instances matter more.
-    fn used(&self, service: &FullName, number: u64) -> io::Result<()>;
+    /// When that cannot be remembered. They are used all the same: running instances matter more.
+    fn used(&self, numbers: &[(FullName, u64)]) -> io::Result<()>;
 }
 
 /// Remembers nothing: numbers start above those of the instances that are still there.
@@ -29,7 +29,7 @@ impl IdSource for VolatileIds {
         0
     }
 
-    fn used(&self, _: &FullName, _: u64) -> io::Result<()> {
+    fn used(&self, _: &[(FullName, u64)]) -> io::Result<()> {
         Ok(())
     }
 }

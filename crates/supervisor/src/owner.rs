@@ -297,6 +297,7 @@ impl Owner {
             if plan.actions.is_empty() {
                 break;
             }
+            self.remember_numbers(&plan.actions);
             for action in plan.actions {
                 self.perform(&action, now);
             }
@@ -320,17 +321,24 @@ impl Owner {
         }
     }
 
+    fn remember_numbers(&self, actions: &[Action]) {
+        let number = |action: &Action| match action {
+            Action::Create { service, number, .. } => Some((service.clone(), *number)),
+            _ => None,
+        };
+        let numbers: Vec<(FullName, u64)> = actions.iter().filter_map(number).collect();
+        if !numbers.is_empty()
+            && let Err(error) = self.inputs.ids.used(&numbers)
+        {
+            tracing::warn!(%error, ?numbers, "cannot remember the numbers of instances");
+        }
+    }
+
     fn perform(&mut self, action: &Action, now: u64) {
         self.note_action(action);
         self.observed.begin(action, now);
-        match action {
-            Action::List => self.runtime_events = Some(self.inputs.runtime.events()),
-            Action::Create { service, number, .. } => {
-                if let Err(error) = self.inputs.ids.used(service, *number) {
-                    tracing::warn!(%error, %service, number, "cannot remember the number of an instance");
-                }
-            }
-            _ => {}
+        if matches!(action, Action::List) {
+            self.runtime_events = Some(self.inputs.runtime.events());
         }
         if let Some(request) = self.request(action) {
             let (runtime, report) = (Arc::clone(&self.inputs.runtime), self.report.clone());

@@ -269,13 +269,13 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
 
 /// The gateway has the port at every address, and would accept in the place of an instance that does not listen yet.
 fn listens(address: SocketAddr) -> Result<Listener, String> {
-    let is_there = |other: &&Listener| other.address.ip().to_canonical() == address.ip();
-    match hythe_stdx::listeners(address.port()) {
-        Ok(listeners) => listeners
-            .iter()
-            .find(is_there)
-            .copied()
-            .ok_or_else(|| format!("connect to {address}: nobody listens")),
+    let is_there = |other: &Listener| other.address.ip().to_canonical() == address.ip();
+    let found = match hythe_stdx::listener_for(address) {
+        Ok(closest) => Ok(closest.filter(is_there)),
+        Err(_) => hythe_stdx::listeners(address.port()).map(|all| all.into_iter().find(is_there)),
+    };
+    match found {
+        Ok(listener) => listener.ok_or_else(|| format!("connect to {address}: nobody listens")),
         Err(error) => Err(format!("cannot tell who listens at {address}: {error}")),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use hythe_api::wire::ApplyRequest;
+use hythe_api::wire::{ApplyRequest, ProjectView};
 use hythe_dialect_pm2::StaticSite;
 use hythe_model::ProjectName;
 use hythe_model::view::ChangeView;
@@ -40,18 +40,29 @@ pub(super) fn serve(pm2: &mut Pm2, words: &ServeWords) -> Outcome {
     pm2.say(&format!("`hythe down -p {project}` ends that"))
 }
 
-/// Has the sites of an ecosystem file answered as well.
-pub(crate) fn all(context: &mut Context, sites: &[StaticSite]) -> Outcome {
+/// Has the sites of an ecosystem file answered as well, for people if not `json`. One that cannot be is told, and keeps no
+/// other from it.
+pub(crate) fn all(context: &mut Context, sites: &[StaticSite], json: bool) -> Outcome {
+    let mut failed = None;
     for site in sites {
-        let project = run(context, site)?;
-        context.out.line(format!(
-            "{}: {} on port {} (`hythe down -p {project}` ends that)",
-            Tone::Strong.paint(project.as_str()),
-            site.path.display(),
-            site.port
-        ))?;
+        let project = match run(context, site) {
+            Ok(project) => project,
+            Err(failure) => {
+                complain(&failure);
+                failed.get_or_insert(failure.exit);
+                continue;
+            }
+        };
+        if !json {
+            context.out.line(format!(
+                "{}: {} on port {} (`hythe down -p {project}` ends that)",
+                Tone::Strong.paint(project.as_str()),
+                site.path.display(),
+                site.port
+            ))?;
+        }
     }
-    Ok(())
+    failed.map_or(Ok(()), |exit| Err(Failure::told(exit)))
 }
 
 /// Has a site answered by the server that runs; its project.
@@ -68,15 +79,44 @@ fn run(context: &mut Context, site: &StaticSite) -> Outcome<ProjectName> {
         ));
     }
     let usual = || format!("static-page-server-{}", site.port);
-    let name = site.name.clone().unwrap_or_else(usual);
-    let file = ids::folder(&context.home)?.join(format!("{name}.json"));
-    let text = manifest(&name, &folder.display().to_string(), site)?.to_string();
+    let project = project_of(&site.name.clone().unwrap_or_else(usual))?;
+    let file = ids::folder(&context.home)?.join(format!("{project}.json"));
+    let text = manifest(project.as_str(), &folder.display().to_string(), site)?.to_string();
+    refuse_another(context, &project, &file)?;
     hythe_stdx::write_atomically(&file, text.as_bytes())?;
 
-    let before = context.project.replace(name);
+    let before = context.project.replace(project.to_string());
     let applied = apply(context, &file);
     context.project = before;
     applied
+}
+
+/// A project's name has lower-case letters, digits, `-` and `_`; PM2's names may have any.
+fn project_of(name: &str) -> Outcome<ProjectName> {
+    let plain = |letter: char| match letter.to_ascii_lowercase() {
+        letter @ ('a'..='z' | '0'..='9' | '_') => letter,
+        _ => '-',
+    };
+    let project: String = name.chars().map(plain).collect();
+    project
+        .trim_start_matches(['-', '_'])
+        .parse()
+        .map_err(|_| Failure::new(Exit::Usage, format!("`{name}` cannot be the name of a site")))
+}
+
+/// What another manifest runs under this name would end.
+fn refuse_another(context: &Context, project: &ProjectName, file: &Path) -> Outcome {
+    let known: Vec<ProjectView> = context.client.get("/v1/projects")?;
+    let is_another = |known: &&ProjectView| {
+        known.name == project.as_str() && Path::new(&known.path).file_name() != file.file_name()
+    };
+    match known.iter().find(is_another) {
+        Some(other) => {
+            let message = format!("`{project}` is the project of {} already", other.path);
+            Err(Failure::new(Exit::Usage, message).hint("give the site another `name`"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn apply(context: &mut Context, file: &Path) -> Outcome<ProjectName> {
@@ -131,6 +171,21 @@ fn manifest(name: &str, folder: &str, site: &StaticSite) -> Outcome<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_name_becomes_a_projects() {
+        for (name, project) in [
+            ("docs", Some("docs")),
+            ("Frontend (new)", Some("frontend--new-")),
+            ("../../etc/x", Some("etc-x")),
+            ("static-page-server-8080", Some("static-page-server-8080")),
+            ("ü", None),
+            ("", None),
+        ] {
+            let found = project_of(name).ok();
+            assert_eq!(found.as_ref().map(ProjectName::as_str), project, "{name}");
+        }
+    }
 
     #[test]
     fn a_folder_is_a_project() {

@@ -55,7 +55,7 @@ pub(crate) fn start_or_restart(pm2: &mut Pm2, words: &StartWords) -> Outcome {
         })?;
         started.extend(launch(pm2, apps, words.environment.keep_env)?);
     }
-    if started.is_empty() {
+    if words.what.is_empty() {
         return Err(Failure::new(Exit::Usage, "which file? Name an ecosystem file"));
     }
     end(pm2, words, &started, begun)
@@ -152,10 +152,16 @@ fn refuse_taken(pm2: &Pm2, apps: &Apps, force: bool) -> Outcome {
 
 /// Has apps run as they are described; those that run are replaced without losing a request.
 pub(crate) fn launch(pm2: &mut Pm2, mut apps: Apps, keep_env: bool) -> Outcome<Vec<String>> {
-    serve::all(&mut pm2.context, &apps.sites)?;
-    if apps.workloads.is_empty() {
-        return Ok(Vec::new());
-    }
+    let sites = std::mem::take(&mut apps.sites);
+    let started = match apps.workloads.is_empty() {
+        true => Ok(Vec::new()),
+        false => launch_apps(pm2, apps, keep_env),
+    };
+    let answered = serve::all(&mut pm2.context, &sites, false);
+    started.and_then(|names| answered.map(|()| names))
+}
+
+fn launch_apps(pm2: &mut Pm2, mut apps: Apps, keep_env: bool) -> Outcome<Vec<String>> {
     let mut ids = Ids::open(&pm2.context.home)?;
     let processes = Processes::read(&pm2.context.client, &mut ids)?;
     for name in &apps.order {

@@ -149,6 +149,14 @@ fn problems_have_places_in_data_and_none_in_code() {
 }
 
 #[test]
+fn what_is_no_text_is_left_to_the_interpreter() {
+    let folder = folder();
+    let path = folder.path().join("x.config.js");
+    std::fs::write(&path, b"// f\xfcr\nmodule.exports = {script: 'a.js', name: 'x'}").expect("a file");
+    assert_eq!(only_app(&path).name, "x");
+}
+
+#[test]
 fn failures_are_told() {
     let folder = folder();
     let small = Evaluator {

@@ -55,8 +55,8 @@ pub(super) fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     Ok(found)
 }
 
-/// Where the one listens who gets connections to this address.
-pub(super) fn listener_for(address: SocketAddr) -> io::Result<Option<SocketAddr>> {
+/// Who gets connections to this address.
+pub(super) fn listener_for(address: SocketAddr) -> io::Result<Option<Listener>> {
     let kernel = kernel()?;
     let question = match address.ip() {
         IpAddr::V4(ip) => question(REQUEST_ONE, AddressFamily::INET, address.port(), &ip.octets()),
@@ -71,10 +71,7 @@ pub(super) fn listener_for(address: SocketAddr) -> io::Result<Option<SocketAddr>
         .and_then(split)
         .ok_or(ErrorKind::InvalidData)?;
     match number(answer, 4) {
-        Some(BY_FAMILY) => {
-            let listener = listener(answer).ok_or(ErrorKind::InvalidData)?;
-            Ok(Some(listener.address))
-        }
+        Some(BY_FAMILY) => listener(answer).map(Some).ok_or(ErrorKind::InvalidData.into()),
         Some(ERROR) if error(answer) == Some(NO_SUCH) => Ok(None),
         _ => Err(ErrorKind::Unsupported.into()),
     }
