@@ -44,6 +44,8 @@ use crate::shutdown::{Ending, Signals};
 
 /// How long the supervisor may take to find what an earlier server left.
 const ADOPTION: Duration = Duration::from_secs(10);
+/// After how long a thread for blocking work ends that has none: its stack is memory, too.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
 /// How long tasks may take to end.
 const TASKS_END: Duration = Duration::from_secs(5);
 /// What workers have seen of endpoints and the registry has not heard yet; beyond, it is told again later.
@@ -55,10 +57,13 @@ const OBSERVATIONS: usize = 256;
 /// # Errors
 /// When something cannot be opened or bound. What ran before goes on, and nothing is left half started.
 pub fn run(config: NodeConfig, exe: PathBuf, guarded: bool) -> anyhow::Result<()> {
+    // One for each worker, so that they do not wait for one another, and two for all others.
+    hythe_memory::limit_areas(config.workers + 2);
     hythe_telemetry::init_logging(&config.log);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)
+        .thread_keep_alive(IDLE_THREAD)
         .build()
         .context("start the control runtime")?;
     let ended = runtime.block_on(serve(config, exe, guarded));
