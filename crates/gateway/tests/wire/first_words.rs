@@ -175,7 +175,8 @@ fn a_server_that_waits_no_longer_for_a_request_does_not_end_the_connection() {
     silent
         .write_all(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n")
         .unwrap();
-    ends(&mut silent);
+    // With what it has sent unread, it may end by a reset.
+    assert!(matches!(silent.read(&mut [0]), Ok(0) | Err(_)));
     exchange(&mut client, &member);
     drop(client);
     assert_eq!(proxy.stop(), 0);
