@@ -205,7 +205,7 @@ impl HealthSubject {
             (Probe::Http(path), Some(address)) => http::get(address, path).await,
             // Once it takes connections, some of others may always wait.
             (Probe::Tcp, Some(address)) if self.is_given && !was_ready => takes_in_the_end(address).await,
-            (Probe::Tcp, Some(address)) => accepts(address).await,
+            (Probe::Tcp, Some(address)) => is_connected(address).await,
             (Probe::Command(command), _) => self.runs(command).await,
             (Probe::Http(_) | Probe::Tcp, None) => Err("there is no address to probe".to_owned()),
         }
@@ -233,6 +233,15 @@ impl HealthSubject {
 }
 
 async fn accepts(address: SocketAddr) -> Result<(), String> {
+    // A connection would tell no more, and a program's first one costs it milliseconds: where many start, all have to wait.
+    if is_own_address(address.ip()) {
+        return listens(address).map(drop);
+    }
+    connect(address).await.map(drop)
+}
+
+/// As a check that is made again and again: the queue of one that hangs is full some time.
+async fn is_connected(address: SocketAddr) -> Result<(), String> {
     if is_own_address(address.ip()) {
         listens(address)?;
     }
